@@ -1,0 +1,232 @@
+package nodelink
+
+import (
+	"context"
+	"net/netip"
+
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+)
+
+// Link carries messages between the cluster manager and its workers.
+type Link interface {
+	// Run serves until ctx ends.
+	Run(ctx context.Context) error
+	// Inbound delivers what workers sent, in order per worker. One consumer.
+	Inbound() <-chan Inbound
+	// Send queues a message to a worker; an error only says that it could not
+	// be queued. Nothing is kept for a worker that is not connected.
+	Send(ctx context.Context, node model.NodeID, m Outbound) error
+	// Allow tells the link which node ids exist; others are ignored.
+	Allow(nodes []model.NodeID)
+}
+
+// Inbound is one message of a worker. Exactly one field below Node is set.
+type Inbound struct {
+	Node model.NodeID
+
+	Report     *NodeReport
+	Change     *StateChange
+	Gone       *Gone
+	Serving    *Serving
+	Net        *NetReport
+	Subnet     *SubnetRequest
+	Deployed   *Endpoint
+	Undeployed *Endpoint
+	Query      *TableQuery
+	Uninterest *Uninterest
+	Ack        *NetAck
+}
+
+// NodeReport is a NodeEngine's periodic report.
+type NodeReport struct {
+	Boot       string
+	Seq        uint64
+	Usage      model.Usage
+	FreeMemory int64 // MiB
+	// Complete: Containers is everything the node holds. Original agents
+	// report containers apart from usage: UsageOnly is then set on one and
+	// ContainersOnly on the other.
+	Complete       bool
+	ContainersOnly bool
+	Original       bool // an agent without epochs
+	Containers     []Container
+}
+
+// Container is one container in a report. Original agents send no epoch and
+// no state: both are zero, presence means running.
+type Container struct {
+	Service  model.ServiceID // "" from original agents
+	JobName  string
+	Number   int
+	Observed instance.Observed
+	Vital    instance.Vital
+}
+
+// StateChange is an edge: one container changed state just now.
+type StateChange struct {
+	Service  model.ServiceID
+	JobName  string
+	Number   int
+	Observed instance.Observed
+	Word     string // as sent, for original agents' rules
+	PublicIP string
+	Original bool
+}
+
+// Gone is a last will: start probing.
+type Gone struct {
+	Agent string // "node" or "net"
+	Boot  string
+}
+
+// Serving says that the link (re)connected to its broker: silence until now
+// proves nothing. Node is "".
+type Serving struct{}
+
+// NetReport is a NetManager's sign of life.
+type NetReport struct {
+	Boot      string
+	Seq       uint64
+	Snapshot  bool
+	Dataplane model.Dataplane
+	HostIP    netip.Addr
+	HostPort  uint16
+	Subnet    netip.Prefix
+	Applied   uint64
+	Endpoints []Endpoint
+	Interests []string
+}
+
+// SubnetRequest asks for the node's /26.
+type SubnetRequest struct{}
+
+// Endpoint is a container that can be reached (or no longer).
+type Endpoint struct {
+	Service     model.ServiceID // "" from original agents
+	JobName     string
+	Number      int
+	Epoch       instance.Epoch
+	NamespaceIP netip.Addr
+	HostIP      netip.Addr
+	HostPort    uint16
+}
+
+// TableQuery asks for a service by name or address; exactly one is set. Key
+// is the query as sent, to be echoed.
+type TableQuery struct {
+	Name    string
+	Address netip.Addr
+	Key     string
+}
+
+// Uninterest ends an interest.
+type Uninterest struct{ Name string }
+
+// NetAck says that a NetState is in the worker's kernel.
+type NetAck struct {
+	Boot    string
+	Version uint64
+	Error   string
+}
+
+// Outbound is one message to a worker. Exactly one field is set.
+type Outbound struct {
+	Deploy  *Deploy
+	Delete  *Delete
+	Probe   *Probe
+	Subnet  *SubnetResult
+	Table   *TableResult
+	Net     *NetState
+	Updates *UpdatesAvailable // goes to everyone who subscribed; Node is ignored
+}
+
+// Deploy starts an attempt.
+type Deploy struct {
+	Attempt         instance.Attempt
+	Name            model.ServiceName
+	Spec            model.ServiceSpec
+	Runtime         string // the technology word the node listed
+	ServiceAddress  netip.Addr
+	InstanceAddress netip.Addr
+	Tenant          string
+}
+
+// Delete stops an attempt and forgets it.
+type Delete struct {
+	Attempt instance.Attempt
+	Name    model.ServiceName
+	Runtime string
+	GraceMS int64
+}
+
+// Probe asks for a report at once.
+type Probe struct{}
+
+// SubnetResult answers SubnetRequest; Error says why there is none yet.
+type SubnetResult struct {
+	Subnet netip.Prefix
+	Error  string
+}
+
+// TableResult answers a TableQuery, in the form original NetManagers know.
+type TableResult struct {
+	Key     string
+	Known   bool
+	Service Table
+	Version uint64 // of the NetState that already holds it, for ours
+}
+
+// UpdatesAvailable rings original NetManagers.
+type UpdatesAvailable struct {
+	JobName string
+	Removed bool
+}
+
+// NetState is the versioned state of our NetManager, see api/mqtt.NetState.
+type NetState struct {
+	Epoch      string
+	Base       uint64
+	Version    uint64
+	Snapshot   bool
+	Tables     []Table
+	GoneTables []model.ServiceID
+	Peers      []Peer
+	GonePeers  []model.NodeID
+}
+
+// Table is one service with the endpoints a worker balances over.
+type Table struct {
+	Service model.ServiceID
+	Name    model.ServiceName
+	Address netip.Addr
+	Tenant  string
+	Entries []TableEntry
+}
+
+// TableEntry is one endpoint.
+type TableEntry struct {
+	Number          int
+	InstanceAddress netip.Addr
+	NamespaceIP     netip.Addr
+	Node            model.NodeID
+	HostIP          netip.Addr
+	HostPort        uint16
+}
+
+// Peer is another worker and who its containers are.
+type Peer struct {
+	Node       model.NodeID
+	HostIP     netip.Addr
+	HostPort   uint16
+	Subnet     netip.Prefix
+	Dataplane  model.Dataplane
+	Identities []Identity
+}
+
+// Identity maps a container address to an instance address.
+type Identity struct {
+	NamespaceIP     netip.Addr
+	InstanceAddress netip.Addr
+	Tenant          string
+}

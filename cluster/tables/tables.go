@@ -1,0 +1,121 @@
+package tables
+
+import (
+	"context"
+	"net/netip"
+
+	"oakestra/cluster/nodelink"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+)
+
+// Network is the network plane as the rest of the cluster manager sees it.
+// *Loop implements it; fleet tests use a fake. All methods may be called from
+// any goroutine.
+type Network interface {
+	// Handle takes a worker's network message (Net, Subnet, Deployed,
+	// Undeployed, Query, Uninterest, Ack) in arrival order.
+	Handle(in nodelink.Inbound)
+	// SetService tells name, addresses and slots of a service with
+	// assignments in this cluster; slots maps number to instance address.
+	SetService(s Service)
+	// ForgetService drops a service without assignments here. Endpoints that
+	// still report keep their containers; nothing else is pruned.
+	ForgetService(id model.ServiceID)
+	// SetNode tells that a node exists, with its sticky subnet (or none yet).
+	SetNode(n Node)
+	// ForgetNode drops a removed node; its subnet is free again.
+	ForgetNode(id model.NodeID)
+	// NodeLiveness masks (Lost) or unmasks a node's endpoints.
+	NodeLiveness(id model.NodeID, l instance.Liveness)
+	// Leave is step 1 of the removal order: the endpoint leaves every table,
+	// and Leave returns when all connected interested nodes have acked, or
+	// after 2 s, or when ctx ends. Leaving what is unknown returns at once.
+	Leave(ctx context.Context, a instance.Attempt)
+	// Gone says that nothing is left of an attempt on its node.
+	Gone(a instance.Attempt)
+	// RootTable takes a table of other clusters from the root.
+	RootTable(t RootTable)
+	// RootPeers takes workers of other clusters that talk to services here.
+	RootPeers(service model.ServiceID, peers []nodelink.Peer)
+	// Blocks sets the address blocks the root has leased to this cluster.
+	Blocks(blocks []netip.Prefix)
+}
+
+// Uplink is the way to the root. Calls never block; what cannot be sent now is
+// sent as part of the resync after the next Welcome.
+type Uplink interface {
+	SendSlice(s Slice)
+	SendInterest(i Interest)
+	RequestBlock(held []netip.Prefix)
+}
+
+// Subnets is the durable book of which node has which /26; cluster/store
+// implements it.
+type Subnets interface {
+	LoadSubnets(ctx context.Context) (map[model.NodeID]netip.Prefix, error)
+	SaveSubnet(ctx context.Context, id model.NodeID, p netip.Prefix) error
+	DropSubnet(ctx context.Context, id model.NodeID) error
+}
+
+// Service is what the network plane knows of a service with assignments here.
+type Service struct {
+	ID        model.ServiceID
+	Name      model.ServiceName
+	Address   netip.Addr
+	Tenant    string
+	Instances map[int]netip.Addr
+}
+
+// Node is what the network plane knows of a worker.
+type Node struct {
+	ID      model.NodeID
+	Address netip.Addr
+	Network bool // has a NetManager
+}
+
+// Slice is this cluster's endpoints of one service.
+type Slice struct {
+	Service   model.ServiceID
+	Version   uint64
+	Endpoints []SliceEndpoint
+}
+
+// SliceEndpoint is one endpoint of a slice.
+type SliceEndpoint struct {
+	Number          int
+	Epoch           instance.Epoch
+	InstanceAddress netip.Addr
+	NamespaceIP     netip.Addr
+	Node            model.NodeID
+	HostIP          netip.Addr
+	HostPort        uint16
+	Subnet          netip.Prefix
+	Dataplane       model.Dataplane
+}
+
+// Interest is this cluster's wish for a table it does not host alone.
+type Interest struct {
+	Query  string
+	Remove bool
+	Peers  []nodelink.Peer
+}
+
+// RootTable is a service's table as the root sends it.
+type RootTable struct {
+	Query   string
+	Known   bool
+	Service model.ServiceID
+	Name    model.ServiceName
+	Address netip.Addr
+	Tenant  string
+	Slices  []RootSlice
+}
+
+// RootSlice is another cluster's slice.
+type RootSlice struct {
+	Cluster   model.ClusterID
+	Version   uint64
+	Stale     bool
+	Endpoints []SliceEndpoint
+}
