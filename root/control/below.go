@@ -1,0 +1,87 @@
+package control
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+)
+
+// Addresses is the pool of 10.30.0.0/16; root/assign owns it.
+type Addresses interface {
+	// PickService reserves a service address for a job name: the chosen one,
+	// or the next free one when chosen is invalid. Errors: errs.Invalid
+	// outside 10.30.0.0/16 or reserved, errs.Conflict when taken (naming the
+	// holder), errs.Exhausted, errs.Unavailable in recovery.
+	PickService(ctx context.Context, jobName string, chosen netip.Addr) (netip.Addr, error)
+	// PickInstance reserves the address of a new slot.
+	PickInstance(ctx context.Context) (netip.Addr, error)
+	// Cancel gives a picked address back that was not stored after all.
+	Cancel(a netip.Addr)
+}
+
+// Below is what the root sees of clusters, nodes and running instances. All
+// of it lives in memory and is rebuilt from reports; root/assign and
+// root/clusters keep it.
+type Below interface {
+	// Facts of a slot; ok is false when no cluster has reported it.
+	Facts(id model.InstanceID) (InstanceView, bool)
+	Clusters() []ClusterView
+	Nodes() []NodeView
+	// Unknown lists containers that clusters hold and no record explains.
+	Unknown() []UnknownView
+	// Wake tells the assign loop that wanted instances changed.
+	Wake(id model.ServiceID)
+	// Recovery says whether the root waits for clusters after it lost its
+	// store, and for which.
+	Recovery() (on bool, waitingFor []string)
+	// AcceptRecovery ends recovery by hand.
+	AcceptRecovery(ctx context.Context) error
+}
+
+// InstanceView is everything observed of one slot.
+type InstanceView struct {
+	Placement instance.Placement
+	Observed  instance.Observed
+	Vital     instance.Vital
+	Node      instance.Liveness
+	Cluster   model.ClusterID
+}
+
+// ClusterView is a cluster as a user sees it.
+type ClusterView struct {
+	model.Cluster
+	Active        bool
+	LastSeen      time.Time
+	ActiveNodes   int
+	NetworkNodes  int
+	Capacity      model.Resources
+	Reserved      model.Resources
+	CPUPercent    float64
+	MemoryPercent float64
+	Runtimes      []string
+	Architectures []string
+}
+
+// NodeView is a worker as a user sees it.
+type NodeView struct {
+	model.Node
+	Cluster      model.ClusterID
+	ClusterName  string
+	Reserved     model.Resources
+	Usage        model.Usage
+	Liveness     instance.Liveness
+	LastSeen     time.Time
+	AgentVersion string
+}
+
+// UnknownView is a container that runs without a record: listed, never removed.
+type UnknownView struct {
+	Cluster     model.ClusterID
+	Node        model.NodeID
+	ServiceName string
+	Instance    model.InstanceID
+	Epoch       instance.Epoch
+}
