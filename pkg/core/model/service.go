@@ -22,6 +22,7 @@ type Service struct {
 	Name        ServiceName
 	Spec        ServiceSpec
 	Address     netip.Addr // 10.30.x.y, balanced over the instances
+	Chosen      bool       // the user chose Address (addresses.rr_ip)
 	NextNumber  int        // the next instance gets this number; never falls
 	Revision    uint64     // grows with every change of Spec
 }
