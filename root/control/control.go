@@ -1,0 +1,110 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"oakestra/pkg/errs"
+	"oakestra/root/store"
+)
+
+// Quarantine is how long an address waits, at least, before another service
+// or instance may get it: flows to the old one die meanwhile.
+const Quarantine = 60 * time.Second
+
+// Deps is what New needs; Logger and Now have defaults.
+type Deps struct {
+	Store     store.Store
+	Addresses Addresses
+	Below     Below
+	Logger    *slog.Logger
+	Now       func() time.Time
+}
+
+// Control carries out what users ask for. It keeps no state of its own: every
+// answer comes from the store and from Below. Safe for concurrent use.
+type Control struct {
+	store     store.Store
+	addresses Addresses
+	below     Below
+	log       *slog.Logger
+	now       func() time.Time
+}
+
+// New returns a Control. It starts nothing.
+func New(d Deps) *Control {
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	return &Control{store: d.Store, addresses: d.Addresses, below: d.Below, log: d.Logger, now: d.Now}
+}
+
+// Caller is the user on whose behalf something is done.
+type Caller struct {
+	Name  string
+	Admin bool // sees and changes the things of everyone
+}
+
+// mayUse says whether the caller may see and change what owner owns.
+func (c Caller) mayUse(owner string) bool { return c.Admin || c.Name == owner }
+
+// scope is the owner to list for: "" lists everything.
+func (c Caller) scope() string {
+	if c.Admin {
+		return ""
+	}
+	return c.Name
+}
+
+// writable is Unavailable while the root recovers: what users change now
+// could contradict what the clusters are about to report.
+func (c *Control) writable() error {
+	on, waiting := c.below.Recovery()
+	if !on {
+		return nil
+	}
+	hint := "or an administrator accepts with POST /api/recovery/accept"
+	if len(waiting) == 0 {
+		return fmt.Errorf("the root is in recovery: nothing can be changed until its clusters have reported, %s: %w",
+			hint, errs.Unavailable)
+	}
+	return fmt.Errorf("the root is in recovery: nothing can be changed until these clusters have reported: %s; %s: %w",
+		strings.Join(waiting, ", "), hint, errs.Unavailable)
+}
+
+// AcceptRecovery ends recovery by hand. Forbidden unless the caller is an
+// administrator, Conflict when there is no recovery.
+func (c *Control) AcceptRecovery(ctx context.Context, who Caller) error {
+	if !who.Admin {
+		return fmt.Errorf("ending recovery needs the role Admin: %w", errs.Forbidden)
+	}
+	if on, _ := c.below.Recovery(); !on {
+		return fmt.Errorf("the root is not in recovery: %w", errs.Conflict)
+	}
+	if err := c.below.AcceptRecovery(ctx); err != nil {
+		return fmt.Errorf("accept recovery: %w", err)
+	}
+	c.log.Warn("recovery accepted by hand", "user", who.Name)
+	return nil
+}
+
+// newID makes 24 hex digits: seconds, then randomness, so that ids sort by
+// age.
+func newID(now time.Time) (string, error) {
+	var b [12]byte
+	binary.BigEndian.PutUint32(b[:4], uint32(now.Unix()))
+	if _, err := rand.Read(b[4:]); err != nil {
+		return "", fmt.Errorf("make id: %w", errors.Join(errs.Internal, err))
+	}
+	return hex.EncodeToString(b[:]), nil
+}
