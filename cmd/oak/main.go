@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"oakestra/pkg/version"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "oak:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	a := &app{out: os.Stdout}
+	root := &cobra.Command{
+		Use:   "oak",
+		Short: "run and use Oakestra, the orchestrator for many small sites",
+		Long: `oak runs a whole Oakestra site on one machine, and talks to any root.
+
+  sudo oak up -d                     start root, cluster and worker here
+  oak deploy deploy/deploy_curl_application.json --wait
+  oak services                       what runs, where, at which address
+  sudo oak down                      stop and remove everything
+
+Commands that talk to a root use $OAK_ROOT (default http://localhost:10000) and
+the login of "oak login", or $OAK_USER and $OAK_PASSWORD.`,
+		Version:       version.Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetVersionTemplate("oak {{.Version}}\n")
+	root.PersistentFlags().StringVar(&a.root, "root", envOr("OAK_ROOT", "http://localhost:10000"), "address of the root")
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
+	root.AddCommand(
+		upCommand(a), stopCommand(a), downCommand(a),
+		loginCommand(a), deployCommand(a),
+		appsCommand(a), servicesCommand(a), nodesCommand(a), clustersCommand(a),
+		instanceCommand(a), deleteCommand(a), recoverCommand(a),
+	)
+	return root
+}
+
+func envOr(name, fallback string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return fallback
+}

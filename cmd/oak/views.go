@@ -1,0 +1,70 @@
+package main
+
+// The parts of the root's answers that the command line shows.
+
+type applicationView struct {
+	ID       string   `json:"applicationID"`
+	Name     string   `json:"application_name"`
+	NS       string   `json:"application_namespace"`
+	Desc     string   `json:"application_desc"`
+	Owner    string   `json:"userId"`
+	Services []string `json:"microservices"`
+}
+
+type serviceView struct {
+	ID           string         `json:"microserviceID"`
+	Application  string         `json:"applicationID"`
+	JobName      string         `json:"job_name"`
+	Name         string         `json:"microservice_name"`
+	Status       string         `json:"status"`
+	StatusDetail string         `json:"status_detail"`
+	Image        string         `json:"image"`
+	Address      string         `json:"RR_ip"`
+	Port         string         `json:"port"`
+	Instances    []instanceView `json:"instance_list"`
+}
+
+type instanceView struct {
+	Number       int    `json:"instance_number"`
+	Status       string `json:"status"`
+	StatusDetail string `json:"status_detail"`
+	Cluster      string `json:"cluster_id"`
+	Worker       string `json:"worker_id"`
+	HostIP       string `json:"host_ip"`
+	Address      string `json:"instance_ip"`
+}
+
+type nodeView struct {
+	ID          string  `json:"id"`
+	Host        string  `json:"host"`
+	Cluster     string  `json:"cluster_name"`
+	Address     string  `json:"ip"`
+	Arch        string  `json:"architecture"`
+	Status      string  `json:"status"`
+	VCPUs       float64 `json:"vcpus"`
+	MemoryMB    int64   `json:"memory_in_mb"`
+	CPUPercent  float64 `json:"cpu_percent"`
+	MemoryUsed  float64 `json:"memory_percent"`
+	Network     bool    `json:"network"`
+	Subnet      string  `json:"subnet"`
+	VCPUsHeld   float64 `json:"reserved_vcpus"`
+	MemoryHeld  int64   `json:"reserved_memory_in_mb"`
+	LastSeen    string  `json:"last_seen"`
+	AgentString string  `json:"agent_version"`
+}
+
+type clusterView struct {
+	Name     string  `json:"cluster_name"`
+	IP       string  `json:"ip"`
+	Location string  `json:"cluster_location"`
+	Active   bool    `json:"active"`
+	Nodes    int     `json:"active_nodes"`
+	VCPUs    float64 `json:"vcpus"`
+	MemoryMB int64   `json:"memory_in_mb"`
+	CPU      float64 `json:"cpu_percent"`
+}
+
+type recoveryView struct {
+	Recovery   bool     `json:"recovery"`
+	WaitingFor []string `json:"waiting_for"`
+}
