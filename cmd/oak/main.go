@@ -44,7 +44,7 @@ the login of "oak login", or $OAK_USER and $OAK_PASSWORD.`,
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
 	root.AddCommand(
 		upCommand(a), stopCommand(a), downCommand(a),
-		loginCommand(a), deployCommand(a),
+		loginCommand(a), deployCommand(a), waitCommand(a),
 		appsCommand(a), servicesCommand(a), nodesCommand(a), clustersCommand(a),
 		instanceCommand(a), deleteCommand(a), recoverCommand(a),
 	)

@@ -79,6 +79,31 @@ func deployCommand(a *app) *cobra.Command {
 	return cmd
 }
 
+func waitCommand(a *app) *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use: "wait APPLICATION", Short: "wait until every service of an application runs", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			c, err := a.signedIn(ctx)
+			if err != nil {
+				return err
+			}
+			id, err := c.applicationID(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			services, err := c.services(ctx, id)
+			if err != nil {
+				return err
+			}
+			return a.waitRunning(ctx, c, services, timeout)
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long to wait")
+	return cmd
+}
+
 func readFile(cmd *cobra.Command, name string) ([]byte, error) {
 	if name == "-" {
 		return io.ReadAll(cmd.InOrStdin())
