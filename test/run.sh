@@ -1,0 +1,85 @@
+#!/bin/bash
+# Runs the tests. Usage: test/run.sh [all|unit|host|e2e]
+#
+# As root everything runs, and a test that needs the kernel, containerd or a
+# broker fails when it cannot have them. Without root those parts are left
+# out, and this script says so.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+part=${1:-all}
+GO=${GO:-go}
+logs=build/test
+mkdir -p "$logs"
+export CGO_ENABLED=1 # the race detector needs it
+export PATH="$PATH:/usr/sbin:/sbin"
+status=0
+
+say() { printf '%s\n' "$*"; }
+
+root=
+if [ "$(id -u)" = 0 ]; then
+	root=1
+	deploy/setup.sh test || exit 1
+	export OAK_TEST_REQUIRE=1
+elif ! command -v gcc >/dev/null; then
+	say "test: gcc is missing, the race detector needs it; run: sudo deploy/setup.sh test" >&2
+	exit 1
+fi
+
+# run NAME FLAGS... : go test -race with a log, a short view and the counts.
+run() {
+	local name=$1 log="$logs/$1.log"
+	shift
+	local begin=$SECONDS
+	say "== $name"
+	"$GO" test -race -count=1 -v "$@" >"$log" 2>&1
+	local rc=$?
+	grep -E '^(ok|FAIL|panic:|#)|^ *--- FAIL|DATA RACE|\[build failed\]' "$log" | grep -v 'no test files'
+	local passed failed skipped
+	passed=$(grep -cE '^ *--- PASS' "$log")
+	failed=$(grep -cE '^ *--- FAIL' "$log")
+	skipped=$(grep -cE '^ *--- SKIP' "$log")
+	if [ "$skipped" != 0 ]; then
+		say "skipped, with the reason:"
+		grep -E -B3 '^ *--- SKIP' "$log" | grep -vE '^(=== |--$)' | sed 's/^/  /'
+	fi
+	if [ $rc != 0 ]; then
+		status=1
+		say "the failures, from $log:"
+		# A failing test's own lines, without the output of those that passed.
+		grep -E -B30 '^ *--- FAIL|DATA RACE' "$log" | grep -vE '^=== (RUN|PAUSE|CONT)' | tail -n 150
+		grep -E -A20 '^# |^panic:' "$log" | head -n 60
+	fi
+	say "== $name: $passed passed, $failed failed, $skipped skipped, $((SECONDS - begin)) s"
+}
+
+# packages PATTERN: all packages but those of the kernel and end-to-end parts.
+units() { "$GO" list ./... | grep -vE '/test/(e2e|bench)$|/netmanager/host/linux$|/node/runtime/containerd$'; }
+
+case $part in
+all | unit)
+	# shellcheck disable=SC2046
+	run unit -p 2 $(units)
+	;;
+esac
+
+if [ -z "$root" ]; then
+	say
+	say "NOT RUN: the data plane, containerd and end-to-end tests need root."
+	say "         To run them: sudo make test"
+	[ "$part" = all ] || [ "$part" = unit ] || status=1
+	exit $status
+fi
+
+case $part in
+all | host)
+	run host -p 1 -timeout 10m ./netmanager/host/linux ./node/runtime/containerd
+	;;
+esac
+case $part in
+all | e2e)
+	run e2e -p 1 -timeout 15m ./test/e2e
+	;;
+esac
+exit $status
