@@ -1,0 +1,175 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+var errTooSlow = errors.New("client does not read its messages")
+
+// guard is the hook that decides who may connect and what for.
+type guard struct {
+	mochi.HookBase
+	broker *Broker
+	warned atomic.Int64 // unix ms of the last refusal that was logged
+
+	mu       sync.Mutex
+	sessions map[string]*session // by client id
+}
+
+type session struct {
+	client *mochi.Client
+	from   netip.Addr
+	heard  atomic.Int64 // unix ms
+}
+
+func newGuard(b *Broker) *guard { return &guard{broker: b, sessions: map[string]*session{}} }
+
+// ID names the hook in mochi's records.
+func (g *guard) ID() string { return "guard" }
+
+// Provides lists what mochi shall ask.
+func (g *guard) Provides(b byte) bool {
+	return bytes.IndexByte([]byte{
+		mochi.OnConnect, mochi.OnConnectAuthenticate, mochi.OnACLCheck, mochi.OnDisconnect,
+		mochi.OnPacketRead, mochi.OnPublishDropped,
+	}, b) >= 0
+}
+
+// OnConnect turns every session into a clean one: nothing is kept for a
+// client that is not there.
+func (g *guard) OnConnect(cl *mochi.Client, _ packets.Packet) error {
+	cl.Properties.Clean = true
+	cl.Properties.Props.SessionExpiryInterval = 0
+	return nil
+}
+
+// OnConnectAuthenticate admits agents of nodes.
+func (g *guard) OnConnectAuthenticate(cl *mochi.Client, pk packets.Packet) bool {
+	c, ok := cl.Net.Conn.(*conn)
+	if !ok {
+		return false
+	}
+	if why := g.why(cl.ID, c.from, pk); why != "" {
+		g.refuse(why, cl.ID, c.from)
+		return false
+	}
+	c.admitted()
+	_ = c.SetDeadline(time.Now().Add(time.Duration(cl.State.Keepalive) * 3 * time.Second / 2))
+	s := &session{client: cl, from: c.from}
+	s.heard.Store(time.Now().UnixMilli())
+	g.mu.Lock()
+	g.sessions[cl.ID] = s
+	g.mu.Unlock()
+	g.broker.log.Debug("agent connected", "client", cl.ID, "address", c.from)
+	return true
+}
+
+// why not; "" admits.
+func (g *guard) why(id string, from netip.Addr, pk packets.Packet) string {
+	if !validClientID(id) {
+		return "no usable client id"
+	}
+	// mochi publishes a last will without asking for permission.
+	if pk.Connect.WillFlag && !mayPublish(id, pk.Connect.WillTopic) {
+		return "last will on a foreign topic"
+	}
+	admit := g.broker.cfg.Admit
+	if admit != nil && !slices.ContainsFunc(nodeOf(id), func(n string) bool { return admit(n, from) }) {
+		return "node may not connect from here"
+	}
+	g.mu.Lock()
+	old := g.sessions[id]
+	g.mu.Unlock()
+	if old == nil || old.from == from || old.client.Closed() {
+		return ""
+	}
+	// The incumbent wins while it answers. The same address takes over at
+	// once: that is an agent whose old connection is not yet known to be dead.
+	if silent := time.Since(time.UnixMilli(old.heard.Load())); silent < g.broker.cfg.Incumbent {
+		return "client id is in use by " + old.from.String()
+	}
+	return ""
+}
+
+// OnPacketRead notes that a client lives.
+func (g *guard) OnPacketRead(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
+	if pk.FixedHeader.Type != packets.Connect {
+		g.mu.Lock()
+		s := g.sessions[cl.ID]
+		g.mu.Unlock()
+		if s != nil && s.client == cl {
+			s.heard.Store(time.Now().UnixMilli())
+		}
+	}
+	return pk, nil
+}
+
+// OnDisconnect forgets the session unless another has taken its place.
+func (g *guard) OnDisconnect(cl *mochi.Client, _ error, _ bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s := g.sessions[cl.ID]; s != nil && s.client == cl {
+		delete(g.sessions, cl.ID)
+	}
+}
+
+// OnACLCheck is asked for subscriptions, publishes and every delivery.
+func (g *guard) OnACLCheck(cl *mochi.Client, topic string, write bool) bool {
+	ok := mayRead(cl.ID, topic)
+	if write {
+		ok = mayPublish(cl.ID, topic)
+	}
+	if !ok {
+		from := netip.Addr{}
+		if c, isConn := cl.Net.Conn.(*conn); isConn {
+			from = c.from
+		}
+		g.refuse("topic "+topic+" is not of this agent", cl.ID, from)
+	}
+	return ok
+}
+
+// OnPublishDropped cuts the client whose queue is full: it comes back with a
+// report and gets what holds then, instead of a stream with a hole.
+func (g *guard) OnPublishDropped(cl *mochi.Client, _ packets.Packet) {
+	g.broker.dropped.Add(1)
+	if cl.Closed() {
+		return
+	}
+	g.broker.log.Warn("agent cut", "client", cl.ID, "reason", "does not read its messages")
+	cl.Stop(errTooSlow)
+}
+
+// refuse counts, and logs once a second at most: refusals come in floods.
+func (g *guard) refuse(why, client string, from netip.Addr) {
+	g.broker.refused.Add(1)
+	now, last := time.Now().UnixMilli(), g.warned.Load()
+	if now-last < 1000 || !g.warned.CompareAndSwap(last, now) {
+		return
+	}
+	g.broker.log.Warn("refused", "client", client, "address", from, "reason", why)
+}
+
+// onlyErrors keeps mochi's notes on every connection out of the log.
+type onlyErrors struct{ slog.Handler }
+
+func (h onlyErrors) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelError && h.Handler.Enabled(ctx, l)
+}
+
+func (h onlyErrors) WithAttrs(a []slog.Attr) slog.Handler {
+	return onlyErrors{h.Handler.WithAttrs(a)}
+}
+
+func (h onlyErrors) WithGroup(n string) slog.Handler { return onlyErrors{h.Handler.WithGroup(n)} }
