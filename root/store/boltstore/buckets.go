@@ -1,0 +1,117 @@
+package boltstore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+
+	"oakestra/pkg/errs"
+)
+
+// Buckets. Records are JSON under their id; an index maps a unique name to an
+// id, or lists ids under a prefix with an empty value.
+var (
+	bucketApplications = []byte("applications")
+	bucketServices     = []byte("services")
+	bucketInstances    = []byte("instances") // <service>/<number, 10 digits>
+	bucketClaims       = []byte("claims")    // <address, 4 or 16 bytes>
+	bucketBlocks       = []byte("blocks")    // <prefix text>
+	bucketClusters     = []byte("clusters")
+	bucketUsers        = []byte("users") // <name>
+	bucketMeta         = []byte("meta")
+
+	indexApplicationNames = []byte("index.application-names") // owner NUL name NUL namespace
+	indexServiceNames     = []byte("index.service-names")     // owner NUL job name
+	indexApplicationParts = []byte("index.application-services")
+	indexClusterNames     = []byte("index.cluster-names")
+
+	allBuckets = [][]byte{
+		bucketApplications, bucketServices, bucketInstances, bucketClaims, bucketBlocks, bucketClusters,
+		bucketUsers, bucketMeta, indexApplicationNames, indexServiceNames, indexApplicationParts, indexClusterNames,
+	}
+)
+
+// joined is an index key; NUL cannot occur in a name.
+func joined(parts ...string) []byte { return []byte(strings.Join(parts, "\x00")) }
+
+// load reads one record; NotFound when it is absent.
+func load[R versioned](b *bolt.Bucket, key []byte) (R, error) {
+	raw := b.Get(key)
+	if raw == nil {
+		var none R
+		return none, errs.NotFound
+	}
+	return decode[R](raw)
+}
+
+// scan reads every record whose key has the prefix, in key order.
+func scan[R versioned](b *bolt.Bucket, prefix []byte, each func(key []byte, r R) error) error {
+	c := b.Cursor()
+	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
+		r, err := decode[R](v)
+		if err != nil {
+			return fmt.Errorf("record %q: %w", k, err)
+		}
+		if err := each(k, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keys lists the last parts of all index keys that begin with the prefix and NUL.
+func keys(b *bolt.Bucket, prefix string) []string {
+	p := joined(prefix, "")
+	var out []string
+	c := b.Cursor()
+	for k, _ := c.Seek(p); k != nil && bytes.HasPrefix(k, p); k, _ = c.Next() {
+		out = append(out, string(k[len(p):]))
+	}
+	return out
+}
+
+func save(b *bolt.Bucket, key []byte, record any) error {
+	raw, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("encode record %q: %w", key, errors.Join(errs.Internal, err))
+	}
+	return put(b, key, raw)
+}
+
+func put(b *bolt.Bucket, key, value []byte) error {
+	if len(key) == 0 {
+		return fmt.Errorf("empty key for %s: %w", value, errs.Invalid)
+	}
+	if err := b.Put(key, value); err != nil {
+		return storage(err)
+	}
+	return nil
+}
+
+func remove(b *bolt.Bucket, key []byte) error {
+	if err := b.Delete(key); err != nil {
+		return storage(err)
+	}
+	return nil
+}
+
+// number reads a counter of the meta bucket; absent is 0.
+func number(b *bolt.Bucket, key []byte) (uint64, error) {
+	raw := b.Get(key)
+	switch len(raw) {
+	case 0:
+		return 0, nil
+	case 8:
+		return binary.BigEndian.Uint64(raw), nil
+	}
+	return 0, fmt.Errorf("counter %s has %d bytes: %w", key, len(raw), errs.Internal)
+}
+
+func setNumber(b *bolt.Bucket, key []byte, n uint64) error {
+	return put(b, key, binary.BigEndian.AppendUint64(nil, n))
+}

@@ -1,0 +1,261 @@
+package boltstore
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
+	"oakestra/root/store"
+)
+
+// formatVersion is the layout of buckets and keys; recordVersion the form of
+// the JSON below. A new field that may be absent needs no new version.
+const (
+	formatVersion = 1
+	recordVersion = 1
+)
+
+// versioned is what every record carries.
+type versioned interface{ version() int }
+
+// header is embedded in every record.
+type header struct {
+	V int `json:"v"`
+}
+
+func (h header) version() int { return h.V }
+
+func current() header { return header{V: recordVersion} }
+
+func decode[R versioned](raw []byte) (R, error) {
+	var r R
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return r, fmt.Errorf("stored record: %w", errors.Join(errs.Internal, err))
+	}
+	if r.version() != recordVersion {
+		return r, fmt.Errorf("stored record has version %d, this program reads %d: %w", r.version(), recordVersion, errs.Internal)
+	}
+	return r, nil
+}
+
+type applicationRecord struct {
+	header
+	ID          model.ApplicationID `json:"id"`
+	Name        string              `json:"name"`
+	Namespace   string              `json:"namespace"`
+	Description string              `json:"description,omitempty"`
+	Owner       string              `json:"owner"`
+}
+
+func fromApplication(a model.Application) applicationRecord {
+	return applicationRecord{current(), a.ID, a.Name, a.Namespace, a.Description, a.Owner}
+}
+
+func (r applicationRecord) model() model.Application {
+	return model.Application{ID: r.ID, Name: r.Name, Namespace: r.Namespace, Description: r.Description, Owner: r.Owner}
+}
+
+type serviceRecord struct {
+	header
+	serviceFields
+}
+
+// serviceFields occur in service records and, as they were at assignment, in
+// instance records.
+type serviceFields struct {
+	ID          model.ServiceID     `json:"id,omitempty"`
+	Application model.ApplicationID `json:"application,omitempty"`
+	Owner       string              `json:"owner,omitempty"`
+	Name        string              `json:"name,omitempty"` // job name
+	Spec        specFields          `json:"spec,omitzero"`
+	Address     netip.Addr          `json:"address,omitzero"`
+	Chosen      bool                `json:"chosen,omitempty"`
+	NextNumber  int                 `json:"next_number,omitempty"`
+	Revision    uint64              `json:"revision,omitempty"`
+}
+
+type specFields struct {
+	Image         string             `json:"image,omitempty"`
+	Runtime       string             `json:"runtime,omitempty"`
+	Command       []string           `json:"command,omitempty"`
+	Environment   []string           `json:"environment,omitempty"`
+	MilliCPU      int64              `json:"milli_cpu,omitempty"`
+	MemoryMB      int64              `json:"memory_mb,omitempty"`
+	GPUs          int64              `json:"gpus,omitempty"`
+	DiskMB        int64              `json:"disk_mb,omitempty"`
+	Ports         []portFields       `json:"ports,omitempty"`
+	PortText      string             `json:"port_text,omitempty"`
+	Constraints   []constraintFields `json:"constraints,omitempty"`
+	Arch          []string           `json:"arch,omitempty"`
+	OneShot       bool               `json:"one_shot,omitempty"`
+	OnClusterLoss string             `json:"on_cluster_loss,omitempty"`
+}
+
+type portFields struct {
+	Host      uint16         `json:"host"`
+	Container uint16         `json:"container"`
+	Protocol  model.Protocol `json:"protocol"`
+}
+
+type constraintFields struct {
+	Type    string   `json:"type"`
+	Cluster string   `json:"cluster,omitempty"`
+	Nodes   []string `json:"nodes,omitempty"`
+	Allowed []string `json:"allowed,omitempty"`
+}
+
+func fromService(s model.Service) serviceRecord { return serviceRecord{current(), serviceFieldsOf(s)} }
+
+func serviceFieldsOf(s model.Service) serviceFields {
+	f := serviceFields{
+		ID: s.ID, Application: s.Application, Owner: s.Owner, Spec: specFieldsOf(s.Spec), Address: s.Address,
+		Chosen: s.Chosen, NextNumber: s.NextNumber, Revision: s.Revision,
+	}
+	if s.Name != (model.ServiceName{}) {
+		f.Name = s.Name.String()
+	}
+	return f
+}
+
+func (f serviceFields) model() model.Service {
+	name, _ := model.ParseServiceName(f.Name) // checked when stored; empty in a slot that was never assigned
+	return model.Service{
+		ID: f.ID, Application: f.Application, Owner: f.Owner, Name: name, Spec: f.Spec.model(), Address: f.Address,
+		Chosen: f.Chosen, NextNumber: f.NextNumber, Revision: f.Revision,
+	}
+}
+
+func specFieldsOf(s model.ServiceSpec) specFields {
+	f := specFields{
+		Image: s.Image, Runtime: s.Runtime, Command: s.Command, Environment: s.Environment,
+		MilliCPU: s.Demand.MilliCPU, MemoryMB: s.Demand.MemoryMB, GPUs: s.Demand.GPUs, DiskMB: s.Demand.DiskMB,
+		PortText: s.PortText, Arch: s.Arch, OneShot: s.OneShot, OnClusterLoss: s.OnClusterLoss,
+	}
+	for _, p := range s.Ports {
+		f.Ports = append(f.Ports, portFields(p))
+	}
+	for _, c := range s.Constraints {
+		f.Constraints = append(f.Constraints, constraintFields(c))
+	}
+	return f
+}
+
+func (f specFields) model() model.ServiceSpec {
+	s := model.ServiceSpec{
+		Image: f.Image, Runtime: f.Runtime, Command: f.Command, Environment: f.Environment,
+		Demand:   model.Resources{MilliCPU: f.MilliCPU, MemoryMB: f.MemoryMB, GPUs: f.GPUs, DiskMB: f.DiskMB},
+		PortText: f.PortText, Arch: f.Arch, OneShot: f.OneShot, OnClusterLoss: f.OnClusterLoss,
+	}
+	for _, p := range f.Ports {
+		s.Ports = append(s.Ports, model.Port(p))
+	}
+	for _, c := range f.Constraints {
+		s.Constraints = append(s.Constraints, model.Constraint(c))
+	}
+	return s
+}
+
+type instanceRecord struct {
+	header
+	Service   model.ServiceID `json:"service"`
+	Number    int             `json:"number"`
+	Address   netip.Addr      `json:"address,omitzero"`
+	Cluster   model.ClusterID `json:"cluster,omitempty"`
+	Grant     instance.Grant  `json:"grant,omitempty"`
+	Unplaced  instance.Word   `json:"unplaced,omitempty"`
+	Reasons   []reasonFields  `json:"reasons,omitempty"`
+	Revision  uint64          `json:"revision"`
+	Tombstone bool            `json:"tombstone,omitempty"`
+	Assigned  serviceFields   `json:"assigned,omitzero"` // the service as it was assigned
+	CreatedAt time.Time       `json:"created_at,omitzero"`
+}
+
+type reasonFields struct {
+	Name   string `json:"name"`
+	Count  int    `json:"count"`
+	Detail string `json:"detail,omitempty"`
+}
+
+func fromInstance(in store.Instance) instanceRecord {
+	r := instanceRecord{
+		header: current(), Service: in.ID.Service, Number: in.ID.Number, Address: in.Address, Cluster: in.Cluster,
+		Grant: in.Grant, Unplaced: in.Unplaced, Revision: in.Revision, Tombstone: in.Tombstone,
+		Assigned: serviceFieldsOf(in.Service), CreatedAt: in.CreatedAt,
+	}
+	for _, x := range in.Reasons {
+		r.Reasons = append(r.Reasons, reasonFields(x))
+	}
+	return r
+}
+
+func (r instanceRecord) model() store.Instance {
+	in := store.Instance{
+		ID: model.InstanceID{Service: r.Service, Number: r.Number}, Address: r.Address, Cluster: r.Cluster,
+		Grant: r.Grant, Unplaced: r.Unplaced, Revision: r.Revision, Tombstone: r.Tombstone,
+		Service: r.Assigned.model(), CreatedAt: r.CreatedAt,
+	}
+	for _, x := range r.Reasons {
+		in.Reasons = append(in.Reasons, instance.Reason(x))
+	}
+	return in
+}
+
+type claimRecord struct {
+	header
+	Holder string    `json:"holder"`
+	Until  time.Time `json:"until,omitzero"`
+}
+
+type blockRecord struct {
+	header
+	Cluster model.ClusterID `json:"cluster"`
+}
+
+type clusterRecord struct {
+	header
+	ID        model.ClusterID `json:"id"`
+	Name      string          `json:"name"`
+	Location  string          `json:"location,omitempty"`
+	Address   netip.Addr      `json:"address,omitzero"`
+	KeyHash   string          `json:"key_hash,omitempty"`
+	CreatedAt time.Time       `json:"created_at,omitzero"`
+}
+
+func fromCluster(c store.Cluster) clusterRecord {
+	return clusterRecord{current(), c.ID, c.Name, c.Location, c.Address, c.KeyHash, c.CreatedAt}
+}
+
+func (r clusterRecord) model() store.Cluster {
+	return store.Cluster{
+		Cluster: model.Cluster{ID: r.ID, Name: r.Name, Location: r.Location, Address: r.Address},
+		KeyHash: r.KeyHash, CreatedAt: r.CreatedAt,
+	}
+}
+
+type userRecord struct {
+	header
+	ID                 model.UserID `json:"id"`
+	Name               string       `json:"name"`
+	Email              string       `json:"email,omitempty"`
+	PasswordHash       string       `json:"password_hash"`
+	Roles              []string     `json:"roles,omitempty"`
+	Organization       string       `json:"organization,omitempty"`
+	CreatedAt          time.Time    `json:"created_at,omitzero"`
+	MustChangePassword bool         `json:"must_change_password,omitempty"`
+}
+
+func fromUser(u store.User) userRecord {
+	return userRecord{current(), u.ID, u.Name, u.Email, u.PasswordHash, u.Roles, u.Organization, u.CreatedAt, u.MustChangePassword}
+}
+
+func (r userRecord) model() store.User {
+	return store.User{
+		ID: r.ID, Name: r.Name, Email: r.Email, PasswordHash: r.PasswordHash, Roles: r.Roles,
+		Organization: r.Organization, CreatedAt: r.CreatedAt, MustChangePassword: r.MustChangePassword,
+	}
+}
