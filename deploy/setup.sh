@@ -39,6 +39,7 @@ if [ "$want" = test ]; then
 	need mosquitto mosquitto
 	need conntrack conntrack
 	need iperf3 iperf3
+	need ping iputils-ping
 	need_file /bin/busybox busybox-static
 fi
 
