@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"oakestra/test/site"
 )
 
 // descriptorWith is a small valid descriptor with one service.
@@ -15,16 +17,16 @@ func descriptorWith(name, rrIP string, more ...string) string {
 }
 
 func (w *walk) badInput() {
-	good := w.token
-	w.token = ""
-	code, body, err := w.curl("POST", "/api/auth/login", `{"username":"Admin","password":"wrong"}`)
+	good := w.Token
+	w.Token = ""
+	code, body, err := w.Curl("POST", "/api/auth/login", `{"username":"Admin","password":"wrong"}`)
 	if err != nil || code != 401 {
-		w.t.Errorf("wrong password: %d %v %s, want 401", code, err, body)
+		w.T.Errorf("wrong password: %d %v %s, want 401", code, err, body)
 	}
-	if code, body, err = w.curl("GET", "/api/applications/", ""); err != nil || code != 401 {
-		w.t.Errorf("no token: %d %v %s, want 401", code, err, body)
+	if code, body, err = w.Curl("GET", "/api/applications/", ""); err != nil || code != 401 {
+		w.T.Errorf("no token: %d %v %s, want 401", code, err, body)
 	}
-	w.token = good
+	w.Token = good
 	for _, c := range []struct {
 		name, body string
 		want       []string // all must be named in the answer
@@ -35,57 +37,57 @@ func (w *walk) badInput() {
 		{"address outside", descriptorWith("okname", "10.31.1.1"), []string{"rr_ip", "10.31.1.1"}},
 		{"unknown constraint", descriptorWith("okname", "", `,"constraints":[{"type":"moon"}]`), []string{"constraints", "moon"}},
 	} {
-		code, body, err := w.curl("POST", "/api/application/", c.body)
+		code, body, err := w.Curl("POST", "/api/application/", c.body)
 		if err != nil || code < 400 || code > 499 {
-			w.t.Errorf("%s: %d %v %s, want 4xx", c.name, code, err, body)
+			w.T.Errorf("%s: %d %v %s, want 4xx", c.name, code, err, body)
 		}
 		for _, want := range c.want {
 			if !strings.Contains(body, want) {
-				w.t.Errorf("%s: answer does not name %q: %s", c.name, want, body)
+				w.T.Errorf("%s: answer does not name %q: %s", c.name, want, body)
 			}
 		}
-		w.t.Logf("%s: %d %s", c.name, code, body)
+		w.T.Logf("%s: %d %s", c.name, code, body)
 	}
 	var apps []any
-	if err := w.get("/api/applications/", &apps); err != nil || len(apps) != 0 {
-		w.t.Errorf("something was stored: %v %v", err, apps)
+	if err := w.Get("/api/applications/", &apps); err != nil || len(apps) != 0 {
+		w.T.Errorf("something was stored: %v %v", err, apps)
 	}
 }
 
 func (w *walk) takenAddress() {
-	code, body, err := w.curl("POST", "/api/application/", descriptorWith("thief", "10.30.30.30"))
+	code, body, err := w.Curl("POST", "/api/application/", descriptorWith("thief", "10.30.30.30"))
 	if err != nil || code != 409 || !strings.Contains(body, "10.30.30.30") || !strings.Contains(body, "clientsrvr.test.nginx.test") {
-		w.t.Errorf("taken rr_ip: %d %v %s, want 409 naming address and holder", code, err, body)
+		w.T.Errorf("taken rr_ip: %d %v %s, want 409 naming address and holder", code, err, body)
 	}
 	var apps []any
-	if err := w.get("/api/applications/", &apps); err != nil || len(apps) != 1 {
-		w.t.Errorf("applications = %v %v, want the one before", err, apps)
+	if err := w.Get("/api/applications/", &apps); err != nil || len(apps) != 1 {
+		w.T.Errorf("applications = %v %v, want the one before", err, apps)
 	}
 }
 
 func (w *walk) fitsNowhere() {
 	body := strings.Replace(descriptorWith("huge", ""), `"memory":50`, `"memory":99999999`, 1)
-	w.must("POST", "/api/application/", body)
+	w.Must("POST", "/api/application/", body)
 	id := ""
-	var list []service
+	var list []site.Service
 	var apps []struct {
 		ID   string `json:"applicationID"`
 		Name string `json:"application_name"`
 	}
-	if err := w.get("/api/applications/", &apps); err != nil {
-		w.t.Fatal(err)
+	if err := w.Get("/api/applications/", &apps); err != nil {
+		w.T.Fatal(err)
 	}
 	for _, a := range apps {
 		if a.Name == "huge" {
 			id = a.ID
 		}
 	}
-	if err := w.get("/api/services/"+id, &list); err != nil || len(list) != 1 {
-		w.t.Fatalf("%v %v", err, list)
+	if err := w.Get("/api/services/"+id, &list); err != nil || len(list) != 1 {
+		w.T.Fatalf("%v %v", err, list)
 	}
-	w.must("POST", "/api/service/"+list[0].ID+"/instance", "")
-	w.eventually("the reason with counts", 20*time.Second, func() error {
-		svc := w.service(list[0].ID)
+	w.Must("POST", "/api/service/"+list[0].ID+"/instance", "")
+	w.Eventually("the reason with counts", 20*time.Second, func() error {
+		svc := w.Service(list[0].ID)
 		if len(svc.Instances) != 1 {
 			return fmt.Errorf("%+v", svc)
 		}
@@ -93,8 +95,8 @@ func (w *walk) fitsNowhere() {
 		if !strings.Contains(text, "memory") || !strings.ContainsAny(text, "12") {
 			return fmt.Errorf("%q names no reason with a count", text)
 		}
-		w.t.Logf("fits nowhere: %s", text)
+		w.T.Logf("fits nowhere: %s", text)
 		return nil
 	})
-	w.must("DELETE", "/api/application/"+id, "")
+	w.Must("DELETE", "/api/application/"+id, "")
 }

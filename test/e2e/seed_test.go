@@ -9,19 +9,21 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"oakestra/test/site"
 )
 
 // TestSite walks through the life of the quick start's application on one site
 // with two workers. The steps build on one another: the first failure ends it.
 func TestSite(t *testing.T) {
-	s := start(t)
-	w := &walk{site: s}
+	s := site.Start(t)
+	w := &walk{Site: s}
 	step := func(name string, f func(*walk)) {
 		ok := t.Run(name, func(t *testing.T) {
-			s.t = t
+			s.T = t
 			f(w)
 		})
-		if s.t = t; !ok {
+		if s.T = t; !ok {
 			t.FailNow()
 		}
 	}
@@ -39,40 +41,40 @@ func TestSite(t *testing.T) {
 }
 
 type walk struct {
-	*site
+	*site.Site
 	application string
 	ids         map[string]string // service name -> id
-	curlBox     container
+	curlBox     site.Container
 }
 
 func (w *walk) deploy() {
-	w.application, w.ids = w.deploySeed()
-	c, n := w.service(w.ids["curl"]).Instances[0], w.service(w.ids["nginx"]).Instances[0]
+	w.application, w.ids = w.DeploySeed()
+	c, n := w.Service(w.ids["curl"]).Instances[0], w.Service(w.ids["nginx"]).Instances[0]
 	if c.Worker == "" || c.Worker == n.Worker {
-		w.t.Errorf("curl on %q, nginx on %q: want two workers", c.Worker, n.Worker)
+		w.T.Errorf("curl on %q, nginx on %q: want two workers", c.Worker, n.Worker)
 	}
-	if got := w.service(w.ids["nginx"]).Address; got != "10.30.30.30" {
-		w.t.Errorf("service address = %q, want 10.30.30.30", got)
+	if got := w.Service(w.ids["nginx"]).Address; got != "10.30.30.30" {
+		w.T.Errorf("service address = %q, want 10.30.30.30", got)
 	}
 	var err error
-	if w.curlBox, err = w.container(w.ids["curl"], 0); err != nil {
-		w.t.Fatal(err)
+	if w.curlBox, err = w.Container(w.ids["curl"], 0); err != nil {
+		w.T.Fatal(err)
 	}
 }
 
 func (w *walk) crossNode() {
-	out, err := w.inside(w.curlBox, "curl", "-sS", "-m", "10", "http://10.30.30.30/").CombinedOutput()
+	out, err := w.Inside(w.curlBox, "curl", "-sS", "-m", "10", "http://10.30.30.30/").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "Welcome to nginx") {
-		w.t.Fatalf("%v: %s", err, out)
+		w.T.Fatalf("%v: %s", err, out)
 	}
 	// nginx and its log see the address of the curl instance, not of a worker.
-	want := w.service(w.ids["curl"]).Instances[0].Address
-	out, err = w.inside(w.curlBox, "curl", "-sS", "-m", "10", "http://10.30.30.30/whoami").CombinedOutput()
+	want := w.Service(w.ids["curl"]).Instances[0].Address
+	out, err = w.Inside(w.curlBox, "curl", "-sS", "-m", "10", "http://10.30.30.30/whoami").CombinedOutput()
 	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), " "+want) || !strings.HasPrefix(want, "10.30.") {
-		w.t.Errorf("nginx saw %q (%v), want the instance address %s", out, err, want)
+		w.T.Errorf("nginx saw %q (%v), want the instance address %s", out, err, want)
 	}
-	w.eventually("nginx's log shows the client", 10*time.Second, func() error {
-		nginx := w.service(w.ids["nginx"]).Instances[0]
+	w.Eventually("nginx's log shows the client", 10*time.Second, func() error {
+		nginx := w.Service(w.ids["nginx"]).Instances[0]
 		text := w.containerLog(nginx.Worker, w.ids["nginx"])
 		if !strings.Contains(text, want+" - - ") {
 			return fmt.Errorf("no %s in the log %q", want, text)
@@ -84,7 +86,7 @@ func (w *walk) crossNode() {
 // containerLog reads what NodeEngine kept of a service's output.
 func (w *walk) containerLog(worker, service string) string {
 	var all strings.Builder
-	_ = filepath.WalkDir(w.lab.Path(worker, "node"), func(path string, d os.DirEntry, err error) error {
+	_ = filepath.WalkDir(w.Lab.Path(worker, "node"), func(path string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() && strings.Contains(path, "/logs/") && strings.Contains(path, service) {
 			data, _ := os.ReadFile(path)
 			all.Write(data)
@@ -96,14 +98,14 @@ func (w *walk) containerLog(worker, service string) string {
 
 func (w *walk) evenSpread() {
 	for range 2 {
-		w.must("POST", "/api/service/"+w.ids["nginx"]+"/instance", "")
+		w.Must("POST", "/api/service/"+w.ids["nginx"]+"/instance", "")
 	}
-	w.waitRunning(w.ids["nginx"], 3)
+	w.WaitRunning(w.ids["nginx"], 3)
 	count := func() map[string]int {
-		out, err := w.inside(w.curlBox, "sh", "-c",
+		out, err := w.Inside(w.curlBox, "sh", "-c",
 			"for i in $(seq 300); do curl -sS -m 5 http://10.30.30.30/whoami || echo failed; done").CombinedOutput()
 		if err != nil {
-			w.t.Fatalf("%v: %s", err, out)
+			w.T.Fatalf("%v: %s", err, out)
 		}
 		hits := map[string]int{}
 		for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
@@ -112,8 +114,8 @@ func (w *walk) evenSpread() {
 		return hits
 	}
 	// The new endpoints reach the client's worker a moment after RUNNING.
-	w.eventually("all three endpoints are in the client's table", 10*time.Second, func() error {
-		out, err := w.inside(w.curlBox, "sh", "-c", "for i in $(seq 9); do curl -sS -m 5 http://10.30.30.30/whoami; done").CombinedOutput()
+	w.Eventually("all three endpoints are in the client's table", 10*time.Second, func() error {
+		out, err := w.Inside(w.curlBox, "sh", "-c", "for i in $(seq 9); do curl -sS -m 5 http://10.30.30.30/whoami; done").CombinedOutput()
 		names := map[string]bool{}
 		for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
 			names[strings.Fields(line + " ?")[0]] = true
@@ -124,29 +126,29 @@ func (w *walk) evenSpread() {
 		return nil
 	})
 	hits := count()
-	w.t.Logf("300 requests: %v", hits)
+	w.T.Logf("300 requests: %v", hits)
 	for name, n := range hits {
 		if n != 100 {
-			w.t.Errorf("%s took %d of 300 requests, want 100", name, n)
+			w.T.Errorf("%s took %d of 300 requests, want 100", name, n)
 		}
 	}
 	if len(hits) != 3 {
-		w.t.Errorf("%d instances answered, want 3: %v", len(hits), hits)
+		w.T.Errorf("%d instances answered, want 3: %v", len(hits), hits)
 	}
 }
 
 func (w *walk) hostPort() {
-	nginx := w.service(w.ids["nginx"]).Instances[0].Worker
-	addr := w.lab.Host(nginx).Addr
+	nginx := w.Service(w.ids["nginx"]).Instances[0].Worker
+	addr := w.Lab.Host(nginx).Addr
 	for _, c := range []struct{ from, url string }{
 		{"outside", "http://" + addr + ":6080/"},
 		{nginx, "http://" + addr + ":6080/"},
 		{nginx, "http://127.0.0.1:6080/"},
 		{nginx, "http://localhost:6080/"},
 	} {
-		out, err := w.lab.Host(c.from).Run("curl", "-sS", "-m", "5", "-4", c.url)
+		out, err := w.Lab.Host(c.from).Run("curl", "-sS", "-m", "5", "-4", c.url)
 		if err != nil || !strings.Contains(out, "Welcome to nginx") {
-			w.t.Errorf("%s from %s: %v %s", c.url, c.from, err, out)
+			w.T.Errorf("%s from %s: %v %s", c.url, c.from, err, out)
 		}
 	}
 }
@@ -154,7 +156,7 @@ func (w *walk) hostPort() {
 // pids of all containers, sorted: the same list means nothing was restarted.
 func (w *walk) pids() string {
 	var list []string
-	for _, c := range w.containers() {
+	for _, c := range w.Containers() {
 		list = append(list, fmt.Sprintf("%d %s", c.Pid, c.Group))
 	}
 	sort.Strings(list)
@@ -168,20 +170,20 @@ type flow struct {
 }
 
 func (w *walk) openFlow() *flow {
-	w.t.Helper()
+	w.T.Helper()
 	f := &flow{out: &strings.Builder{}}
-	f.cmd = w.inside(w.curlBox, "curl", "-sS", "-m", "180", "-o", "/dev/null", "-w", "%{size_download}", "http://10.30.30.30/slow")
+	f.cmd = w.Inside(w.curlBox, "curl", "-sS", "-m", "180", "-o", "/dev/null", "-w", "%{size_download}", "http://10.30.30.30/slow")
 	f.cmd.Stdout, f.cmd.Stderr = f.out, f.out
 	if err := f.cmd.Start(); err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return f
 }
 
 func (w *walk) closeFlow(f *flow) {
-	w.t.Helper()
+	w.T.Helper()
 	if err := f.cmd.Wait(); err != nil || strings.TrimSpace(f.out.String()) != fmt.Sprint(4<<20) {
-		w.t.Errorf("the long transfer broke: %v, %s of %d bytes", err, f.out.String(), 4<<20)
+		w.T.Errorf("the long transfer broke: %v, %s of %d bytes", err, f.out.String(), 4<<20)
 	}
 }
 
@@ -192,27 +194,27 @@ func (w *walk) kills() {
 		name string
 		do   func()
 	}{
-		{"NodeEngine w1", func() { w.engine["w1"].Kill(); w.engine["w1"].Again() }},
-		{"NodeEngine w2", func() { w.engine["w2"].Kill(); w.engine["w2"].Again() }},
-		{"NetManager w1", func() { w.network["w1"].Kill(); w.network["w1"].Again() }},
-		{"NetManager w2", func() { w.network["w2"].Kill(); w.network["w2"].Again() }},
-		{"cluster-manager", func() { w.cluster.Kill(); w.cluster.Again() }},
+		{"NodeEngine w1", func() { w.Engine["w1"].Kill(); w.Engine["w1"].Again() }},
+		{"NodeEngine w2", func() { w.Engine["w2"].Kill(); w.Engine["w2"].Again() }},
+		{"NetManager w1", func() { w.Network["w1"].Kill(); w.Network["w1"].Again() }},
+		{"NetManager w2", func() { w.Network["w2"].Kill(); w.Network["w2"].Again() }},
+		{"cluster-manager", func() { w.Cluster.Kill(); w.Cluster.Again() }},
 	} {
 		k.do()
-		w.eventually("the service address answers after the kill of "+k.name, 15*time.Second, func() error {
-			out, err := w.inside(w.curlBox, "curl", "-sS", "-m", "3", "http://10.30.30.30/whoami").CombinedOutput()
+		w.Eventually("the service address answers after the kill of "+k.name, 15*time.Second, func() error {
+			out, err := w.Inside(w.curlBox, "curl", "-sS", "-m", "3", "http://10.30.30.30/whoami").CombinedOutput()
 			if err != nil {
 				return fmt.Errorf("%w: %s", err, out)
 			}
 			return nil
 		})
 		if after := w.pids(); after != before {
-			w.t.Fatalf("after the kill of %s the containers differ:\n%s\nwant\n%s", k.name, after, before)
+			w.T.Fatalf("after the kill of %s the containers differ:\n%s\nwant\n%s", k.name, after, before)
 		}
 	}
-	w.eventually("both workers are alive again", 60*time.Second, func() error {
-		var nodes []node
-		if err := w.get("/api/nodes/", &nodes); err != nil {
+	w.Eventually("both workers are alive again", 60*time.Second, func() error {
+		var nodes []site.Node
+		if err := w.Get("/api/nodes/", &nodes); err != nil {
 			return err
 		}
 		for _, n := range nodes {
@@ -222,67 +224,67 @@ func (w *walk) kills() {
 		}
 		return nil
 	})
-	w.waitRunning(w.ids["nginx"], 3)
-	w.waitRunning(w.ids["curl"], 1)
+	w.WaitRunning(w.ids["nginx"], 3)
+	w.WaitRunning(w.ids["curl"], 1)
 	w.closeFlow(f)
 	if after := w.pids(); after != before {
-		w.t.Errorf("containers differ:\n%s\nwant\n%s", after, before)
+		w.T.Errorf("containers differ:\n%s\nwant\n%s", after, before)
 	}
 }
 
 func (w *walk) emptiedStore() {
 	before := w.pids()
 	f := w.openFlow()
-	w.root.Kill()
-	stores, err := filepath.Glob(w.lab.Path("root", "*.db"))
+	w.Root.Kill()
+	stores, err := filepath.Glob(w.Lab.Path("root", "*.db"))
 	if err != nil || len(stores) == 0 {
-		w.t.Fatalf("the root's store is not where it was expected: %v", err)
+		w.T.Fatalf("the root's store is not where it was expected: %v", err)
 	}
 	for _, file := range stores {
 		if err := os.Remove(file); err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 	}
-	w.root.Again()
-	w.login()
+	w.Root.Again()
+	w.Login()
 	// The same ids, numbers and addresses, all RUNNING, from what the cluster holds.
-	nginx := w.waitRunning(w.ids["nginx"], 3)
-	w.waitRunning(w.ids["curl"], 1)
+	nginx := w.WaitRunning(w.ids["nginx"], 3)
+	w.WaitRunning(w.ids["curl"], 1)
 	if nginx.Address != "10.30.30.30" {
-		w.t.Errorf("service address after recovery = %q", nginx.Address)
+		w.T.Errorf("service address after recovery = %q", nginx.Address)
 	}
 	w.closeFlow(f)
 	if after := w.pids(); after != before {
-		w.t.Errorf("containers differ after recovery:\n%s\nwant\n%s", after, before)
+		w.T.Errorf("containers differ after recovery:\n%s\nwant\n%s", after, before)
 	}
 	// It allocates again, and never an address that is in use.
-	code, body, err := w.curl("POST", "/api/application/", descriptorWith("again", "10.30.30.30"))
+	code, body, err := w.Curl("POST", "/api/application/", descriptorWith("again", "10.30.30.30"))
 	if err != nil || code != 409 {
-		w.t.Errorf("taken address after recovery: %d %v %s, want 409", code, err, body)
+		w.T.Errorf("taken address after recovery: %d %v %s, want 409", code, err, body)
 	}
 }
 
 func (w *walk) removeUnderLoad() {
-	stream := w.inside(w.curlBox, "sh", "-c",
+	stream := w.Inside(w.curlBox, "sh", "-c",
 		`while [ ! -e /tmp/stop ]; do curl -sS -m 5 -o /dev/null -w '%{http_code}\n' http://10.30.30.30/whoami || echo failed; done; rm /tmp/stop`)
 	var out strings.Builder
 	stream.Stdout, stream.Stderr = &out, &out
 	if err := stream.Start(); err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	w.must("DELETE", "/api/service/"+w.ids["nginx"]+"/instance/1", "")
-	w.waitRunning(w.ids["nginx"], 2)
-	w.eventually("the container is gone", 30*time.Second, func() error {
-		if c, err := w.container(w.ids["nginx"], 1); err == nil {
+	w.Must("DELETE", "/api/service/"+w.ids["nginx"]+"/instance/1", "")
+	w.WaitRunning(w.ids["nginx"], 2)
+	w.Eventually("the container is gone", 30*time.Second, func() error {
+		if c, err := w.Container(w.ids["nginx"], 1); err == nil {
 			return fmt.Errorf("still runs: %+v", c)
 		}
 		return nil
 	})
-	if o, err := w.inside(w.curlBox, "sh", "-c", "sleep 1; : >/tmp/stop").CombinedOutput(); err != nil {
-		w.t.Fatalf("%v %s", err, o)
+	if o, err := w.Inside(w.curlBox, "sh", "-c", "sleep 1; : >/tmp/stop").CombinedOutput(); err != nil {
+		w.T.Fatalf("%v %s", err, o)
 	}
 	if err := stream.Wait(); err != nil {
-		w.t.Errorf("stream: %v", err)
+		w.T.Errorf("stream: %v", err)
 	}
 	lines := strings.Fields(out.String())
 	bad := 0
@@ -291,27 +293,27 @@ func (w *walk) removeUnderLoad() {
 			bad++
 		}
 	}
-	w.t.Logf("%d requests during the removal, %d failed", len(lines), bad)
+	w.T.Logf("%d requests during the removal, %d failed", len(lines), bad)
 	if bad > 0 || len(lines) < 50 {
-		w.t.Errorf("%d of %d requests failed: %.400s", bad, len(lines), out.String())
+		w.T.Errorf("%d of %d requests failed: %.400s", bad, len(lines), out.String())
 	}
 }
 
 func (w *walk) deleteAll() {
-	w.must("DELETE", "/api/application/"+w.application, "")
-	w.eventually("all containers are gone", 60*time.Second, func() error {
-		if left := w.containers(); len(left) > 0 {
+	w.Must("DELETE", "/api/application/"+w.application, "")
+	w.Eventually("all containers are gone", 60*time.Second, func() error {
+		if left := w.Containers(); len(left) > 0 {
 			return fmt.Errorf("%+v", left)
 		}
 		return nil
 	})
-	var services []service
-	if err := w.get("/api/services/", &services); err != nil || len(services) != 0 {
-		w.t.Errorf("services left: %v %+v", err, services)
+	var services []site.Service
+	if err := w.Get("/api/services/", &services); err != nil || len(services) != 0 {
+		w.T.Errorf("services left: %v %+v", err, services)
 	}
-	for _, name := range workers {
-		h := w.lab.Host(name)
-		w.eventually("no veth and no rule of a service on "+name, 30*time.Second, func() error {
+	for _, name := range site.Workers {
+		h := w.Lab.Host(name)
+		w.Eventually("no veth and no rule of a service on "+name, 30*time.Second, func() error {
 			links, err := h.Run("ip", "-brief", "link", "show", "type", "veth")
 			if err != nil {
 				return err

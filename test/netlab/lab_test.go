@@ -65,4 +65,3 @@ func waitChildren(t *testing.T, pid, n int) {
 	}
 	t.Fatalf("process %d has not %d children", pid, n)
 }
-
