@@ -1,0 +1,315 @@
+package tables
+
+import (
+	"cmp"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"oakestra/cluster/nodelink"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+)
+
+// view is what one worker must hold. The values are shared between views and
+// never written after they were made, so equal pointers mean equal content.
+type view struct {
+	tables map[model.ServiceID]*nodelink.Table
+	peers  map[model.NodeID]*nodelink.Peer
+}
+
+// planner derives views from facts. It remembers tables and peers until told
+// that they are stale, since many views share them.
+type planner struct {
+	*facts
+	tables  map[tableKey]*nodelink.Table
+	peers   map[model.NodeID]*nodelink.Peer
+	strange map[model.NodeID]*nodelink.Peer // workers of other clusters
+	planes  set[model.Dataplane]            // that tables were made for
+	old     map[any]any                     // what a stale table or peer was
+}
+
+type tableKey struct {
+	service   model.ServiceID
+	dataplane model.Dataplane
+}
+
+func newPlanner(f *facts) *planner {
+	return &planner{
+		facts: f, tables: map[tableKey]*nodelink.Table{}, peers: map[model.NodeID]*nodelink.Peer{},
+		planes: set[model.Dataplane]{}, old: map[any]any{},
+	}
+}
+
+func (p *planner) staleService(id model.ServiceID) {
+	for d := range p.planes {
+		k := tableKey{id, d}
+		if t, ok := p.tables[k]; ok {
+			p.old[k] = t
+			delete(p.tables, k)
+		}
+	}
+}
+
+func (p *planner) stalePeer(id model.NodeID) {
+	if v, ok := p.peers[id]; ok {
+		p.old[id] = v
+		delete(p.peers, id)
+	}
+}
+
+func (p *planner) staleForeign() {
+	for id, v := range p.strange {
+		p.old[id] = v
+	}
+	p.strange = nil
+}
+
+// keep returns the earlier value when nothing changed.
+func keep[T any](p *planner, key any, fresh *T) *T {
+	before, ok := p.old[key].(*T)
+	delete(p.old, key)
+	if ok && reflect.DeepEqual(before, fresh) {
+		return before
+	}
+	return fresh
+}
+
+// desired is what a worker must hold:
+//
+//	tables = services it hosts or takes interest in
+//	peers  = workers that host one of those, and workers that hold or want the
+//	         table of a service hosted here; of the same data plane
+//
+// Hosts that are leaving stay peers: their flows are still draining.
+func (p *planner) desired(n model.NodeID) view {
+	v := view{tables: map[model.ServiceID]*nodelink.Table{}, peers: map[model.NodeID]*nodelink.Peer{}}
+	w := p.workers[n]
+	if w == nil {
+		return v
+	}
+	for s := range p.servicesOf(n) {
+		hosting, watching := p.hosts.has(s, n), p.watchers.has(s, n)
+		if hosting || watching {
+			if t := p.table(s, w.dataplane); t != nil {
+				v.tables[s] = t
+			}
+			for h := range p.hosts.by[s] {
+				p.addPeer(v, w, h)
+			}
+			for _, sl := range p.foreign[s].Slices {
+				for _, e := range sl.Endpoints {
+					p.addStranger(v, w, foreignNode(sl.Cluster, e.Node))
+				}
+			}
+		}
+		if !hosting {
+			continue
+		}
+		for _, x := range []index{p.watchers, p.wanters} {
+			for o := range x.by[s] {
+				p.addPeer(v, w, o)
+			}
+		}
+		for _, t := range p.talkers[s] {
+			p.addStranger(v, w, t.Node)
+		}
+	}
+	return v
+}
+
+func (p *planner) addPeer(v view, w *worker, id model.NodeID) {
+	o := p.workers[id]
+	if id == w.ID || o == nil || !o.ours || !w.ours || o.dataplane != w.dataplane || !o.reachable() {
+		return
+	}
+	v.peers[id] = p.peer(o)
+}
+
+func (p *planner) addStranger(v view, w *worker, id model.NodeID) {
+	if s := p.stranger(id); s != nil && s.Dataplane == w.dataplane {
+		v.peers[id] = s
+	}
+}
+
+// peer is a worker's record for others, with who its containers are.
+func (p *planner) peer(w *worker) *nodelink.Peer {
+	if v, ok := p.peers[w.ID]; ok {
+		return v
+	}
+	ip, port := w.where()
+	fresh := &nodelink.Peer{Node: w.ID, HostIP: ip, HostPort: port, Subnet: w.subnet, Dataplane: w.dataplane}
+	newest := map[netip.Addr]instance.Epoch{}
+	ids := map[netip.Addr]nodelink.Identity{}
+	for _, e := range w.endpoints {
+		s := p.services[e.service]
+		at, ok := s.Instances[e.Number]
+		if !ok || !at.IsValid() {
+			continue
+		}
+		if before, ok := newest[e.NamespaceIP]; ok && e.Epoch.Less(before) {
+			continue
+		}
+		newest[e.NamespaceIP] = e.Epoch
+		ids[e.NamespaceIP] = nodelink.Identity{NamespaceIP: e.NamespaceIP, InstanceAddress: at, Tenant: s.Tenant}
+	}
+	for _, i := range ids {
+		fresh.Identities = append(fresh.Identities, i)
+	}
+	sortIdentities(fresh.Identities)
+	v := keep(p, w.ID, fresh)
+	p.peers[w.ID] = v
+	return v
+}
+
+func sortIdentities(ids []nodelink.Identity) {
+	slices.SortFunc(ids, func(a, b nodelink.Identity) int { return a.NamespaceIP.Compare(b.NamespaceIP) })
+}
+
+// stranger is the record of a worker of another cluster: one, whatever number
+// of services it came with.
+func (p *planner) stranger(id model.NodeID) *nodelink.Peer {
+	if p.strange == nil {
+		p.strange = p.strangers()
+	}
+	return p.strange[id]
+}
+
+func (p *planner) strangers() map[model.NodeID]*nodelink.Peer {
+	out := map[model.NodeID]*nodelink.Peer{}
+	who := map[model.NodeID]map[netip.Addr]nodelink.Identity{}
+	take := func(peer nodelink.Peer, ids ...nodelink.Identity) {
+		if !peer.HostIP.IsValid() || !peer.Subnet.IsValid() {
+			return
+		}
+		if out[peer.Node] == nil {
+			peer.Identities = nil
+			out[peer.Node], who[peer.Node] = &peer, map[netip.Addr]nodelink.Identity{}
+		}
+		for _, i := range ids {
+			if i.NamespaceIP.IsValid() && i.InstanceAddress.IsValid() {
+				who[peer.Node][i.NamespaceIP] = i
+			}
+		}
+	}
+	for _, s := range sorted(p.foreign) {
+		t := p.foreign[s]
+		for _, sl := range t.Slices {
+			for _, e := range sl.Endpoints {
+				take(nodelink.Peer{
+					Node: foreignNode(sl.Cluster, e.Node), HostIP: e.HostIP, HostPort: e.HostPort,
+					Subnet: e.Subnet, Dataplane: e.Dataplane,
+				}, nodelink.Identity{NamespaceIP: e.NamespaceIP, InstanceAddress: e.InstanceAddress, Tenant: t.Tenant})
+			}
+		}
+	}
+	for _, s := range sorted(p.talkers) {
+		for _, t := range p.talkers[s] {
+			take(t, t.Identities...)
+		}
+	}
+	for id, peer := range out {
+		for _, i := range who[id] {
+			peer.Identities = append(peer.Identities, i)
+		}
+		sortIdentities(peer.Identities)
+		out[id] = keep(p, id, peer)
+	}
+	return out
+}
+
+// table is a service as workers of one data plane balance it; nil for a
+// service nobody has named.
+func (p *planner) table(id model.ServiceID, d model.Dataplane) *nodelink.Table {
+	k := tableKey{id, d}
+	if t, ok := p.tables[k]; ok {
+		return t
+	}
+	p.planes[d] = struct{}{}
+	t, ok := p.header(id)
+	if !ok {
+		delete(p.old, k)
+		return nil
+	}
+	for _, c := range choose(p.candidates(id), func(c candidate) bool { return c.Dataplane == d }) {
+		t.Entries = append(t.Entries, nodelink.TableEntry{
+			Number: c.Number, InstanceAddress: c.InstanceAddress, NamespaceIP: c.NamespaceIP,
+			Node: c.Node, HostIP: c.HostIP, HostPort: c.HostPort,
+		})
+	}
+	v := keep(p, k, &t)
+	p.tables[k] = v
+	return v
+}
+
+// candidate is an endpoint that could be listed.
+type candidate struct {
+	SliceEndpoint
+	masked bool // its node is lost
+	local  bool
+}
+
+// candidates lists a service's endpoints here and elsewhere that are not
+// leaving and whose slot is known.
+func (f *facts) candidates(id model.ServiceID) []candidate {
+	var out []candidate
+	slots := f.services[id].Instances
+	for n := range f.hosts.by[id] {
+		w := f.workers[n]
+		if w == nil || !w.reachable() {
+			continue
+		}
+		ip, port := w.where()
+		for _, e := range w.endpoints {
+			at, known := slots[e.Number]
+			if e.service != id || !known || f.isLeaving(e) {
+				continue
+			}
+			c := candidate{local: true, masked: w.live == instance.Lost, SliceEndpoint: SliceEndpoint{
+				Number: e.Number, Epoch: e.Epoch, InstanceAddress: at, NamespaceIP: e.NamespaceIP,
+				Node: n, HostIP: ip, HostPort: port, Subnet: w.subnet, Dataplane: w.dataplane,
+			}}
+			if !w.ours && e.HostIP.IsValid() {
+				c.HostIP, c.HostPort = e.HostIP, cmp.Or(e.HostPort, port)
+			}
+			out = append(out, c)
+		}
+	}
+	for _, sl := range f.foreign[id].Slices {
+		for _, e := range sl.Endpoints {
+			e.Node = foreignNode(sl.Cluster, e.Node)
+			out = append(out, candidate{SliceEndpoint: e})
+		}
+	}
+	return out
+}
+
+// choose lists one endpoint per slot, the newest attempt, in slot order.
+// Endpoints of lost nodes are left out while another one lives: a lost node
+// may only be cut off from us, and with nothing else it is the best guess.
+func choose(all []candidate, want func(candidate) bool) []SliceEndpoint {
+	living := slices.ContainsFunc(all, func(c candidate) bool { return want(c) && !c.masked })
+	best := map[int]SliceEndpoint{}
+	for _, c := range all {
+		if !want(c) || (living && c.masked) {
+			continue
+		}
+		b, ok := best[c.Number]
+		if !ok || cmp.Or(b.Epoch.Compare(c.Epoch), cmp.Compare(b.Node, c.Node), b.NamespaceIP.Compare(c.NamespaceIP)) < 0 {
+			best[c.Number] = c.SliceEndpoint
+		}
+	}
+	var out []SliceEndpoint
+	for _, e := range best {
+		out = append(out, e)
+	}
+	slices.SortFunc(out, func(a, b SliceEndpoint) int { return cmp.Compare(a.Number, b.Number) })
+	return out
+}
+
+// slice is this cluster's part of a service's table.
+func (f *facts) slice(id model.ServiceID) []SliceEndpoint {
+	all := f.candidates(id)
+	living := slices.ContainsFunc(all, func(c candidate) bool { return !c.masked })
+	return choose(all, func(c candidate) bool { return c.local && (!living || !c.masked) })
+}
