@@ -8,4 +8,4 @@
 // Caller: cmd/system-manager, which serves the handler on port 10000.
 package rest
 
-//go:generate go run github.com/swaggo/swag/cmd/swag@v1.16.6 init --quiet --generalInfo router.go --dir ./,../../api/rest --output docs --outputTypes go,json --parseInternal
+//go:generate go run github.com/swaggo/swag/cmd/swag@v1.16.6 init --quiet --generalInfo router.go --dir ./,../../api/rest --output docs --outputTypes json

@@ -1,0 +1,69 @@
+package rest
+
+// Login is the body of POST /api/auth/login.
+type Login struct {
+	Username string `json:"username" example:"Admin"`
+	Password string `json:"password" example:"Admin"`
+	// OrganizationName is optional; there is one organization, "root".
+	OrganizationName string `json:"organization_name,omitempty" example:"root"`
+} // @name Login
+
+// Session is the answer to a login.
+type Session struct {
+	Token        string `json:"token"`
+	RefreshToken string `json:"refresh_token"`
+	// MustChangePassword is true while the account has the default password.
+	MustChangePassword bool `json:"must_change_password"`
+} // @name Session
+
+// Token is the answer to a refresh.
+type Token struct {
+	Token string `json:"token"`
+} // @name Token
+
+// PasswordChange is the body of POST /api/user/{username}.
+type PasswordChange struct {
+	OldPassword string `json:"oldPassword"`
+	NewPassword string `json:"newPassword"` // at least 8 characters
+} // @name PasswordChange
+
+// Empty is an object without fields.
+type Empty struct{} // @name Empty
+
+// Message is the answer of calls that have nothing else to say.
+type Message struct {
+	Message string `json:"message" example:"ok"`
+} // @name Message
+
+// Error is the body of every answer that is no success.
+type Error struct {
+	Code    int    `json:"code" example:"422"`
+	Status  string `json:"status" example:"Unprocessable Entity"`
+	Message string `json:"message"`
+	// Errors lists what is wrong with a descriptor.
+	Errors    []Problem `json:"errors,omitempty"`
+	RequestID string    `json:"request_id"`
+} // @name Error
+
+// Problem is one thing that is wrong with an input.
+type Problem struct {
+	Path    string `json:"path" example:"applications[0].microservices[1].port"`
+	Value   string `json:"value" example:"6080:x"`
+	Message string `json:"message"`
+} // @name Problem
+
+// OID is how documents carry their id.
+type OID struct {
+	OID string `json:"$oid" example:"63f0a1b2c3d4e5f607182930"`
+} // @name OID
+
+// Permissions lists a user's roles.
+type Permissions struct {
+	Roles []Role `json:"roles"`
+} // @name Permissions
+
+// Role is one thing a user may be.
+type Role struct {
+	Name        string `json:"name" example:"Admin"`
+	Description string `json:"description"`
+} // @name Role

@@ -1,0 +1,105 @@
+package rest
+
+// Cluster is a site. Its _id is a plain string, unlike that of services.
+type Cluster struct {
+	ID               string   `json:"_id"`
+	Name             string   `json:"cluster_name" example:"c1"`
+	CandidateName    string   `json:"candidate_name"`
+	IP               string   `json:"ip"`
+	Port             string   `json:"port" example:"10100"`
+	Location         string   `json:"cluster_location"`
+	Info             Empty    `json:"clusterinfo"`
+	Active           bool     `json:"active"`
+	ActiveNodes      int      `json:"active_nodes"`
+	NetworkNodes     int      `json:"network_nodes"` // with NetManager
+	TotalCPUCores    int64    `json:"total_cpu_cores"`
+	VCPUs            int64    `json:"vcpus"`
+	TotalGPUCores    int64    `json:"total_gpu_cores"`
+	VGPUs            int64    `json:"vgpus"`
+	VRAM             int64    `json:"vram"`
+	MemoryMB         int64    `json:"memory_in_mb"`
+	Memory           int64    `json:"memory"` // MiB
+	CPUPercent       float64  `json:"cpu_percent"`
+	AggregatedCPU    float64  `json:"aggregated_cpu_percent"`
+	MemoryPercent    float64  `json:"memory_percent"`
+	AggregatedMemory float64  `json:"aggregated_memory_percent"`
+	GPUPercent       float64  `json:"gpu_percent"`
+	TotalGPUPercent  float64  `json:"total_gpu_percent"`
+	Reserved         Amount   `json:"reserved"`
+	Virtualization   []string `json:"virtualization"`
+	Architectures    []string `json:"architectures"`
+	CSIDrivers       []string `json:"csi_drivers"`
+	SupportedAddons  []string `json:"supported_addons"`
+	GPUDrivers       []string `json:"gpu_drivers"`
+	WorkerGroups     []string `json:"worker_groups"`
+	LastModified     Date     `json:"last_modified"`
+	LastModifiedUnix float64  `json:"last_modified_timestamp"` // seconds
+} // @name Cluster
+
+// Date is a point in time, RFC 3339 in UTC.
+type Date struct {
+	Date string `json:"$date" example:"2025-01-02T03:04:05Z"`
+} // @name Date
+
+// Node is a worker.
+type Node struct {
+	ID           string   `json:"node_id"`
+	Host         string   `json:"host"`
+	Address      string   `json:"address"`
+	ClusterID    string   `json:"cluster_id"`
+	ClusterName  string   `json:"cluster_name"`
+	Status       string   `json:"status" enums:"unseen,alive,suspect,lost"`
+	Architecture string   `json:"architecture" example:"amd64"`
+	Runtimes     []string `json:"virtualization"`
+	Network      bool     `json:"network"`   // NetManager is there
+	Dataplane    string   `json:"dataplane"` // "" for an original NetManager
+	Subnet       string   `json:"subnet" example:"10.18.0.0/26"`
+	Cordoned     bool     `json:"cordoned"`
+	Capacity     Amount   `json:"capacity"`
+	Reserved     Amount   `json:"reserved"`
+	Usage        Usage    `json:"usage"`
+	AgentVersion string   `json:"agent_version"`
+	LastSeen     float64  `json:"last_seen"` // seconds since 1970
+} // @name Node
+
+// Amount is what a machine has or a service takes.
+type Amount struct {
+	VCPUs     float64 `json:"vcpus"`
+	MemoryMB  int64   `json:"memory_in_mb"`
+	VGPUs     int64   `json:"vgpus"`
+	StorageMB int64   `json:"storage_in_mb"`
+} // @name Amount
+
+// Usage is what a machine uses now.
+type Usage struct {
+	CPUPercent    float64 `json:"cpu_percent"`
+	MemoryPercent float64 `json:"memory_percent"`
+	MemoryBytes   int64   `json:"memory_bytes"`
+	DiskBytes     int64   `json:"disk_bytes"`
+} // @name Usage
+
+// Recovery says whether the root waits for its clusters after it lost its
+// store, and what runs without a record.
+type Recovery struct {
+	Active     bool      `json:"recovery"`
+	WaitingFor []string  `json:"waiting_for"` // cluster names
+	Unknown    []Unknown `json:"unknown"`
+} // @name Recovery
+
+// Unknown is a container that runs without a record. It is never removed by
+// itself.
+type Unknown struct {
+	ClusterID      string `json:"cluster_id"`
+	NodeID         string `json:"node_id"`
+	JobName        string `json:"job_name"`
+	MicroserviceID string `json:"microserviceID"`
+	InstanceNumber int    `json:"instance_number"`
+	Epoch          string `json:"epoch"`
+} // @name Unknown
+
+// Health is the answer of /healthz and /readyz.
+type Health struct {
+	Status  string `json:"status" enums:"ok,not ready"`
+	Version string `json:"version"`
+	Reason  string `json:"reason,omitempty"`
+} // @name Health

@@ -1,0 +1,149 @@
+package control
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
+	"oakestra/root/store"
+)
+
+// All undeploys every instance of a service.
+const All = -1
+
+// writesAtOnce bounds the tombstones written side by side; they share syncs.
+const writesAtOnce = 64
+
+// Deploy adds one instance to a service and returns its slot at once; finding
+// a cluster and a node happens afterwards. Errors: NotFound, Exhausted when no
+// address is left, Unavailable in recovery.
+func (c *Control) Deploy(ctx context.Context, who Caller, id model.ServiceID) (store.Instance, error) {
+	if err := c.writable(); err != nil {
+		return store.Instance{}, err
+	}
+	if _, err := c.service(ctx, who, id); err != nil {
+		return store.Instance{}, err
+	}
+	address, err := c.addresses.PickInstance(ctx)
+	if err != nil {
+		return store.Instance{}, fmt.Errorf("address for an instance of service %s: %w", id, err)
+	}
+	in, err := c.store.Instances().Add(ctx, id, address, c.now().UTC())
+	if err != nil {
+		c.addresses.Cancel(address)
+		return store.Instance{}, fmt.Errorf("store an instance of service %s: %w", id, err)
+	}
+	c.below.Wake(id)
+	c.log.Info("instance wanted", "service", id, "instance", in.ID.Number, "address", address.String(), "user", who.Name)
+	return in, nil
+}
+
+// Undeploy ends one instance, or All. What was stored as a tombstone is
+// carried out by the cluster, also when it is away now. Errors: NotFound for an
+// unknown service or number, Unavailable in recovery.
+func (c *Control) Undeploy(ctx context.Context, who Caller, id model.ServiceID, number int) error {
+	if err := c.writable(); err != nil {
+		return err
+	}
+	if _, err := c.service(ctx, who, id); err != nil {
+		return err
+	}
+	gone, err := c.doomed(ctx, id, number)
+	if err != nil {
+		return err
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(writesAtOnce)
+	for _, in := range gone {
+		group.Go(func() error {
+			_, err := c.store.Instances().Update(gctx, in, func(s store.Instance) (store.Instance, error) {
+				s.Tombstone = true
+				return s, nil
+			})
+			return err
+		})
+	}
+	err = group.Wait()
+	c.below.Wake(id) // some may be stored even when one failed
+	if err != nil {
+		return fmt.Errorf("undeploy instance %d of service %s: %w", number, id, err)
+	}
+	c.log.Info("instances no longer wanted", "service", id, "instance", number, "count", len(gone), "user", who.Name)
+	return nil
+}
+
+// doomed lists what Undeploy ends.
+func (c *Control) doomed(ctx context.Context, id model.ServiceID, number int) ([]model.InstanceID, error) {
+	if number != All {
+		want := model.InstanceID{Service: id, Number: number}
+		in, err := c.store.Instances().Get(ctx, want)
+		if err != nil {
+			return nil, err
+		}
+		if in.Tombstone {
+			return nil, fmt.Errorf("instance %s is undeployed already: %w", want, errs.NotFound)
+		}
+		return []model.InstanceID{want}, nil
+	}
+	slots, err := c.store.Instances().List(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("instances of service %s: %w", id, err)
+	}
+	var out []model.InstanceID
+	for _, in := range slots {
+		if !in.Tombstone {
+			out = append(out, in.ID)
+		}
+	}
+	return out, nil
+}
+
+// DeleteService ends all instances and forgets the service, in one write.
+func (c *Control) DeleteService(ctx context.Context, who Caller, id model.ServiceID) error {
+	if err := c.writable(); err != nil {
+		return err
+	}
+	if _, err := c.service(ctx, who, id); err != nil {
+		return err
+	}
+	return c.remove(ctx, who, nil, []model.ServiceID{id})
+}
+
+// DeleteApplication ends all instances of all its services and forgets them,
+// in one write.
+func (c *Control) DeleteApplication(ctx context.Context, who Caller, id model.ApplicationID) error {
+	if err := c.writable(); err != nil {
+		return err
+	}
+	app, err := c.Application(ctx, who, id)
+	if err != nil {
+		return err
+	}
+	return c.remove(ctx, who, &app, app.Services)
+}
+
+func (c *Control) remove(ctx context.Context, who Caller, app *ApplicationView, services []model.ServiceID) error {
+	until := c.now().UTC().Add(Quarantine)
+	var apps []model.ApplicationID
+	if app != nil {
+		// The store finds the services of the application itself, so one
+		// added meanwhile goes too.
+		apps = []model.ApplicationID{app.ID}
+		if err := c.store.Descriptors().Remove(ctx, apps, nil, until); err != nil {
+			return fmt.Errorf("delete application %s: %w", app.ID, err)
+		}
+		c.log.Info("application deleted", "application", app.ID, "services", len(services), "user", who.Name)
+	} else {
+		if err := c.store.Descriptors().Remove(ctx, nil, services, until); err != nil {
+			return fmt.Errorf("delete service %s: %w", services[0], err)
+		}
+		c.log.Info("service deleted", "service", services[0], "user", who.Name)
+	}
+	for _, s := range services {
+		c.below.Wake(s)
+	}
+	return nil
+}

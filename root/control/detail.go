@@ -1,0 +1,102 @@
+package control
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"oakestra/pkg/core/instance"
+)
+
+// siteState is what a sentence about a slot says of its cluster.
+type siteState struct {
+	known, active bool // the cluster the slot was granted to
+	any           bool // some cluster is active
+}
+
+// detail is the sentence beside the status word: why it is so, with counts
+// where nothing qualified.
+func detail(v SlotView, site siteState) string {
+	switch v.Word {
+	case instance.WordRequested:
+		if !site.any {
+			return "waiting for a cluster: none is connected"
+		}
+		return "waiting for scheduling decision"
+	case instance.WordClusterScheduled:
+		if !site.known || !site.active {
+			return fmt.Sprintf("cluster %s is not connected", cmp.Or(v.Site.Name, string(v.Cluster)))
+		}
+		return fmt.Sprintf("waiting for cluster %s to choose a node", v.Site.Name)
+	case instance.WordNoWorkerCapacity, instance.WordNoQualified, instance.WordNoNode:
+		reasons := v.Seen.Placement.Reasons
+		if v.Grant == 0 {
+			reasons = v.Reasons
+		}
+		return explain("no node qualifies", reasons)
+	case instance.WordTargetNotFound, instance.WordTargetNotActive, instance.WordTargetNoCapacity, instance.WordNoActiveCluster:
+		return explain("no cluster qualifies", v.Reasons)
+	case instance.WordNodeScheduled:
+		return fmt.Sprintf("waiting for node %s", v.Seen.Placement.Node)
+	case instance.WordFailed:
+		if v.Seen.Node == instance.Lost {
+			return fmt.Sprintf("node %s is lost", v.Seen.Placement.Node)
+		}
+	}
+	return v.Seen.Observed.Reason
+}
+
+// explain counts reasons, the most frequent first:
+// "no node qualifies: memory 3 (w3: 512 > 300 MiB free), vcpus 1".
+func explain(lead string, reasons []instance.Reason) string {
+	if len(reasons) == 0 {
+		return lead
+	}
+	sorted := slices.Clone(reasons)
+	slices.SortStableFunc(sorted, func(a, b instance.Reason) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name))
+	})
+	parts := make([]string, len(sorted))
+	for i, r := range sorted {
+		parts[i] = fmt.Sprintf("%s %d", r.Name, r.Count)
+		if r.Detail != "" {
+			parts[i] += " (" + r.Detail + ")"
+		}
+	}
+	return lead + ": " + strings.Join(parts, ", ")
+}
+
+// attention orders words by how much a user needs to know them: a service has
+// the word of its most worrying instance.
+var attention = []instance.Word{
+	instance.WordFailed, instance.WordDead,
+	instance.WordTargetNotFound, instance.WordTargetNotActive, instance.WordTargetNoCapacity, instance.WordNoActiveCluster,
+	instance.WordNoNode, instance.WordNoQualified, instance.WordNoWorkerCapacity,
+	instance.WordRequested, instance.WordClusterScheduled, instance.WordNodeScheduled,
+	instance.WordCreating, instance.WordCreated, instance.WordUndeployed,
+	instance.WordRunning, instance.WordCompleted,
+}
+
+// summary sums up a service. One without instances is CREATED: it is stored
+// and nothing of it was asked to run.
+func summary(slots []SlotView) (instance.Word, string) {
+	if len(slots) == 0 {
+		return instance.WordCreated, "no instance is deployed"
+	}
+	worst := slots[0]
+	running := 0
+	for _, s := range slots {
+		if s.Word == instance.WordRunning {
+			running++
+		}
+		if slices.Index(attention, s.Word) < slices.Index(attention, worst.Word) {
+			worst = s
+		}
+	}
+	text := fmt.Sprintf("%d of %d running", running, len(slots))
+	if worst.Word != instance.WordRunning && worst.Detail != "" {
+		text += fmt.Sprintf("; instance %d: %s", worst.ID.Number, worst.Detail)
+	}
+	return worst.Word, text
+}

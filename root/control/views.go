@@ -1,0 +1,169 @@
+package control
+
+import (
+	"context"
+	"fmt"
+
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
+	"oakestra/root/store"
+)
+
+// ApplicationView is an application with the ids of its services, by age.
+type ApplicationView struct {
+	model.Application
+	Services []model.ServiceID
+}
+
+// ServiceView is a service with its instances; deleted ones are left out.
+type ServiceView struct {
+	model.Service
+	Word   instance.Word
+	Detail string
+	Slots  []SlotView
+}
+
+// SlotView is everything known of one instance: what was decided, what was
+// seen, and the word and the sentence that sum it up.
+type SlotView struct {
+	store.Instance
+	Seen   InstanceView // zero when no cluster has reported it
+	Site   model.Cluster
+	Word   instance.Word
+	Detail string
+}
+
+// Applications lists those of the caller; all of them for an administrator.
+func (c *Control) Applications(ctx context.Context, who Caller) ([]ApplicationView, error) {
+	apps, err := c.store.Applications().List(ctx, who.scope())
+	if err != nil {
+		return nil, fmt.Errorf("list applications: %w", err)
+	}
+	services, err := c.store.Services().List(ctx, "")
+	if err != nil {
+		return nil, fmt.Errorf("list services: %w", err)
+	}
+	parts := map[model.ApplicationID][]model.ServiceID{}
+	for _, s := range services {
+		parts[s.Application] = append(parts[s.Application], s.ID)
+	}
+	out := make([]ApplicationView, 0, len(apps))
+	for _, a := range apps {
+		out = append(out, ApplicationView{Application: a, Services: parts[a.ID]})
+	}
+	return out, nil
+}
+
+// Application returns one; NotFound when it is unknown or another user's.
+func (c *Control) Application(ctx context.Context, who Caller, id model.ApplicationID) (ApplicationView, error) {
+	app, err := c.application(ctx, who, id)
+	if err != nil {
+		return ApplicationView{}, err
+	}
+	services, err := c.store.Services().List(ctx, id)
+	if err != nil {
+		return ApplicationView{}, fmt.Errorf("services of application %s: %w", id, err)
+	}
+	v := ApplicationView{Application: app}
+	for _, s := range services {
+		v.Services = append(v.Services, s.ID)
+	}
+	return v, nil
+}
+
+func (c *Control) application(ctx context.Context, who Caller, id model.ApplicationID) (model.Application, error) {
+	app, err := c.store.Applications().Get(ctx, id)
+	if err == nil && !who.mayUse(app.Owner) {
+		err = fmt.Errorf("application %q: %w", id, errs.NotFound)
+	}
+	return app, err
+}
+
+func (c *Control) service(ctx context.Context, who Caller, id model.ServiceID) (model.Service, error) {
+	s, err := c.store.Services().Get(ctx, id)
+	if err == nil && !who.mayUse(s.Owner) {
+		err = fmt.Errorf("service %q: %w", id, errs.NotFound)
+	}
+	return s, err
+}
+
+// Services lists those of one application (NotFound when it is not the
+// caller's), or for "" all the caller may see.
+func (c *Control) Services(ctx context.Context, who Caller, app model.ApplicationID) ([]ServiceView, error) {
+	if app != "" {
+		if _, err := c.application(ctx, who, app); err != nil {
+			return nil, err
+		}
+	}
+	services, err := c.store.Services().List(ctx, app)
+	if err != nil {
+		return nil, fmt.Errorf("list services: %w", err)
+	}
+	sites := c.sites()
+	out := make([]ServiceView, 0, len(services))
+	for _, s := range services {
+		if !who.mayUse(s.Owner) {
+			continue
+		}
+		v, err := c.view(ctx, s, sites)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// Service returns one; NotFound when it is unknown or another user's.
+func (c *Control) Service(ctx context.Context, who Caller, id model.ServiceID) (ServiceView, error) {
+	s, err := c.service(ctx, who, id)
+	if err != nil {
+		return ServiceView{}, err
+	}
+	return c.view(ctx, s, c.sites())
+}
+
+func (c *Control) sites() map[model.ClusterID]ClusterView {
+	out := map[model.ClusterID]ClusterView{}
+	for _, v := range c.below.Clusters() {
+		out[v.ID] = v
+	}
+	return out
+}
+
+func (c *Control) view(ctx context.Context, s model.Service, sites map[model.ClusterID]ClusterView) (ServiceView, error) {
+	slots, err := c.store.Instances().List(ctx, s.ID)
+	if err != nil {
+		return ServiceView{}, fmt.Errorf("instances of service %s: %w", s.ID, err)
+	}
+	v := ServiceView{Service: s}
+	for _, in := range slots {
+		if in.Tombstone {
+			continue
+		}
+		seen, _ := c.below.Facts(in.ID)
+		v.Slots = append(v.Slots, slotView(in, seen, sites))
+	}
+	v.Word, v.Detail = summary(v.Slots)
+	return v, nil
+}
+
+func slotView(in store.Instance, seen InstanceView, sites map[model.ClusterID]ClusterView) SlotView {
+	f := instance.Facts{
+		Grant: in.Grant, Unplaced: in.Unplaced, Placement: seen.Placement, Observed: seen.Observed, Node: seen.Node,
+	}
+	site, known := sites[in.Cluster]
+	v := SlotView{Instance: in, Seen: seen, Site: site.Cluster, Word: instance.Status(f)}
+	v.Detail = detail(v, siteState{known: known, active: site.Active, any: anyActive(sites)})
+	return v
+}
+
+func anyActive(sites map[model.ClusterID]ClusterView) bool {
+	for _, s := range sites {
+		if s.Active {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,111 @@
+package rest
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	wire "oakestra/api/rest"
+	"oakestra/pkg/core/model"
+)
+
+// createApplications stores a descriptor.
+//
+//	@summary		Create applications from a descriptor
+//	@description	Stores the whole descriptor or nothing. Nothing runs until instances are deployed.
+//	@tags			applications
+//	@accept			json
+//	@produce		json
+//	@security		Bearer
+//	@param			body	body		wire.Descriptor		true	"deployment descriptor, SLA v2.0"
+//	@success		200		{array}		wire.Application	"all your applications"
+//	@failure		400		{object}	wire.Error			"no JSON"
+//	@failure		401		{object}	wire.Error
+//	@failure		409		{object}	wire.Error	"a name or an address is taken"
+//	@failure		413		{object}	wire.Error	"more than 1 MiB"
+//	@failure		422		{object}	wire.Error	"errors lists path, value and reason of everything that is wrong"
+//	@failure		503		{object}	wire.Error	"the root is in recovery"
+//	@failure		507		{object}	wire.Error	"no address is left"
+//	@router			/api/application/ [post]
+func (a *api) createApplications(c *gin.Context) {
+	body, err := readDescriptor(c)
+	if err == nil {
+		_, err = a.Control.CreateApplications(c.Request.Context(), caller(c), body)
+	}
+	if err != nil {
+		a.fail(c, err)
+		return
+	}
+	a.ownApplications(c)
+}
+
+// ownApplications answers the caller's, also to an administrator.
+func (a *api) ownApplications(c *gin.Context) {
+	who := caller(c)
+	who.Admin = false
+	apps, err := a.Control.Applications(c.Request.Context(), who)
+	if err != nil {
+		a.fail(c, err)
+		return
+	}
+	a.answerQuoted(c, each(apps, toApplication))
+}
+
+// listApplications answers the caller's, or all to an administrator.
+//
+//	@summary	List applications
+//	@tags		applications
+//	@produce	json
+//	@security	Bearer
+//	@success	200	{array}		wire.Application
+//	@failure	401	{object}	wire.Error
+//	@router		/api/applications/ [get]
+//	@router		/api/aplications/ [get]
+func (a *api) listApplications(c *gin.Context) {
+	apps, err := a.Control.Applications(c.Request.Context(), caller(c))
+	if err != nil {
+		a.fail(c, err)
+		return
+	}
+	a.answerQuoted(c, each(apps, toApplication))
+}
+
+// getApplication answers one.
+//
+//	@summary	Show an application
+//	@tags		applications
+//	@produce	json
+//	@security	Bearer
+//	@param		id	path		string	true	"application id"
+//	@success	200	{object}	wire.Application
+//	@failure	401	{object}	wire.Error
+//	@failure	404	{object}	wire.Error
+//	@router		/api/application/{id} [get]
+func (a *api) getApplication(c *gin.Context) {
+	app, err := a.Control.Application(c.Request.Context(), caller(c), model.ApplicationID(c.Param("id")))
+	if err != nil {
+		a.fail(c, err)
+		return
+	}
+	a.answerQuoted(c, toApplication(app))
+}
+
+// deleteApplication ends an application.
+//
+//	@summary	Delete an application, its services and their instances
+//	@tags		applications
+//	@produce	json
+//	@security	Bearer
+//	@param		id	path		string	true	"application id"
+//	@success	200	{object}	wire.Message
+//	@failure	401	{object}	wire.Error
+//	@failure	404	{object}	wire.Error
+//	@failure	503	{object}	wire.Error	"the root is in recovery"
+//	@router		/api/application/{id} [delete]
+func (a *api) deleteApplication(c *gin.Context) {
+	if err := a.Control.DeleteApplication(c.Request.Context(), caller(c), model.ApplicationID(c.Param("id"))); err != nil {
+		a.fail(c, err)
+		return
+	}
+	c.JSON(http.StatusOK, wire.Message{Message: "Application Deleted"})
+}

@@ -1,0 +1,172 @@
+package rest
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"oakestra/pkg/errs"
+	"oakestra/root/auth"
+	"oakestra/root/control"
+)
+
+// maxBody bounds what a request may send, in bytes.
+const maxBody = 1 << 20
+
+// Keys of values that middleware leaves in the request.
+const (
+	keyRequest  = "oakestra.request"
+	keyIdentity = "oakestra.identity"
+)
+
+const headerRequest = "X-Request-Id"
+
+// requestID takes the caller's id when it is a plain word, else makes one.
+func requestID(c *gin.Context) {
+	id := c.GetHeader(headerRequest)
+	if !plainWord(id) {
+		id = rand.Text()[:16]
+	}
+	c.Set(keyRequest, id)
+	c.Header(headerRequest, id)
+}
+
+func plainWord(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for _, r := range s {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r)) {
+			return false
+		}
+	}
+	return true
+}
+
+func idOf(c *gin.Context) string { return c.GetString(keyRequest) }
+
+// audit writes one line per request that may change something, with who, what
+// and how it ended. Bodies and queries are left out: they may hold secrets.
+func (a *api) audit(c *gin.Context) {
+	switch c.Request.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return
+	}
+	start := time.Now()
+	c.Next()
+	who := ""
+	if id, ok := identity(c); ok {
+		who = id.Name
+	}
+	a.Logger.Info("audit", "method", c.Request.Method, "path", c.Request.URL.Path, "status", c.Writer.Status(),
+		"user", who, "from", peer(c.Request).String(), "request", idOf(c), "took", time.Since(start))
+}
+
+// recoverPanic turns a panic into a 500 and a line with the stack.
+func (a *api) recoverPanic(c *gin.Context) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if err, ok := p.(error); ok && err == http.ErrAbortHandler {
+			panic(p)
+		}
+		a.Logger.Error("handler panicked", "panic", fmt.Sprint(p), "path", c.Request.URL.Path,
+			"request", idOf(c), "stack", string(debug.Stack()))
+		if !c.Writer.Written() {
+			a.fail(c, inClass(errs.Internal, "handler panicked"))
+		}
+		c.Abort()
+	}()
+	c.Next()
+}
+
+// cors lets pages of any origin call the API. Tokens travel in a header that a
+// page has to set itself, so no credentials are allowed.
+func cors(c *gin.Context) {
+	h := c.Writer.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Expose-Headers", headerRequest)
+	if c.Request.Method != http.MethodOptions {
+		return
+	}
+	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, "+headerRequest)
+	h.Set("Access-Control-Max-Age", "600")
+	c.AbortWithStatus(http.StatusNoContent)
+}
+
+func limitBody(c *gin.Context) {
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBody)
+}
+
+// bearer lets only holders of an access token pass.
+func (a *api) bearer(c *gin.Context) {
+	token, err := bearerToken(c.Request)
+	if err != nil {
+		a.fail(c, err)
+		return
+	}
+	id, err := a.Auth.Verify(c.Request.Context(), token)
+	if err != nil {
+		a.fail(c, err)
+		return
+	}
+	c.Set(keyIdentity, id)
+}
+
+func bearerToken(r *http.Request) (string, error) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return "", inClass(errs.Unauthenticated, `Missing authentication token: send the header "Authorization: Bearer <token>"`)
+	}
+	return token, nil
+}
+
+func identity(c *gin.Context) (auth.Identity, bool) {
+	v, _ := c.Get(keyIdentity)
+	id, ok := v.(auth.Identity)
+	return id, ok
+}
+
+// caller is for handlers behind bearer.
+func caller(c *gin.Context) control.Caller {
+	id, _ := identity(c)
+	return control.Caller{Name: id.Name, Admin: id.Admin()}
+}
+
+// peer is where a request comes from. Behind a proxy the connection says
+// nothing, and a forwarding header may be forged; so it can only make a
+// request look more foreign, never more local.
+func peer(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	from := ap.Addr().Unmap()
+	if !auth.Local(from) {
+		return from
+	}
+	for _, line := range append(r.Header.Values("X-Forwarded-For"), r.Header.Values("X-Real-Ip")...) {
+		for hop := range strings.SplitSeq(line, ",") {
+			a, err := netip.ParseAddr(strings.TrimSpace(hop))
+			if err != nil {
+				return netip.Addr{} // unreadable: not local
+			}
+			if !auth.Local(a) {
+				return a.Unmap()
+			}
+		}
+	}
+	if r.Header.Get("Forwarded") != "" {
+		return netip.Addr{}
+	}
+	return from
+}
