@@ -25,7 +25,9 @@ type Cluster struct {
 	AggregatedMemory float64  `json:"aggregated_memory_percent"`
 	GPUPercent       float64  `json:"gpu_percent"`
 	TotalGPUPercent  float64  `json:"total_gpu_percent"`
-	Reserved         Amount   `json:"reserved"`
+	ReservedVCPUs    float64  `json:"reserved_vcpus"`
+	ReservedMemory   int64    `json:"reserved_memory_in_mb"`
+	ReservedVGPUs    int64    `json:"reserved_vgpus"`
 	Virtualization   []string `json:"virtualization"`
 	Architectures    []string `json:"architectures"`
 	CSIDrivers       []string `json:"csi_drivers"`
@@ -43,40 +45,32 @@ type Date struct {
 
 // Node is a worker.
 type Node struct {
-	ID           string   `json:"node_id"`
-	Host         string   `json:"host"`
-	Address      string   `json:"address"`
-	ClusterID    string   `json:"cluster_id"`
-	ClusterName  string   `json:"cluster_name"`
-	Status       string   `json:"status" enums:"unseen,alive,suspect,lost"`
-	Architecture string   `json:"architecture" example:"amd64"`
-	Runtimes     []string `json:"virtualization"`
-	Network      bool     `json:"network"`   // NetManager is there
-	Dataplane    string   `json:"dataplane"` // "" for an original NetManager
-	Subnet       string   `json:"subnet" example:"10.18.0.0/26"`
-	Cordoned     bool     `json:"cordoned"`
-	Capacity     Amount   `json:"capacity"`
-	Reserved     Amount   `json:"reserved"`
-	Usage        Usage    `json:"usage"`
-	AgentVersion string   `json:"agent_version"`
-	LastSeen     float64  `json:"last_seen"` // seconds since 1970
+	ID             string   `json:"id"`
+	Host           string   `json:"host"`
+	IP             string   `json:"ip"`
+	ClusterID      string   `json:"cluster_id"`
+	ClusterName    string   `json:"cluster_name"`
+	Status         string   `json:"status" enums:"unseen,alive,suspect,lost"`
+	Architecture   string   `json:"architecture" example:"amd64"`
+	Runtimes       []string `json:"virtualization"`
+	Network        bool     `json:"network"`   // NetManager is there
+	Dataplane      string   `json:"dataplane"` // "" for an original NetManager
+	Subnet         string   `json:"subnet" example:"10.18.0.0/26"`
+	Cordoned       bool     `json:"cordoned"`
+	VCPUs          float64  `json:"vcpus"`
+	MemoryMB       int64    `json:"memory_in_mb"`
+	VGPUs          int64    `json:"vgpus"`
+	StorageMB      int64    `json:"storage_in_mb"`
+	ReservedVCPUs  float64  `json:"reserved_vcpus"`
+	ReservedMemory int64    `json:"reserved_memory_in_mb"`
+	ReservedVGPUs  int64    `json:"reserved_vgpus"`
+	CPUPercent     float64  `json:"cpu_percent"` // used now
+	MemoryPercent  float64  `json:"memory_percent"`
+	MemoryBytes    int64    `json:"memory_bytes"` // used now
+	DiskBytes      int64    `json:"disk_bytes"`   // used now
+	AgentVersion   string   `json:"agent_version"`
+	LastSeen       string   `json:"last_seen" example:"2025-01-02T03:04:05Z"` // "" for never
 } // @name Node
-
-// Amount is what a machine has or a service takes.
-type Amount struct {
-	VCPUs     float64 `json:"vcpus"`
-	MemoryMB  int64   `json:"memory_in_mb"`
-	VGPUs     int64   `json:"vgpus"`
-	StorageMB int64   `json:"storage_in_mb"`
-} // @name Amount
-
-// Usage is what a machine uses now.
-type Usage struct {
-	CPUPercent    float64 `json:"cpu_percent"`
-	MemoryPercent float64 `json:"memory_percent"`
-	MemoryBytes   int64   `json:"memory_bytes"`
-	DiskBytes     int64   `json:"disk_bytes"`
-} // @name Usage
 
 // Recovery says whether the root waits for its clusters after it lost its
 // store, and what runs without a record.

@@ -245,7 +245,9 @@ func toCluster(v control.ClusterView) wire.Cluster {
 		AggregatedCPU:    v.CPUPercent,
 		MemoryPercent:    v.MemoryPercent,
 		AggregatedMemory: v.MemoryPercent,
-		Reserved:         toAmount(v.Reserved),
+		ReservedVCPUs:    cpus(v.Reserved),
+		ReservedMemory:   v.Reserved.MemoryMB,
+		ReservedVGPUs:    v.Reserved.GPUs,
 		Virtualization:   runtimes(v.Runtimes),
 		Architectures:    texts(v.Architectures),
 		CSIDrivers:       []string{},
@@ -259,25 +261,32 @@ func toCluster(v control.ClusterView) wire.Cluster {
 
 func toNode(v control.NodeView) wire.Node {
 	n := wire.Node{
-		ID:           string(v.ID),
-		Host:         v.Host,
-		Address:      address(v.Address),
-		ClusterID:    string(v.Cluster),
-		ClusterName:  v.ClusterName,
-		Status:       livenessWord(v.Liveness),
-		Architecture: v.Architecture,
-		Runtimes:     runtimes(v.Runtimes),
-		Network:      v.Network,
-		Dataplane:    string(v.Dataplane),
-		Cordoned:     v.Cordoned,
-		Capacity:     toAmount(v.Capacity),
-		Reserved:     toAmount(v.Reserved),
-		Usage: wire.Usage{
-			CPUPercent: v.Usage.CPUPercent, MemoryPercent: v.Usage.MemoryPercent,
-			MemoryBytes: v.Usage.MemoryBytes, DiskBytes: v.Usage.DiskBytes,
-		},
-		AgentVersion: v.AgentVersion,
-		LastSeen:     seconds(v.LastSeen),
+		ID:             string(v.ID),
+		Host:           v.Host,
+		IP:             address(v.Address),
+		ClusterID:      string(v.Cluster),
+		ClusterName:    v.ClusterName,
+		Status:         livenessWord(v.Liveness),
+		Architecture:   v.Architecture,
+		Runtimes:       runtimes(v.Runtimes),
+		Network:        v.Network,
+		Dataplane:      string(v.Dataplane),
+		Cordoned:       v.Cordoned,
+		VCPUs:          cpus(v.Capacity),
+		MemoryMB:       v.Capacity.MemoryMB,
+		VGPUs:          v.Capacity.GPUs,
+		StorageMB:      v.Capacity.DiskMB,
+		ReservedVCPUs:  cpus(v.Reserved),
+		ReservedMemory: v.Reserved.MemoryMB,
+		ReservedVGPUs:  v.Reserved.GPUs,
+		CPUPercent:     v.Usage.CPUPercent,
+		MemoryPercent:  v.Usage.MemoryPercent,
+		MemoryBytes:    v.Usage.MemoryBytes,
+		DiskBytes:      v.Usage.DiskBytes,
+		AgentVersion:   v.AgentVersion,
+	}
+	if !v.LastSeen.IsZero() {
+		n.LastSeen = v.LastSeen.UTC().Format(time.RFC3339)
 	}
 	if v.Subnet.IsValid() {
 		n.Subnet = v.Subnet.String()
@@ -312,9 +321,7 @@ func toPermissions(id auth.Identity) wire.Permissions {
 	})}
 }
 
-func toAmount(r model.Resources) wire.Amount {
-	return wire.Amount{VCPUs: float64(r.MilliCPU) / 1000, MemoryMB: r.MemoryMB, VGPUs: r.GPUs, StorageMB: r.DiskMB}
-}
+func cpus(r model.Resources) float64 { return float64(r.MilliCPU) / 1000 }
 
 // wholeCPUs rounds up: clients want an integer.
 func wholeCPUs(r model.Resources) int64 { return (r.MilliCPU + 999) / 1000 }
