@@ -42,7 +42,7 @@ func (p *ServicePool) Claim(a netip.Addr, holder string) error {
 	switch {
 	case !ServiceRange.Contains(a):
 		return fmt.Errorf("address %s is outside %s: %w", a, ServiceRange, errs.Invalid)
-	case a == ServiceRange.Addr() || a == lastOf(ServiceRange):
+	case !Usable(a):
 		return fmt.Errorf("address %s is reserved: %w", a, errs.Invalid)
 	}
 	if c, taken := p.held[a]; taken && c.holder != holder {
@@ -116,4 +116,10 @@ func offset(base netip.Addr, n uint32) netip.Addr {
 
 func lastOf(p netip.Prefix) netip.Addr {
 	return offset(p.Addr(), 1<<(32-p.Bits())-1)
+}
+
+// Usable says whether an address may be chosen: inside the range and not
+// reserved.
+func Usable(a netip.Addr) bool {
+	return ServiceRange.Contains(a) && a != ServiceRange.Addr() && a != lastOf(ServiceRange)
 }
