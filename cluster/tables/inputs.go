@@ -129,6 +129,9 @@ func (p *plane) undeployed(n model.NodeID, e nodelink.Endpoint) {
 		if o.Number != e.Number || (o.JobName != e.JobName && (e.Service == "" || o.service != e.Service)) {
 			continue
 		}
+		if e.NamespaceIP.IsValid() && e.NamespaceIP != o.NamespaceIP {
+			continue
+		}
 		if e.Epoch.IsZero() || o.Epoch == e.Epoch {
 			p.touchWorker(n)
 			p.touchEndpoints(n, p.dropEndpoint(n, k))
@@ -186,15 +189,15 @@ func (p *plane) named(id model.ServiceID) {
 }
 
 func (p *plane) forgetService(id model.ServiceID) {
-	if _, ok := p.services[id]; !ok {
-		return
-	}
-	delete(p.services, id)
 	for slot := range p.leaving {
 		if slot.Service == id {
 			delete(p.leaving, slot)
 		}
 	}
+	if _, ok := p.services[id]; !ok {
+		return
+	}
+	delete(p.services, id)
 	p.named(id)
 }
 

@@ -22,11 +22,12 @@ type view struct {
 // that they are stale, since many views share them.
 type planner struct {
 	*facts
-	tables  map[tableKey]*nodelink.Table
-	peers   map[model.NodeID]*nodelink.Peer
-	strange map[model.NodeID]*nodelink.Peer // workers of other clusters
-	planes  set[model.Dataplane]            // that tables were made for
-	old     map[any]any                     // what a stale table or peer was
+	tables map[tableKey]*nodelink.Table
+	peers  map[model.NodeID]*nodelink.Peer
+	// Workers of other clusters: now (nil when stale) and before.
+	strange, earlier map[model.NodeID]*nodelink.Peer
+	planes           set[model.Dataplane] // that tables were made for
+	old              map[any]any          // what a stale table or peer was
 }
 
 type tableKey struct {
@@ -58,11 +59,35 @@ func (p *planner) stalePeer(id model.NodeID) {
 	}
 }
 
+// staleForeign says that some record of a worker of another cluster may have
+// changed; refresh tells which.
 func (p *planner) staleForeign() {
-	for id, v := range p.strange {
-		p.old[id] = v
+	if p.strange != nil {
+		p.earlier, p.strange = p.strange, nil
 	}
-	p.strange = nil
+}
+
+// refresh makes the records of workers of other clusters anew, if need be, and
+// lists those that changed.
+func (p *planner) refresh() (changed []model.NodeID) {
+	if p.strange != nil {
+		return nil
+	}
+	p.strange = p.strangers()
+	for id, v := range p.strange {
+		if before := p.earlier[id]; before != nil && reflect.DeepEqual(before, v) {
+			p.strange[id] = before
+		} else {
+			changed = append(changed, id)
+		}
+	}
+	for id := range p.earlier {
+		if p.strange[id] == nil {
+			changed = append(changed, id)
+		}
+	}
+	p.earlier = nil
+	return changed
 }
 
 // keep returns the earlier value when nothing changed.
@@ -88,6 +113,7 @@ func (p *planner) desired(n model.NodeID) view {
 	if w == nil {
 		return v
 	}
+	p.refresh()
 	for s := range p.servicesOf(n) {
 		hosting, watching := p.hosts.has(s, n), p.watchers.has(s, n)
 		if hosting || watching {
@@ -127,7 +153,7 @@ func (p *planner) addPeer(v view, w *worker, id model.NodeID) {
 }
 
 func (p *planner) addStranger(v view, w *worker, id model.NodeID) {
-	if s := p.stranger(id); s != nil && s.Dataplane == w.dataplane {
+	if s := p.strange[id]; s != nil && s.Dataplane == w.dataplane {
 		v.peers[id] = s
 	}
 }
@@ -166,15 +192,8 @@ func sortIdentities(ids []nodelink.Identity) {
 	slices.SortFunc(ids, func(a, b nodelink.Identity) int { return a.NamespaceIP.Compare(b.NamespaceIP) })
 }
 
-// stranger is the record of a worker of another cluster: one, whatever number
-// of services it came with.
-func (p *planner) stranger(id model.NodeID) *nodelink.Peer {
-	if p.strange == nil {
-		p.strange = p.strangers()
-	}
-	return p.strange[id]
-}
-
+// strangers are the records of workers of other clusters: one each, whatever
+// number of services they came with.
 func (p *planner) strangers() map[model.NodeID]*nodelink.Peer {
 	out := map[model.NodeID]*nodelink.Peer{}
 	who := map[model.NodeID]map[netip.Addr]nodelink.Identity{}
@@ -213,7 +232,6 @@ func (p *planner) strangers() map[model.NodeID]*nodelink.Peer {
 			peer.Identities = append(peer.Identities, i)
 		}
 		sortIdentities(peer.Identities)
-		out[id] = keep(p, id, peer)
 	}
 	return out
 }

@@ -39,6 +39,13 @@ func (p *plane) flush(now time.Time) {
 	if !p.gate.open {
 		return
 	}
+	for _, id := range p.refresh() {
+		for n, d := range p.delivery {
+			if d.sent.peers[id] != nil {
+				p.dirty[n] = struct{}{}
+			}
+		}
+	}
 	for _, n := range sorted(p.dirty) {
 		if w := p.workers[n]; w != nil && w.ours && w.reported {
 			p.push(n, now)

@@ -127,6 +127,7 @@ func newFacts() *facts {
 		talkers:  map[model.ServiceID][]nodelink.Peer{},
 		leaving:  map[model.InstanceID][]mark{},
 		hosts:    newIndex(), watchers: newIndex(), wanters: newIndex(),
+		indexed: map[model.ServiceID]indexed{}, loose: set[model.NodeID]{},
 	}
 }
 
