@@ -35,6 +35,12 @@ const (
 // MinPassword is the least length of a password that a user chooses, in bytes.
 const MinPassword = 8
 
+// maxName bounds what the throttle remembers of a name, in bytes.
+const maxName = 256
+
+// errWrong is the same for an unknown name and a wrong password.
+var errWrong = fmt.Errorf("wrong user name or password: %w", errs.Unauthenticated)
+
 // Deps is what New needs. Users and Key have no default.
 type Deps struct {
 	Users store.Users
@@ -121,6 +127,9 @@ type Session struct {
 // after many failures, Forbidden for the default password from a public
 // address.
 func (a *Auth) Login(ctx context.Context, name, password string, from netip.Addr) (Session, error) {
+	if len(name) > maxName {
+		return Session{}, errWrong
+	}
 	if wait := a.throttle.blocked(name, from, a.now()); wait > 0 {
 		return Session{}, Throttled{After: wait}
 	}
@@ -161,7 +170,7 @@ func (a *Auth) verifyPassword(ctx context.Context, name, password string) (store
 		return store.User{}, fmt.Errorf("user %q: %w", name, checkErr)
 	}
 	if unknown || !ok {
-		return store.User{}, fmt.Errorf("wrong user name or password: %w", errs.Unauthenticated)
+		return store.User{}, errWrong
 	}
 	return u, nil
 }

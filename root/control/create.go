@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/core/sla"
 	"oakestra/pkg/errs"
 	"oakestra/root/store"
 )
@@ -24,25 +24,6 @@ func (l Located) Error() string { return l.Problem.String() }
 // Unwrap keeps the class.
 func (l Located) Unwrap() error { return l.Err }
 
-// request is a descriptor as far as control needs it; convert.go makes it.
-type request struct {
-	applications []requestedApplication
-}
-
-type requestedApplication struct {
-	path                         string // in the descriptor, as "applications[0]"
-	id                           model.ApplicationID
-	name, namespace, description string
-	services                     []requestedService
-}
-
-type requestedService struct {
-	path            string // as "applications[0].microservices[1]"
-	name, namespace string
-	spec            model.ServiceSpec
-	address         netip.Addr // invalid unless the user chose one
-}
-
 // CreateApplications stores the applications of a descriptor with their
 // services: all of it or nothing. Errors: Problems (all mistakes at once),
 // Conflict for a name or an address that is taken, as Located where the place
@@ -51,18 +32,18 @@ func (c *Control) CreateApplications(ctx context.Context, who Caller, body []byt
 	if err := c.writable(); err != nil {
 		return nil, err
 	}
-	req, err := parse(body)
+	req, err := c.parse(who, body)
 	if err != nil {
 		return nil, err
 	}
 	var d store.Descriptor
-	for _, a := range req.applications {
+	for _, a := range req.Applications {
 		id, err := newID(c.now())
 		if err != nil {
 			return nil, err
 		}
 		d.Applications = append(d.Applications, model.Application{
-			ID: model.ApplicationID(id), Name: a.name, Namespace: a.namespace, Description: a.description, Owner: who.Name,
+			ID: model.ApplicationID(id), Name: a.Name, Namespace: a.Namespace, Description: a.Description, Owner: who.Name,
 		})
 	}
 	if err := c.commit(ctx, req, d.Applications, &d); err != nil {
@@ -81,18 +62,18 @@ func (c *Control) CreateServices(ctx context.Context, who Caller, body []byte) (
 	if err := c.writable(); err != nil {
 		return nil, err
 	}
-	req, err := parse(body)
+	req, err := c.parse(who, body)
 	if err != nil {
 		return nil, err
 	}
 	var homes []model.Application
-	for _, a := range req.applications {
-		place := errs.Problem{Path: a.path + ".applicationID", Value: string(a.id)}
-		if a.id == "" {
+	for _, a := range req.Applications {
+		place := errs.Problem{Path: a.Path + ".applicationID", Value: string(a.ID)}
+		if a.ID == "" {
 			place.Message = "names the application to add services to; it is missing"
 			return nil, errs.Problems{place}
 		}
-		home, err := c.application(ctx, who, a.id)
+		home, err := c.application(ctx, who, a.ID)
 		if errors.Is(err, errs.NotFound) {
 			place.Message = "there is no such application"
 			return nil, Located{place, err}
@@ -112,10 +93,19 @@ func (c *Control) CreateServices(ctx context.Context, who Caller, body []byte) (
 	return d.Services, nil
 }
 
+// parse reads a descriptor and logs what is odd about it.
+func (c *Control) parse(who Caller, body []byte) (sla.Descriptor, error) {
+	d, warnings, err := sla.Parse(body)
+	for _, w := range warnings {
+		c.log.Warn("odd descriptor", "path", w.Path, "value", w.Value, "reason", w.Message, "user", who.Name)
+	}
+	return d, err
+}
+
 // commit fills d with the services of the request, homes being the
 // applications in the same order, chooses their addresses and stores d. When
 // anything fails, every chosen address is given back.
-func (c *Control) commit(ctx context.Context, req request, homes []model.Application, d *store.Descriptor) (err error) {
+func (c *Control) commit(ctx context.Context, req sla.Descriptor, homes []model.Application, d *store.Descriptor) (err error) {
 	defer func() {
 		if err == nil {
 			return
@@ -124,8 +114,8 @@ func (c *Control) commit(ctx context.Context, req request, homes []model.Applica
 			c.addresses.Cancel(s.Address)
 		}
 	}()
-	for i, a := range req.applications {
-		for _, want := range a.services {
+	for i, a := range req.Applications {
+		for _, want := range a.Services {
 			s, err := c.newService(ctx, homes[i], want)
 			if err != nil {
 				return err
@@ -143,18 +133,18 @@ func (c *Control) commit(ctx context.Context, req request, homes []model.Applica
 	return nil
 }
 
-func (c *Control) newService(ctx context.Context, home model.Application, want requestedService) (model.Service, error) {
+func (c *Control) newService(ctx context.Context, home model.Application, want sla.Service) (model.Service, error) {
 	id, err := newID(c.now())
 	if err != nil {
 		return model.Service{}, err
 	}
 	s := model.Service{
-		ID: model.ServiceID(id), Application: home.ID, Owner: home.Owner, Spec: want.spec, Chosen: want.address.IsValid(), Revision: 1,
+		ID: model.ServiceID(id), Application: home.ID, Owner: home.Owner, Spec: want.Spec, Chosen: want.Address.IsValid(), Revision: 1,
 		Name: model.ServiceName{
-			App: home.Name, AppNamespace: home.Namespace, Service: want.name, ServiceNamespace: want.namespace,
+			App: home.Name, AppNamespace: home.Namespace, Service: want.Name, ServiceNamespace: want.Namespace,
 		},
 	}
-	s.Address, err = c.addresses.PickService(ctx, s.Name.String(), want.address)
+	s.Address, err = c.addresses.PickService(ctx, s.Name.String(), want.Address)
 	if err == nil {
 		return s, nil
 	}
@@ -163,14 +153,14 @@ func (c *Control) newService(ctx context.Context, home model.Application, want r
 		return model.Service{}, err
 	}
 	return model.Service{}, Located{
-		Problem: errs.Problem{Path: want.path + rrIPPath, Value: want.address.String(), Message: err.Error()},
+		Problem: errs.Problem{Path: want.Path + ".addresses.rr_ip", Value: want.Address.String(), Message: err.Error()},
 		Err:     err,
 	}
 }
 
 // locate finds out which name of a descriptor was taken. The store has
 // decided; this only adds the place for the answer.
-func (c *Control) locate(ctx context.Context, req request, homes []model.Application, d store.Descriptor, taken error) error {
+func (c *Control) locate(ctx context.Context, req sla.Descriptor, homes []model.Application, d store.Descriptor, taken error) error {
 	at := func(path, value string) error {
 		return Located{Problem: errs.Problem{Path: path, Value: value, Message: taken.Error()}, Err: taken}
 	}
@@ -186,10 +176,10 @@ func (c *Control) locate(ctx context.Context, req request, homes []model.Applica
 	for _, a := range apps {
 		names[[2]string{a.Name, a.Namespace}] = a.ID
 	}
-	for i, a := range req.applications {
+	for i, a := range req.Applications {
 		id, used := names[[2]string{homes[i].Name, homes[i].Namespace}]
 		if used && id != homes[i].ID {
-			return at(a.path+".application_name", a.name)
+			return at(a.Path+".application_name", a.Name)
 		}
 	}
 	services, err := c.store.Services().List(ctx, "")
@@ -203,10 +193,10 @@ func (c *Control) locate(ctx context.Context, req request, homes []model.Applica
 		}
 	}
 	next := 0
-	for _, a := range req.applications {
-		for _, want := range a.services {
+	for _, a := range req.Applications {
+		for _, want := range a.Services {
 			if jobs[d.Services[next].Name] {
-				return at(want.path+".microservice_name", want.name)
+				return at(want.Path+".microservice_name", want.Name)
 			}
 			next++
 		}
