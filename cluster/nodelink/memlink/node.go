@@ -20,6 +20,9 @@ type Node struct {
 	heldUp    []nodelink.Inbound
 }
 
+// ID is the node's id.
+func (n *Node) ID() model.NodeID { return n.id }
+
 // Send hands a message to the manager; in.Node is set here.
 func (n *Node) Send(in nodelink.Inbound) {
 	n.hub.mu.Lock()

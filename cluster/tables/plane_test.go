@@ -1,0 +1,450 @@
+package tables
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"oakestra/cluster/nodelink"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+)
+
+// closed says whether a Leave has returned.
+func closed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// TestQueryTellsTheHostFirst: the asker gets table and answer only after the
+// host's NetManager has the asker's record in its kernel.
+func TestQueryTellsTheHostFirst(t *testing.T) {
+	r := newRig(t, nil)
+	s := service(1, 1)
+	r.plane.setService(s)
+	host, asker := r.node(0), r.node(1)
+	host.report()
+	asker.report()
+	host.deploy(host.ep(s, 0, 0, 1))
+	r.calm()
+
+	asker.ask(nodelink.TableQuery{Address: s.Address, Key: "10.30.1.1"})
+	if len(asker.queue) != 0 {
+		t.Fatalf("asker was served before the host: %+v", asker.queue)
+	}
+	host.deliver()
+	if _, ok := host.peers["n1"]; !ok {
+		t.Fatal("the host does not know the asker")
+	}
+	asker.deliver()
+	if len(asker.answers) != 1 || !asker.answers[0].Known || asker.answers[0].Key != "10.30.1.1" {
+		t.Fatalf("answers = %+v", asker.answers)
+	}
+	if got := asker.answers[0]; got.Version != asker.version || len(got.Service.Entries) != 1 {
+		t.Fatalf("answer %+v, applied version %d", got, asker.version)
+	}
+	if len(asker.tables["s1"].Entries) != 1 || asker.peers["n0"].Subnet != subnet26(0) {
+		t.Fatalf("asker holds %+v %+v", asker.tables, asker.peers)
+	}
+}
+
+// TestQueryDoesNotWaitForEver: a host that does not acknowledge delays the
+// answer by 500 ms, not more.
+func TestQueryDoesNotWaitForEver(t *testing.T) {
+	r := newRig(t, nil)
+	s := service(1, 1)
+	r.plane.setService(s)
+	host, asker := r.node(0), r.node(1)
+	host.report()
+	asker.report()
+	host.deploy(host.ep(s, 0, 0, 1))
+	r.calm()
+	host.queue = nil
+
+	asker.ask(nodelink.TableQuery{Name: s.Name.String(), Key: s.Name.String()})
+	r.pass(hostsWait - time.Millisecond)
+	asker.deliver()
+	if len(asker.answers) != 0 {
+		t.Fatal("answered without waiting for the host")
+	}
+	r.pass(time.Millisecond)
+	asker.deliver()
+	if len(asker.answers) != 1 {
+		t.Fatalf("answers after 500 ms = %+v", asker.answers)
+	}
+}
+
+// TestQueryByInstanceAddress: a slot's address finds its service.
+func TestQueryByInstanceAddress(t *testing.T) {
+	r := newRig(t, nil)
+	s := service(1, 2)
+	r.plane.setService(s)
+	a := r.node(0)
+	a.report()
+	a.ask(nodelink.TableQuery{Address: s.Instances[1], Key: s.Instances[1].String()})
+	a.deliver()
+	if len(a.answers) != 1 || a.answers[0].Service.Service != s.ID {
+		t.Fatalf("answers = %+v", a.answers)
+	}
+}
+
+// TestUnknownService: the root is asked, silence is answered after 300 ms, and
+// a late answer of the root is passed on.
+func TestUnknownService(t *testing.T) {
+	r := newRig(t, nil)
+	a := r.node(0)
+	a.report()
+	q := nodelink.TableQuery{Address: netip.MustParseAddr("10.30.7.7"), Key: "10.30.7.7"}
+	a.ask(q)
+	if i, ok := r.outward["10.30.7.7"]; !ok || len(i.Peers) != 1 || i.Peers[0].Node != "n0" {
+		t.Fatalf("the root was not asked: %+v", r.asked)
+	}
+	r.pass(unknownWait)
+	a.deliver()
+	if len(a.answers) != 1 || a.answers[0].Known || a.answers[0].Key != "10.30.7.7" {
+		t.Fatalf("answers = %+v", a.answers)
+	}
+	s := service(7, 0)
+	r.plane.rootTable(RootTable{
+		Query: "10.30.7.7", Known: true, Service: s.ID, Name: s.Name, Address: q.Address,
+		Slices: []RootSlice{{Cluster: "c9", Endpoints: []SliceEndpoint{{
+			NamespaceIP: inSubnet(50, 2), InstanceAddress: netip.MustParseAddr("10.30.9.9"), Node: "far",
+			HostIP: underlay(70), HostPort: 50103, Subnet: subnet26(50), Dataplane: model.DataplaneVXLAN,
+		}}}},
+	}, r.now)
+	r.step()
+	a.deliver()
+	if len(a.answers) != 2 || !a.answers[1].Known {
+		t.Fatalf("answers = %+v", a.answers)
+	}
+	if _, ok := a.peers["c9/far"]; !ok {
+		t.Fatalf("peers = %+v", a.peers)
+	}
+}
+
+// TestRootSaysUnknown: then the answer needs no 300 ms, now and for 5 s.
+func TestRootSaysUnknown(t *testing.T) {
+	r := newRig(t, nil)
+	a := r.node(0)
+	a.report()
+	a.ask(nodelink.TableQuery{Name: "a.b.c.d", Key: "a.b.c.d"})
+	r.plane.rootTable(RootTable{Query: "a.b.c.d"}, r.now)
+	r.step()
+	a.deliver()
+	a.ask(nodelink.TableQuery{Name: "a.b.c.d", Key: "a.b.c.d"})
+	a.deliver()
+	if len(a.answers) != 2 || a.answers[0].Known || a.answers[1].Known {
+		t.Fatalf("answers = %+v", a.answers)
+	}
+	r.pass(lateWait)
+	if _, ok := r.outward["a.b.c.d"]; ok {
+		t.Fatal("the root still pushes a service nobody asks for")
+	}
+}
+
+// TestLeave: the endpoint leaves the tables, its peer record stays, and the
+// wait ends with the acknowledgements of those who balance over it.
+func TestLeave(t *testing.T) {
+	r := newRig(t, nil)
+	s := service(1, 2)
+	r.plane.setService(s)
+	host, other, client := r.node(0), r.node(1), r.node(2)
+	for _, a := range []*agent{host, other, client} {
+		a.report()
+	}
+	e := host.ep(s, 0, 0, 1)
+	host.deploy(e)
+	other.deploy(other.ep(s, 1, 0, 1))
+	client.ask(nodelink.TableQuery{Name: s.Name.String(), Key: "x"})
+	r.calm()
+	if got := len(client.tables["s1"].Entries); got != 2 {
+		t.Fatalf("client balances over %d", got)
+	}
+	done := make(chan struct{})
+	r.plane.leave(attempt(e), done, r.now)
+	r.step()
+	client.deliver()
+	host.deliver()
+	if closed(done) {
+		t.Fatal("leave did not wait for the other host")
+	}
+	other.deliver()
+	if !closed(done) {
+		t.Fatal("leave waits although everybody has acknowledged")
+	}
+	if got := client.tables["s1"].Entries; len(got) != 1 || got[0].Number != 1 {
+		t.Fatalf("client balances over %+v", got)
+	}
+	if _, ok := client.peers["n0"]; !ok {
+		t.Fatal("the leaving host is no peer any more while flows drain")
+	}
+	r.plane.gone(attempt(e), r.now)
+	host.endpoints = nil
+	host.say(nodelink.Inbound{Deployed: &e}) // was on its way
+	r.calm()
+	if got := client.tables["s1"].Entries; len(got) != 1 {
+		t.Fatalf("a late report brought it back: %+v", got)
+	}
+}
+
+// TestLeaveEnds: with a silent client after 2 s, with an unknown attempt at once.
+func TestLeaveEnds(t *testing.T) {
+	r := newRig(t, nil)
+	s := service(1, 1)
+	r.plane.setService(s)
+	host, client := r.node(0), r.node(1)
+	host.report()
+	client.report()
+	e := host.ep(s, 0, 0, 1)
+	host.deploy(e)
+	client.ask(nodelink.TableQuery{Name: s.Name.String(), Key: "x"})
+	r.calm()
+	done := make(chan struct{})
+	r.plane.leave(attempt(e), done, r.now)
+	r.step()
+	host.deliver()
+	r.pass(leaveWait - time.Millisecond)
+	if closed(done) {
+		t.Fatal("leave did not wait")
+	}
+	r.pass(time.Millisecond)
+	if !closed(done) {
+		t.Fatal("leave waits for ever")
+	}
+	unknown := make(chan struct{})
+	r.plane.leave(instance.Attempt{Instance: model.InstanceID{Service: "nope", Number: 3}}, unknown, r.now)
+	if !closed(unknown) {
+		t.Fatal("leaving what is unknown waits")
+	}
+}
+
+// TestGate: after a restart nothing is taken away from anybody before all who
+// have a subnet have reported, or 10 s have passed.
+func TestGate(t *testing.T) {
+	book := map[model.NodeID]netip.Prefix{"n0": subnet26(0), "n1": subnet26(1), "n2": subnet26(2)}
+	for _, c := range []struct {
+		name string
+		open func(r *rig, last *agent)
+	}{
+		{"the last one reports", func(_ *rig, last *agent) { last.report() }},
+		{"the last one is lost", func(r *rig, last *agent) { r.plane.nodeLiveness(last.id, instance.Lost); r.step() }},
+		{"the last one is removed", func(r *rig, last *agent) { r.plane.forgetNode(last.id); r.step() }},
+		{"10 s have passed", func(r *rig, _ *agent) {
+			r.pass(gateWait - 2*time.Second)
+			r.agents["n0"].report()
+			r.agents["n1"].report()
+			r.pass(time.Second)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, book)
+			s := service(1, 1)
+			r.plane.setService(s)
+			client, host, last := r.node(0), r.node(1), r.node(2)
+			client.interests[s.Name.String()] = struct{}{}
+			host.endpoints = []nodelink.Endpoint{host.ep(s, 0, 0, 1)}
+			client.report()
+			client.ask(nodelink.TableQuery{Name: s.Name.String(), Key: "x"})
+			host.report()
+			r.pass(time.Second)
+			if len(client.queue) != 0 || len(r.slices) != 0 {
+				t.Fatalf("pushed before everybody reported: %+v %+v", client.queue, r.slices)
+			}
+			c.open(r, last)
+			r.pass(0)
+			client.deliver()
+			host.deliver()
+			client.deliver()
+			if len(client.tables["s1"].Entries) != 1 || len(r.slices) != 1 {
+				t.Fatalf("client holds %+v, slices %+v", client.tables, r.slices)
+			}
+			if len(client.answers) != 1 || !client.answers[0].Known {
+				t.Fatalf("held query: %+v", client.answers)
+			}
+		})
+	}
+}
+
+// TestSurvivingSession: an outside broker keeps sessions over a restart of the
+// manager; the worker is made to send its snapshot.
+func TestSurvivingSession(t *testing.T) {
+	r := newRig(t, map[model.NodeID]netip.Prefix{"n0": subnet26(0)})
+	a := r.node(0)
+	a.hungry, a.epoch, a.version = false, "older", 17
+	a.report()
+	a.deliver()
+	if !a.hungry {
+		t.Fatal("nothing made the worker report in full")
+	}
+	a.report()
+	a.deliver()
+	if a.snapshots != 1 || a.epoch != r.plane.epoch {
+		t.Fatalf("snapshots %d epoch %s", a.snapshots, a.epoch)
+	}
+}
+
+// TestLostNode is masked while another endpoint lives, and only then.
+func TestLostNode(t *testing.T) {
+	r := newRig(t, nil)
+	s := service(1, 2)
+	r.plane.setService(s)
+	a, b := r.node(0), r.node(1)
+	a.report()
+	b.report()
+	a.deploy(a.ep(s, 0, 0, 1))
+	b.deploy(b.ep(s, 1, 0, 1))
+	numbers := func() (out []int) {
+		for _, e := range r.plane.table(s.ID, model.DataplaneVXLAN).Entries {
+			out = append(out, e.Number)
+		}
+		return out
+	}
+	r.plane.nodeLiveness("n0", instance.Lost)
+	if got := numbers(); len(got) != 1 || got[0] != 1 {
+		t.Fatalf("with one lost: %v", got)
+	}
+	r.plane.nodeLiveness("n1", instance.Lost)
+	if got := numbers(); len(got) != 2 {
+		t.Fatalf("with all lost: %v", got)
+	}
+	r.plane.nodeLiveness("n0", instance.Alive)
+	if got := numbers(); len(got) != 1 || got[0] != 0 {
+		t.Fatalf("after one returned: %v", got)
+	}
+}
+
+// TestOriginal: answers in order, bells on change, no endpoints of the other
+// data plane.
+func TestOriginal(t *testing.T) {
+	r := newRig(t, nil)
+	s := service(1, 2)
+	r.plane.setService(s)
+	r.step()
+	ours, orig := r.node(0), r.node(1)
+	ours.report()
+	ours.deploy(ours.ep(s, 0, 0, 1))
+	e := nodelink.Endpoint{
+		JobName: s.Name.String(), Number: 1, NamespaceIP: inSubnet(1, 2), HostIP: underlay(1), HostPort: 50103,
+	}
+	// The query right after the deployment must see it.
+	orig.say(nodelink.Inbound{Deployed: &e})
+	orig.ask(nodelink.TableQuery{Name: s.Name.String(), Key: s.Name.String()})
+	orig.deliver()
+	if len(orig.answers) != 1 || len(orig.answers[0].Service.Entries) != 1 || orig.answers[0].Service.Entries[0].Number != 1 {
+		t.Fatalf("answers = %+v", orig.answers)
+	}
+	if orig.answers[0].Version != 0 || orig.snapshots != 0 {
+		t.Fatal("an original got a NetState")
+	}
+	before := len(r.rings)
+	r.plane.leave(instance.Attempt{
+		Instance: model.InstanceID{Service: s.ID, Number: 1}, Epoch: instance.Epoch{Grant: 5, Try: 1},
+	}, make(chan struct{}), r.now)
+	r.step()
+	if len(r.rings) != before+1 || !r.rings[before].Removed || r.rings[before].JobName != s.Name.String() {
+		t.Fatalf("rings = %+v", r.rings)
+	}
+	// The pseudo interest in an address ends after 10 s; that in the name stays.
+	orig.say(nodelink.Inbound{Uninterest: &nodelink.Uninterest{Name: s.Address.String()}})
+	if !r.plane.watchers.has(s.ID, "n1") {
+		t.Fatal("interest lost")
+	}
+	orig.say(nodelink.Inbound{Uninterest: &nodelink.Uninterest{Name: s.Name.String()}})
+	if r.plane.watchers.has(s.ID, "n1") {
+		t.Fatal("interest stays")
+	}
+}
+
+// TestSubnets: asked without a block says why, saved before answered, sticky,
+// freed by removal, claimed by a worker that holds one.
+func TestSubnets(t *testing.T) {
+	r := newRig(t, nil)
+	r.pass(claimingTime)
+	if r.blocks == 0 {
+		t.Fatal("no block was asked for")
+	}
+	a, b := r.node(0), r.node(1)
+	bare := func(a *agent) {
+		a.say(nodelink.Inbound{Net: &nodelink.NetReport{Snapshot: true, Dataplane: model.DataplaneVXLAN}})
+		a.say(nodelink.Inbound{Subnet: &nodelink.SubnetRequest{}})
+		a.deliver()
+	}
+	bare(a)
+	if len(a.subnets) != 1 || a.subnets[0].Error == "" || a.subnets[0].Subnet.IsValid() {
+		t.Fatalf("answers without a block: %+v", a.subnets)
+	}
+	r.plane.setBlocks([]netip.Prefix{netip.MustParsePrefix("10.20.4.0/22")}, r.now)
+	r.step()
+	a.deliver()
+	if len(a.subnets) != 1 || len(r.plane.subnets.jobs) != 1 {
+		t.Fatalf("answered before saved: %+v", a.subnets)
+	}
+	save := func(err error) {
+		jobs := r.plane.subnets.jobs
+		r.plane.subnets.jobs = nil
+		for _, j := range jobs {
+			r.plane.saved(j, err, r.now)
+		}
+		r.step()
+	}
+	save(errors.New("disk full"))
+	a.deliver()
+	r.pass(saveRetry)
+	save(nil)
+	a.deliver()
+	first := netip.MustParsePrefix("10.20.4.0/26")
+	if got := a.subnets[len(a.subnets)-1]; got.Subnet != first {
+		t.Fatalf("subnet = %+v", got)
+	}
+	bare(b)
+	save(nil)
+	b.deliver()
+	if got := b.subnets[len(b.subnets)-1].Subnet; got != netip.MustParsePrefix("10.20.4.64/26") {
+		t.Fatalf("second subnet = %s", got)
+	}
+	a.say(nodelink.Inbound{Subnet: &nodelink.SubnetRequest{}})
+	a.deliver()
+	if got := a.subnets[len(a.subnets)-1].Subnet; got != first {
+		t.Fatalf("asked again: %s", got)
+	}
+	r.plane.forgetNode(a.id)
+	r.step()
+	c := r.node(2)
+	bare(c)
+	save(nil)
+	c.deliver()
+	if got := c.subnets[len(c.subnets)-1].Subnet; got != first {
+		t.Fatalf("freed subnet not used again: %s", got)
+	}
+	d := r.node(9)
+	d.report() // it holds a subnet that no book knows
+	save(nil)
+	if got := r.plane.subnets.book[d.id]; got != subnet26(9) {
+		t.Fatalf("claim = %s", got)
+	}
+}
+
+// TestResend: a state that was lost is sent again, in full, when reports go on
+// without it.
+func TestResend(t *testing.T) {
+	r := newRig(t, nil)
+	s := service(1, 1)
+	r.plane.setService(s)
+	a := r.node(0)
+	a.report()
+	r.calm()
+	a.deploy(a.ep(s, 0, 0, 1))
+	a.queue = nil
+	before := a.snapshots
+	r.pass(resendMin)
+	a.report()
+	a.deliver()
+	if a.snapshots != before+1 || len(a.tables["s1"].Entries) != 1 {
+		t.Fatalf("snapshots %d, holds %+v", a.snapshots-before, a.tables)
+	}
+}
