@@ -2,7 +2,9 @@ package auth
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -83,26 +85,19 @@ func (t *throttle) count(k throttleKey, free int, now time.Time) {
 		f.until = now.Add(min(firstWait<<min(over, 16), longestWait))
 	}
 	if _, known := t.entries[k]; !known && len(t.entries) >= maxTracked {
-		t.evict(now)
+		t.evict()
 	}
 	t.entries[k] = f
 }
 
-// evict drops what is forgotten anyway, else the oldest entry.
-func (t *throttle) evict(now time.Time) {
-	var oldest throttleKey
-	var at time.Time
-	for k, f := range t.entries {
-		if now.Sub(f.last) > forgetAfter {
-			delete(t.entries, k)
-			continue
-		}
-		if at.IsZero() || f.last.Before(at) {
-			oldest, at = k, f.last
-		}
-	}
-	if len(t.entries) >= maxTracked {
-		delete(t.entries, oldest)
+// evict drops the eighth that failed longest ago, so that its cost is spread
+// over the next failures.
+func (t *throttle) evict() {
+	oldest := slices.SortedFunc(maps.Keys(t.entries), func(a, b throttleKey) int {
+		return t.entries[a].last.Compare(t.entries[b].last)
+	})
+	for _, k := range oldest[:len(oldest)/8] {
+		delete(t.entries, k)
 	}
 }
 
