@@ -1,0 +1,13 @@
+// Package placement decides which candidate takes an instance: a worker inside
+// a cluster, a cluster at the root. Both levels use the same Index.
+//
+// A candidate qualifies when every filter lets it pass; among those the one
+// with the smallest reserved share of its scarcest resource wins, then the one
+// with the fewest instances of the service, then the lowest id. Demands are
+// reserved when they are placed, not when they are seen in use, so two
+// decisions never promise the same room.
+//
+// Placing does not scan: candidates stand in a tree ordered by share, whose
+// branches know the most free room and all features below them. Explaining a
+// refusal scans. Pure: one loop owns an Index; no clock, no I/O.
+package placement

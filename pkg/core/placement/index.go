@@ -1,0 +1,245 @@
+package placement
+
+import (
+	"slices"
+
+	"oakestra/pkg/core/model"
+)
+
+// Candidate is a worker, or a cluster as the root knows it.
+type Candidate struct {
+	ID            string
+	Name          string // what a direct constraint may name besides the id
+	Runtimes      []string
+	Architectures []string
+	Capacity      model.Resources
+	// Held is what is reserved on it besides the reservations made here: what
+	// a cluster has reported. Zero for workers.
+	Held model.Resources
+	// Rooms, for clusters, is the free room of single workers: a demand must
+	// fit into one of them, not into their sum. nil for workers.
+	Rooms    []model.Resources
+	Network  bool // services that need the overlay can run there
+	Cordoned bool // takes nothing new
+	Inactive bool // is silent
+}
+
+// Request is one instance to place.
+type Request struct {
+	Service       model.ServiceID
+	Demand        model.Resources
+	Runtime       string
+	Architectures []string // empty: any
+	Network       bool     // needs the overlay
+	Ports         []model.Port
+	// Only restricts to these ids or names when Restricted is set: see
+	// OnlyNodes and OnlyClusters.
+	Only       []string
+	Restricted bool
+	Exclude    []string // ids that have refused
+	Avoid      []string // ids to take only when nobody else qualifies
+}
+
+// Choice is where an instance goes.
+type Choice struct {
+	ID string
+}
+
+// Delta changes the candidates. Reservations of one that is removed are kept,
+// and count again when it comes back.
+type Delta struct {
+	Upsert []Candidate
+	Remove []string
+}
+
+// Index is the set of candidates with what is reserved on each.
+type Index struct {
+	byID     map[string]*entry
+	byName   map[string][]string
+	tree     *tree
+	features *features
+	held     map[string]reservation
+}
+
+type reservation struct {
+	candidate string
+	request   Request
+}
+
+// entry is a candidate with the sums of its reservations.
+type entry struct {
+	Candidate
+	known    bool // false: only reservations are known, the candidate is not
+	reserved model.Resources
+	services map[model.ServiceID]int
+	ports    map[portKey]portUse
+	mask     uint64
+	share    int64 // parts per million, as it stands in the tree
+	inTree   bool
+}
+
+type portKey struct {
+	port     uint16
+	protocol model.Protocol
+}
+
+type portUse struct {
+	service model.ServiceID
+	count   int
+}
+
+// NewIndex is empty.
+func NewIndex() *Index {
+	return &Index{
+		byID: map[string]*entry{}, byName: map[string][]string{},
+		tree: &tree{}, features: newFeatures(), held: map[string]reservation{},
+	}
+}
+
+// Apply changes candidates.
+func (x *Index) Apply(d Delta) {
+	for _, id := range d.Remove {
+		if e, ok := x.byID[id]; ok && e.known {
+			x.detach(e)
+			x.unname(e)
+			e.known = false
+			x.forgetEmpty(e, id)
+		}
+	}
+	for _, c := range d.Upsert {
+		e := x.entry(c.ID)
+		x.detach(e)
+		if e.known {
+			x.unname(e)
+		}
+		e.Candidate, e.known = c, true
+		e.mask = x.features.of(c)
+		if c.Name != "" {
+			x.byName[c.Name] = append(x.byName[c.Name], c.ID)
+		}
+		x.attach(e)
+	}
+}
+
+func (x *Index) entry(id string) *entry {
+	e, ok := x.byID[id]
+	if !ok {
+		e = &entry{Candidate: Candidate{ID: id}, services: map[model.ServiceID]int{}, ports: map[portKey]portUse{}}
+		x.byID[id] = e
+	}
+	return e
+}
+
+func (x *Index) unname(e *entry) {
+	ids := slices.DeleteFunc(x.byName[e.Name], func(id string) bool { return id == e.ID })
+	if len(ids) == 0 {
+		delete(x.byName, e.Name)
+		return
+	}
+	x.byName[e.Name] = ids
+}
+
+func (x *Index) forgetEmpty(e *entry, id string) {
+	if !e.known && len(e.services) == 0 {
+		delete(x.byID, id)
+	}
+}
+
+// attach puts a candidate that may take something into the tree.
+func (x *Index) attach(e *entry) {
+	if !e.known || e.Cordoned || e.Inactive {
+		return
+	}
+	e.share, e.inTree = share(e), true
+	x.tree.insert(e)
+}
+
+func (x *Index) detach(e *entry) {
+	if e.inTree {
+		x.tree.remove(e)
+		e.inTree = false
+	}
+}
+
+// Reserve books a request on a candidate under a key, such as the instance's
+// id. An earlier reservation of the key is released first.
+func (x *Index) Reserve(key, candidate string, r Request) {
+	x.Release(key)
+	x.held[key] = reservation{candidate, r}
+	x.book(candidate, r, +1)
+}
+
+// Release ends a reservation; an unknown key is no error.
+func (x *Index) Release(key string) {
+	if v, ok := x.held[key]; ok {
+		delete(x.held, key)
+		x.book(v.candidate, v.request, -1)
+	}
+}
+
+// Reserved says where a key is booked.
+func (x *Index) Reserved(key string) (candidate string, ok bool) {
+	v, ok := x.held[key]
+	return v.candidate, ok
+}
+
+func (x *Index) book(id string, r Request, sign int) {
+	e := x.entry(id)
+	x.detach(e)
+	if sign > 0 {
+		e.reserved = e.reserved.Add(r.Demand)
+	} else {
+		e.reserved = e.reserved.Sub(r.Demand)
+	}
+	if e.services[r.Service] += sign; e.services[r.Service] == 0 {
+		delete(e.services, r.Service)
+	}
+	for _, p := range r.Ports {
+		k := portKey{p.Host, p.Protocol}
+		use := e.ports[k]
+		use.service, use.count = r.Service, use.count+sign
+		if e.ports[k] = use; use.count <= 0 {
+			delete(e.ports, k)
+		}
+	}
+	x.attach(e)
+	x.forgetEmpty(e, id)
+}
+
+// Load is what is reserved on a candidate, by reservations made here.
+func (x *Index) Load(id string) model.Resources {
+	if e, ok := x.byID[id]; ok {
+		return e.reserved
+	}
+	return model.Resources{}
+}
+
+// Len counts the known candidates.
+func (x *Index) Len() int {
+	n := 0
+	for _, e := range x.byID {
+		if e.known {
+			n++
+		}
+	}
+	return n
+}
+
+func (e *entry) free() model.Resources {
+	return e.Capacity.Sub(e.Held).Sub(e.reserved)
+}
+
+// share is the reserved part of the scarcest resource, in parts per million.
+func share(e *entry) int64 {
+	used := e.Held.Add(e.reserved)
+	most := int64(0)
+	for _, p := range [][2]int64{
+		{used.MilliCPU, e.Capacity.MilliCPU}, {used.MemoryMB, e.Capacity.MemoryMB},
+		{used.GPUs, e.Capacity.GPUs}, {used.DiskMB, e.Capacity.DiskMB},
+	} {
+		if p[1] > 0 {
+			most = max(most, p[0]*1_000_000/p[1])
+		}
+	}
+	return most
+}

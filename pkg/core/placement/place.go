@@ -1,0 +1,265 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
+)
+
+// Refusal says why nobody qualifies: how many candidates failed each filter.
+// It is an errs.Exhausted.
+type Refusal struct {
+	Candidates int
+	Reasons    []instance.Reason // by count, greatest first
+}
+
+// Error is one line, such as
+// "none of 3 qualifies: memory 2 (w3: 512 > 300 MiB free), cordon 1 (w1)".
+func (r *Refusal) Error() string {
+	if r.Candidates == 0 {
+		return "there is nothing to place on"
+	}
+	return fmt.Sprintf("none of %d qualifies: %s", r.Candidates, Sentence(r.Reasons))
+}
+
+// Unwrap makes errors.Is(err, errs.Exhausted) true.
+func (r *Refusal) Unwrap() error { return errs.Exhausted }
+
+// Sentence joins reasons for people.
+func Sentence(reasons []instance.Reason) string {
+	parts := make([]string, len(reasons))
+	for i, r := range reasons {
+		parts[i] = fmt.Sprintf("%s %d", r.Name, r.Count)
+		if r.Detail != "" {
+			parts[i] += " (" + r.Detail + ")"
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// Place chooses a candidate and reserves nothing. The error is a *Refusal.
+func (x *Index) Place(r Request) (Choice, error) {
+	if best := x.best(r, r.Avoid); best != nil {
+		return Choice{best.ID}, nil
+	}
+	if len(r.Avoid) > 0 {
+		if best := x.best(r, nil); best != nil {
+			return Choice{best.ID}, nil
+		}
+	}
+	return Choice{}, x.refusal(r)
+}
+
+func (x *Index) best(r Request, avoid []string) *entry {
+	var best *entry
+	consider := func(e *entry) bool {
+		if best != nil && e.share > best.share {
+			return false // everything from here on ranks lower
+		}
+		if slices.Contains(avoid, e.ID) || x.reject(e, r) != nil {
+			return true
+		}
+		if best == nil || e.services[r.Service] < best.services[r.Service] {
+			best = e
+		}
+		// Nobody has fewer instances than none, and ids ascend.
+		return best.services[r.Service] > 0
+	}
+	if r.Restricted {
+		for _, e := range x.named(r.Only) {
+			if e.inTree {
+				consider(e)
+			}
+		}
+		return best
+	}
+	x.tree.root.walk(r.Demand, x.features.wanted(r), consider)
+	return best
+}
+
+// named lists the known candidates with one of the names or ids, in the order
+// of the tree.
+func (x *Index) named(names []string) []*entry {
+	var list []*entry
+	seen := map[string]bool{}
+	add := func(id string) {
+		if e, ok := x.byID[id]; ok && e.known && !seen[id] {
+			seen[id] = true
+			list = append(list, e)
+		}
+	}
+	for _, n := range names {
+		add(n)
+		for _, id := range x.byName[n] {
+			add(id)
+		}
+	}
+	sort.Slice(list, func(i, j int) bool { return before(list[i], list[j]) })
+	return list
+}
+
+// Verdict is a candidate with what speaks against it; Reason is nil when it
+// qualifies.
+type Verdict struct {
+	ID     string
+	Reason *instance.Reason
+}
+
+// Explain judges every candidate, by id.
+func (x *Index) Explain(r Request) []Verdict {
+	var list []Verdict
+	for id, e := range x.byID {
+		if e.known {
+			list = append(list, Verdict{id, x.reject(e, r)})
+		}
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].ID < list[j].ID })
+	return list
+}
+
+func (x *Index) refusal(r Request) *Refusal {
+	out := &Refusal{}
+	sums := map[string]*instance.Reason{}
+	for _, v := range x.Explain(r) {
+		out.Candidates++
+		if v.Reason == nil {
+			continue
+		}
+		if s, ok := sums[v.Reason.Name]; ok {
+			s.Count++
+			continue
+		}
+		sums[v.Reason.Name] = v.Reason
+	}
+	for _, s := range sums {
+		out.Reasons = append(out.Reasons, *s)
+	}
+	sort.Slice(out.Reasons, func(i, j int) bool {
+		a, b := out.Reasons[i], out.Reasons[j]
+		if a.Count != b.Count {
+			return a.Count > b.Count
+		}
+		return a.Name < b.Name
+	})
+	return out
+}
+
+// reject applies the filters in order and returns the first that fails.
+func (x *Index) reject(e *entry, r Request) *instance.Reason {
+	no := func(name, format string, args ...any) *instance.Reason {
+		label := e.Name
+		if label == "" {
+			label = e.ID
+		}
+		detail := label
+		if format != "" {
+			detail += ": " + fmt.Sprintf(format, args...)
+		}
+		return &instance.Reason{Name: name, Count: 1, Detail: detail}
+	}
+	switch {
+	case r.Restricted && !slices.Contains(r.Only, e.ID) && !slices.Contains(r.Only, e.Name):
+		return no("constraint", "not one of %s", strings.Join(r.Only, ";"))
+	case slices.Contains(r.Exclude, e.ID):
+		return no("refused", "")
+	case e.Inactive:
+		return no("inactive", "")
+	case e.Cordoned:
+		return no("cordon", "")
+	case r.Runtime != "" && !slices.Contains(e.Runtimes, r.Runtime):
+		return no("runtime", "no %s", r.Runtime)
+	case len(r.Architectures) > 0 && !slices.ContainsFunc(r.Architectures, func(a string) bool { return slices.Contains(e.Architectures, a) }):
+		return no("architecture", "no %s", strings.Join(r.Architectures, " or "))
+	case r.Network && !e.Network:
+		return no("network", "no overlay")
+	}
+	for _, p := range r.Ports {
+		if use, taken := e.ports[portKey{p.Host, p.Protocol}]; taken && use.service != r.Service {
+			return no("port", "%d/%s is used by another service", p.Host, p.Protocol)
+		}
+	}
+	return rejectRoom(e, r, no)
+}
+
+func rejectRoom(e *entry, r Request, no func(name, format string, args ...any) *instance.Reason) *instance.Reason {
+	free := e.free()
+	if e.Rooms != nil {
+		free = largestRoom(e.Rooms, r.Demand)
+	}
+	for _, p := range []struct {
+		name, unit string
+		want, have int64
+	}{
+		{"vcpus", "m", r.Demand.MilliCPU, free.MilliCPU},
+		{"memory", " MiB", r.Demand.MemoryMB, free.MemoryMB},
+		{"vgpus", "", r.Demand.GPUs, free.GPUs},
+		{"storage", " MiB", r.Demand.DiskMB, free.DiskMB},
+	} {
+		if p.want > 0 && p.want > p.have {
+			return no(p.name, "%d > %d%s free", p.want, max(p.have, 0), p.unit)
+		}
+	}
+	return nil
+}
+
+// largestRoom is the room that takes the demand, else the one that misses it
+// by the fewest resources.
+func largestRoom(rooms []model.Resources, want model.Resources) model.Resources {
+	best, misses := model.Resources{}, 5
+	for _, r := range rooms {
+		n := 0
+		for _, p := range [][2]int64{{want.MilliCPU, r.MilliCPU}, {want.MemoryMB, r.MemoryMB}, {want.GPUs, r.GPUs}, {want.DiskMB, r.DiskMB}} {
+			if p[0] > 0 && p[0] > p[1] {
+				n++
+			}
+		}
+		if n < misses {
+			best, misses = r, n
+		}
+	}
+	return best
+}
+
+// OnlyNodes reads what constraints say of nodes: restricted is false when they
+// say nothing. Several direct constraints must all hold.
+func OnlyNodes(cs []model.Constraint) (only []string, restricted bool) {
+	return intersect(cs, func(c model.Constraint) []string {
+		if c.Type == "direct" {
+			return c.Nodes
+		}
+		return nil
+	})
+}
+
+// OnlyClusters reads what constraints say of clusters.
+func OnlyClusters(cs []model.Constraint) (only []string, restricted bool) {
+	return intersect(cs, func(c model.Constraint) []string {
+		switch {
+		case c.Type == "direct" && c.Cluster != "":
+			return []string{c.Cluster}
+		case c.Type == "clusters":
+			return c.Allowed
+		}
+		return nil
+	})
+}
+
+func intersect(cs []model.Constraint, names func(model.Constraint) []string) (only []string, restricted bool) {
+	for _, c := range cs {
+		list := names(c)
+		if len(list) == 0 {
+			continue
+		}
+		if !restricted {
+			only, restricted = slices.Clone(list), true
+			continue
+		}
+		only = slices.DeleteFunc(only, func(n string) bool { return !slices.Contains(list, n) })
+	}
+	return only, restricted
+}

@@ -1,0 +1,237 @@
+package placement
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
+)
+
+// oracle is the rule of doc.go as a scan.
+func oracle(x *Index, r Request) (string, bool) {
+	var best *entry
+	better := func(a, b *entry) bool {
+		switch {
+		case share(a) != share(b):
+			return share(a) < share(b)
+		case a.services[r.Service] != b.services[r.Service]:
+			return a.services[r.Service] < b.services[r.Service]
+		}
+		return a.ID < b.ID
+	}
+	for _, avoid := range [][]string{r.Avoid, nil} {
+		for _, e := range x.byID {
+			if e.known && x.reject(e, r) == nil && !slices.Contains(avoid, e.ID) && (best == nil || better(e, best)) {
+				best = e
+			}
+		}
+		if best != nil {
+			return best.ID, true
+		}
+	}
+	return "", false
+}
+
+func drawCandidate(t *rapid.T, id string) Candidate {
+	pick := func(label string, options ...string) []string {
+		return rapid.SliceOfNDistinct(rapid.SampledFrom(options), 0, len(options), rapid.ID).Draw(t, label)
+	}
+	c := Candidate{
+		ID: id, Name: "host" + id[len(id)-1:], Runtimes: pick("runtimes", "container", "wasm"), Architectures: pick("arch", "amd64", "arm64"),
+		Capacity: model.Resources{MilliCPU: rapid.Int64Range(0, 8).Draw(t, "cpu") * 1000, MemoryMB: rapid.Int64Range(0, 8).Draw(t, "mem") * 256, GPUs: rapid.Int64Range(0, 1).Draw(t, "gpu"), DiskMB: 1000},
+		Network:  rapid.Bool().Draw(t, "network"), Cordoned: rapid.IntRange(0, 5).Draw(t, "cordon") == 0, Inactive: rapid.IntRange(0, 5).Draw(t, "inactive") == 0,
+	}
+	if rapid.IntRange(0, 3).Draw(t, "cluster") == 0 {
+		c.Rooms = []model.Resources{}
+		for i := range rapid.IntRange(0, 3).Draw(t, "rooms") {
+			c.Rooms = append(c.Rooms, model.Resources{MilliCPU: int64(i) * 1000, MemoryMB: int64(3-i) * 256, DiskMB: 1000})
+		}
+	}
+	return c
+}
+
+func drawRequest(t *rapid.T, ids []string) Request {
+	r := Request{
+		Service: model.ServiceID(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "service")),
+		Demand:  model.Resources{MilliCPU: rapid.Int64Range(0, 3).Draw(t, "cpu") * 500, MemoryMB: rapid.Int64Range(0, 3).Draw(t, "mem") * 128, GPUs: rapid.Int64Range(0, 5).Draw(t, "gpu") / 5},
+		Runtime: rapid.SampledFrom([]string{"", "container", "wasm"}).Draw(t, "runtime"),
+		Network: rapid.Bool().Draw(t, "network"),
+	}
+	if rapid.Bool().Draw(t, "arch?") {
+		r.Architectures = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"amd64", "arm64", "arm"}), 1, 2, rapid.ID).Draw(t, "arch")
+	}
+	if rapid.Bool().Draw(t, "port?") {
+		r.Ports = []model.Port{{Host: uint16(rapid.IntRange(80, 82).Draw(t, "port")), Container: 80, Protocol: model.TCP}}
+	}
+	some := rapid.SliceOfN(rapid.SampledFrom(append(ids, "host1", "host2", "nobody")), 0, 3)
+	if rapid.IntRange(0, 3).Draw(t, "restricted") == 0 {
+		r.Restricted, r.Only = true, some.Draw(t, "only")
+	}
+	r.Exclude, r.Avoid = some.Draw(t, "exclude"), some.Draw(t, "avoid")
+	return r
+}
+
+// The tree never disagrees with a scan, whatever came before.
+func TestPlaceAgreesWithAScan(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		x := NewIndex()
+		ids := make([]string, 12)
+		for i := range ids {
+			ids[i] = fmt.Sprintf("n%02d", i)
+		}
+		keys := 0
+		var live []string
+		t.Repeat(map[string]func(*rapid.T){
+			"upsert": func(t *rapid.T) {
+				x.Apply(Delta{Upsert: []Candidate{drawCandidate(t, rapid.SampledFrom(ids).Draw(t, "id"))}})
+			},
+			"remove": func(t *rapid.T) { x.Apply(Delta{Remove: []string{rapid.SampledFrom(ids).Draw(t, "id")}}) },
+			"release": func(t *rapid.T) {
+				if len(live) > 0 {
+					x.Release(live[0])
+					live = live[1:]
+				}
+			},
+			"place": func(t *rapid.T) {
+				r := drawRequest(t, ids)
+				want, ok := oracle(x, r)
+				got, err := x.Place(r)
+				if ok != (err == nil) || ok && got.ID != want {
+					t.Fatalf("Place = %q, %v; a scan finds %q, %v", got.ID, err, want, ok)
+				}
+				if err != nil {
+					checkRefusal(t, x, err)
+					return
+				}
+				keys++
+				key := fmt.Sprint("k", keys)
+				x.Reserve(key, got.ID, r)
+				live = append(live, key)
+			},
+			"": func(t *rapid.T) { checkSums(t, x) },
+		})
+	})
+}
+
+func checkRefusal(t *rapid.T, x *Index, err error) {
+	var refusal *Refusal
+	if !errors.As(err, &refusal) || !errors.Is(err, errs.Exhausted) {
+		t.Fatalf("error %v is no refusal", err)
+	}
+	n := 0
+	for _, r := range refusal.Reasons {
+		n += r.Count
+	}
+	if n != x.Len() || refusal.Candidates != n {
+		t.Fatalf("%d candidates, but reasons for %d: %v", x.Len(), n, err)
+	}
+}
+
+// Reservations add up, and a plain worker never holds more than it has.
+func checkSums(t *rapid.T, x *Index) {
+	sums := map[string]model.Resources{}
+	for _, v := range x.held {
+		sums[v.candidate] = sums[v.candidate].Add(v.request.Demand)
+	}
+	for id, e := range x.byID {
+		if e.reserved != sums[id] {
+			t.Fatalf("%s: reserved %+v, reservations say %+v", id, e.reserved, sums[id])
+		}
+	}
+}
+
+func TestRefusalCountsReasonsWithOneExample(t *testing.T) {
+	x := NewIndex()
+	x.Apply(Delta{Upsert: []Candidate{
+		{ID: "w1", Runtimes: []string{"container"}, Capacity: model.Resources{MilliCPU: 4000, MemoryMB: 300}},
+		{ID: "w2", Runtimes: []string{"container"}, Capacity: model.Resources{MilliCPU: 4000, MemoryMB: 200}},
+		{ID: "w3", Runtimes: []string{"container"}, Capacity: model.Resources{MilliCPU: 4000, MemoryMB: 9000}, Cordoned: true},
+	}})
+	_, err := x.Place(Request{Service: "s", Runtime: "container", Demand: model.Resources{MilliCPU: 1000, MemoryMB: 512}})
+	const want = "none of 3 qualifies: memory 2 (w1: 512 > 300 MiB free), cordon 1 (w3)"
+	if err == nil || err.Error() != want {
+		t.Errorf("error = %v\n want = %s", err, want)
+	}
+	if _, err := NewIndex().Place(Request{}); err == nil || err.Error() != "there is nothing to place on" {
+		t.Errorf("empty index: %v", err)
+	}
+}
+
+func TestInstancesOfOneServiceShareAHostPortOthersClash(t *testing.T) {
+	x := NewIndex()
+	x.Apply(Delta{Upsert: []Candidate{{ID: "w1"}}})
+	ports := []model.Port{{Host: 80, Container: 80, Protocol: model.TCP}}
+	x.Reserve("a/0", "w1", Request{Service: "a", Ports: ports})
+	if _, err := x.Place(Request{Service: "a", Ports: ports}); err != nil {
+		t.Errorf("second instance of the same service: %v", err)
+	}
+	if _, err := x.Place(Request{Service: "b", Ports: ports}); err == nil {
+		t.Error("another service got the same host port")
+	}
+	x.Reserve("a/1", "w1", Request{Service: "a", Ports: ports})
+	x.Release("a/0")
+	if _, err := x.Place(Request{Service: "b", Ports: ports}); err == nil {
+		t.Error("the port was freed while an instance still uses it")
+	}
+	x.Release("a/1")
+	if _, err := x.Place(Request{Service: "b", Ports: ports}); err != nil {
+		t.Errorf("the port is free again: %v", err)
+	}
+}
+
+func TestConstraints(t *testing.T) {
+	cs := []model.Constraint{{Type: "direct", Cluster: "c1", Nodes: []string{"a", "b"}}, {Type: "clusters", Allowed: []string{"c1", "c2"}}, {Type: "direct", Nodes: []string{"b"}}}
+	if only, yes := OnlyNodes(cs); !yes || fmt.Sprint(only) != "[b]" {
+		t.Errorf("nodes: %v %v", only, yes)
+	}
+	if only, yes := OnlyClusters(cs); !yes || fmt.Sprint(only) != "[c1]" {
+		t.Errorf("clusters: %v %v", only, yes)
+	}
+	if _, yes := OnlyNodes(nil); yes {
+		t.Error("no constraint restricts")
+	}
+}
+
+// BenchmarkPlace places and reserves on n workers that are kept about half
+// full, which is the common case.
+func BenchmarkPlace(b *testing.B) {
+	for _, n := range []int{100, 1000, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			x := NewIndex()
+			rnd := rand.New(rand.NewPCG(1, 2))
+			for i := range n {
+				x.Apply(Delta{Upsert: []Candidate{{ID: fmt.Sprintf("w%05d", i), Runtimes: []string{"container"}, Architectures: []string{"amd64"}, Network: true,
+					Capacity: model.Resources{MilliCPU: 1000 * (2 + rnd.Int64N(14)), MemoryMB: 1024 * (1 + rnd.Int64N(31)), DiskMB: 1 << 16}}}})
+			}
+			keys := make([]string, n*4)
+			for i := range keys {
+				keys[i] = fmt.Sprint("k", i)
+			}
+			requests := make([]Request, 64)
+			for i := range requests {
+				requests[i] = Request{Service: model.ServiceID(fmt.Sprint("s", i)), Runtime: "container", Network: true,
+					Demand: model.Resources{MilliCPU: 250 * (1 + rnd.Int64N(4)), MemoryMB: 64 * (1 + rnd.Int64N(4))}}
+			}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				r := requests[i%len(requests)]
+				key := keys[i%len(keys)]
+				x.Release(key)
+				c, err := x.Place(r)
+				if err != nil {
+					b.Fatal(err)
+				}
+				x.Reserve(key, c.ID, r)
+				i++
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "placements/s")
+		})
+	}
+}
