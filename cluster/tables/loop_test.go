@@ -110,7 +110,9 @@ func runLoop(t *testing.T, faults memlink.Faults) {
 		loop.SetNode(tables.Node{ID: n.id, Network: true})
 		wg.Go(func() { n.run(ctx) })
 	}
-	until(t, "subnets", func() bool { return a.has(func() bool { return a.subnet.IsValid() }) && b.has(func() bool { return b.subnet.IsValid() }) })
+	until(t, "subnets", func() bool {
+		return a.has(func() bool { return a.subnet.IsValid() }) && b.has(func() bool { return b.subnet.IsValid() })
+	})
 	e := nodelink.Endpoint{Service: "s", JobName: s.Name.String(), Epoch: instance.Epoch{Grant: 1, Try: 1}}
 	a.has(func() bool {
 		e.NamespaceIP = a.subnet.Addr().Next().Next()
