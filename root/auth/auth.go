@@ -79,10 +79,6 @@ func New(d Deps) (*Auth, error) {
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
-	decoy, err := hashPassword(rand.Text())
-	if err != nil {
-		return nil, err
-	}
 	return &Auth{
 		users:    d.Users,
 		tokens:   tokens{key: d.Key, access: d.AccessTTL, refresh: d.RefreshTTL, now: d.Now},
@@ -90,7 +86,7 @@ func New(d Deps) (*Auth, error) {
 		throttle: newThrottle(),
 		now:      d.Now,
 		log:      d.Logger,
-		decoy:    decoy,
+		decoy:    decoyHash(),
 	}, nil
 }
 

@@ -65,9 +65,17 @@ func hashPassword(password string) (string, error) {
 		return "", fmt.Errorf("make salt: %w", errors.Join(errs.Internal, err))
 	}
 	sum := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, hashSize)
+	return encode(salt, sum), nil
+}
+
+// decoyHash is a record that no password fits and that costs as much to check
+// as any other.
+func decoyHash() string { return encode(make([]byte, saltSize), make([]byte, hashSize)) }
+
+func encode(salt, sum []byte) string {
 	enc := base64.RawStdEncoding
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version,
-		argonMemory, argonTime, argonThreads, enc.EncodeToString(salt), enc.EncodeToString(sum)), nil
+		argonMemory, argonTime, argonThreads, enc.EncodeToString(salt), enc.EncodeToString(sum))
 }
 
 // checkPassword compares in constant time. A record that cannot be read is an

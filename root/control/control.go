@@ -2,10 +2,6 @@ package control
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -36,6 +32,7 @@ type Control struct {
 	below     Below
 	log       *slog.Logger
 	now       func() time.Time
+	ids       ids
 }
 
 // New returns a Control. It starts nothing.
@@ -46,7 +43,7 @@ func New(d Deps) *Control {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	return &Control{store: d.Store, addresses: d.Addresses, below: d.Below, log: d.Logger, now: d.Now}
+	return &Control{store: d.Store, addresses: d.Addresses, below: d.Below, log: d.Logger, now: d.Now, ids: newIDs()}
 }
 
 // Caller is the user on whose behalf something is done.
@@ -98,13 +95,3 @@ func (c *Control) AcceptRecovery(ctx context.Context, who Caller) error {
 	return nil
 }
 
-// newID makes 24 hex digits: seconds, then randomness, so that ids sort by
-// age.
-func newID(now time.Time) (string, error) {
-	var b [12]byte
-	binary.BigEndian.PutUint32(b[:4], uint32(now.Unix()))
-	if _, err := rand.Read(b[4:]); err != nil {
-		return "", fmt.Errorf("make id: %w", errors.Join(errs.Internal, err))
-	}
-	return hex.EncodeToString(b[:]), nil
-}

@@ -38,12 +38,8 @@ func (c *Control) CreateApplications(ctx context.Context, who Caller, body []byt
 	}
 	var d store.Descriptor
 	for _, a := range req.Applications {
-		id, err := newID(c.now())
-		if err != nil {
-			return nil, err
-		}
 		d.Applications = append(d.Applications, model.Application{
-			ID: model.ApplicationID(id), Name: a.Name, Namespace: a.Namespace, Description: a.Description, Owner: who.Name,
+			ID: model.ApplicationID(c.ids.next(c.now())), Name: a.Name, Namespace: a.Namespace, Description: a.Description, Owner: who.Name,
 		})
 	}
 	if err := c.commit(ctx, req, d.Applications, &d); err != nil {
@@ -134,16 +130,13 @@ func (c *Control) commit(ctx context.Context, req sla.Descriptor, homes []model.
 }
 
 func (c *Control) newService(ctx context.Context, home model.Application, want sla.Service) (model.Service, error) {
-	id, err := newID(c.now())
-	if err != nil {
-		return model.Service{}, err
-	}
 	s := model.Service{
-		ID: model.ServiceID(id), Application: home.ID, Owner: home.Owner, Spec: want.Spec, Chosen: want.Address.IsValid(), Revision: 1,
+		ID: model.ServiceID(c.ids.next(c.now())), Application: home.ID, Owner: home.Owner, Spec: want.Spec, Chosen: want.Address.IsValid(), Revision: 1,
 		Name: model.ServiceName{
 			App: home.Name, AppNamespace: home.Namespace, Service: want.Name, ServiceNamespace: want.Namespace,
 		},
 	}
+	var err error
 	s.Address, err = c.addresses.PickService(ctx, s.Name.String(), want.Address)
 	if err == nil {
 		return s, nil

@@ -107,5 +107,5 @@ func (a *api) deleteApplication(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, wire.Message{Message: "Application Deleted"})
+	c.PureJSON(http.StatusOK, wire.Message{Message: "Application Deleted"})
 }

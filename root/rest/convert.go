@@ -99,7 +99,7 @@ func syntax(raw []byte) error {
 // string.
 func (a *api) answerQuoted(c *gin.Context, v any) {
 	if !a.Quoted {
-		c.JSON(http.StatusOK, v)
+		c.PureJSON(http.StatusOK, v)
 		return
 	}
 	raw, err := json.Marshal(v)
@@ -107,7 +107,7 @@ func (a *api) answerQuoted(c *gin.Context, v any) {
 		a.fail(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, string(raw))
+	c.PureJSON(http.StatusOK, string(raw))
 }
 
 // each converts a list; the result is never null.
@@ -154,7 +154,7 @@ func toService(v control.ServiceView) wire.Service {
 		Status:                string(v.Word),
 		StatusDetail:          v.Detail,
 		Port:                  v.Spec.PortText,
-		RoundRobinIP:          address(v.Address),
+		RoundRobinIP:          addrText(v.Address),
 		Memory:                v.Spec.Demand.MemoryMB,
 		VCPUs:                 wholeCPUs(v.Spec.Demand),
 		VGPUs:                 v.Spec.Demand.GPUs,
@@ -188,9 +188,9 @@ func toInstance(v control.SlotView, spec model.ServiceSpec) wire.Instance {
 		Status:          string(v.Word),
 		StatusDetail:    v.Detail,
 		PublicIP:        v.Seen.Vital.PublicIP,
-		HostIP:          address(v.Seen.Placement.HostIP),
-		InstanceIP:      address(v.Address),
-		NamespaceIP:     address(v.Seen.Vital.NamespaceIP),
+		HostIP:          addrText(v.Seen.Placement.HostIP),
+		InstanceIP:      addrText(v.Address),
+		NamespaceIP:     addrText(v.Seen.Vital.NamespaceIP),
 		ClusterID:       string(v.Cluster),
 		ClusterName:     v.Site.Name,
 		ClusterLocation: v.Site.Location,
@@ -229,7 +229,7 @@ func toCluster(v control.ClusterView) wire.Cluster {
 		ID:               string(v.ID),
 		Name:             v.Name,
 		CandidateName:    v.Name,
-		IP:               address(v.Address),
+		IP:               addrText(v.Address),
 		Port:             clusterPort,
 		Location:         v.Location,
 		Active:           v.Active,
@@ -263,7 +263,7 @@ func toNode(v control.NodeView) wire.Node {
 	n := wire.Node{
 		ID:             string(v.ID),
 		Host:           v.Host,
-		IP:             address(v.Address),
+		IP:             addrText(v.Address),
 		ClusterID:      string(v.Cluster),
 		ClusterName:    v.ClusterName,
 		Status:         livenessWord(v.Liveness),
@@ -349,8 +349,8 @@ func livenessWord(l instance.Liveness) string {
 	return "unseen"
 }
 
-// address is "" for none.
-func address(a netip.Addr) string {
+// addrText is "" for none.
+func addrText(a netip.Addr) string {
 	if !a.IsValid() {
 		return ""
 	}

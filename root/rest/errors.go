@@ -72,7 +72,8 @@ func (a *api) fail(c *gin.Context, err error) {
 }
 
 func (a *api) answerError(c *gin.Context, status int, message string, problems []wire.Problem) {
-	c.AbortWithStatusJSON(status, wire.Error{
+	c.Abort()
+	c.PureJSON(status, wire.Error{
 		Code:      status,
 		Status:    http.StatusText(status),
 		Message:   message,

@@ -40,7 +40,7 @@ func (a *api) createService(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, toServiceCreated(services))
+	c.PureJSON(http.StatusOK, toServiceCreated(services))
 }
 
 // listServices answers all the caller may see.
@@ -116,7 +116,7 @@ func (a *api) deleteService(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, wire.Message{Message: "Job deleted"})
+	c.PureJSON(http.StatusOK, wire.Message{Message: "Job deleted"})
 }
 
 // deploy adds an instance. Any body is ignored: clients send all kinds.
@@ -139,7 +139,7 @@ func (a *api) deploy(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, wire.Deployed{Message: "ok", InstanceNumber: in.ID.Number})
+	c.PureJSON(http.StatusOK, wire.Deployed{Message: "ok", InstanceNumber: in.ID.Number})
 }
 
 // undeploy ends an instance, or all.
@@ -167,5 +167,5 @@ func (a *api) undeploy(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, wire.Message{Message: "ok"})
+	c.PureJSON(http.StatusOK, wire.Message{Message: "ok"})
 }

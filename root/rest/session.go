@@ -39,7 +39,7 @@ func (a *api) login(c *gin.Context) {
 		return
 	}
 	c.Header("Cache-Control", "no-store")
-	c.JSON(http.StatusOK, wire.Session{Token: s.Token, RefreshToken: s.RefreshToken, MustChangePassword: s.MustChangePassword})
+	c.PureJSON(http.StatusOK, wire.Session{Token: s.Token, RefreshToken: s.RefreshToken, MustChangePassword: s.MustChangePassword})
 }
 
 // refresh answers a new access token.
@@ -63,7 +63,7 @@ func (a *api) refresh(c *gin.Context) {
 		return
 	}
 	c.Header("Cache-Control", "no-store")
-	c.JSON(http.StatusOK, wire.Token{Token: token})
+	c.PureJSON(http.StatusOK, wire.Token{Token: token})
 }
 
 // changePassword sets the caller's own password.
@@ -95,7 +95,7 @@ func (a *api) changePassword(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, wire.Empty{})
+	c.PureJSON(http.StatusOK, wire.Empty{})
 }
 
 // permission answers the caller's roles.
@@ -115,7 +115,7 @@ func (a *api) permission(c *gin.Context) {
 		return
 	}
 	id, _ := identity(c)
-	c.JSON(http.StatusOK, toPermissions(id))
+	c.PureJSON(http.StatusOK, toPermissions(id))
 }
 
 // ownName is the name in the path, which has to be the caller's.

@@ -19,7 +19,7 @@ import (
 //	@failure	401	{object}	wire.Error
 //	@router		/api/clusters/ [get]
 func (a *api) listClusters(c *gin.Context) {
-	c.JSON(http.StatusOK, each(a.Below.Clusters(), toCluster))
+	c.PureJSON(http.StatusOK, each(a.Below.Clusters(), toCluster))
 }
 
 // listActiveClusters answers the connected ones.
@@ -38,7 +38,7 @@ func (a *api) listActiveClusters(c *gin.Context) {
 			active = append(active, v)
 		}
 	}
-	c.JSON(http.StatusOK, each(active, toCluster))
+	c.PureJSON(http.StatusOK, each(active, toCluster))
 }
 
 // listNodes answers every worker of every cluster.
@@ -51,7 +51,7 @@ func (a *api) listActiveClusters(c *gin.Context) {
 //	@failure	401	{object}	wire.Error
 //	@router		/api/nodes/ [get]
 func (a *api) listNodes(c *gin.Context) {
-	c.JSON(http.StatusOK, each(a.Below.Nodes(), toNode))
+	c.PureJSON(http.StatusOK, each(a.Below.Nodes(), toNode))
 }
 
 // recovery says what the root waits for.
@@ -66,7 +66,7 @@ func (a *api) listNodes(c *gin.Context) {
 //	@router			/api/recovery [get]
 func (a *api) recovery(c *gin.Context) {
 	on, waiting := a.Below.Recovery()
-	c.JSON(http.StatusOK, toRecovery(on, waiting, a.Below.Unknown()))
+	c.PureJSON(http.StatusOK, toRecovery(on, waiting, a.Below.Unknown()))
 }
 
 // acceptRecovery ends recovery by hand.
@@ -85,7 +85,7 @@ func (a *api) acceptRecovery(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, wire.Message{Message: "ok"})
+	c.PureJSON(http.StatusOK, wire.Message{Message: "ok"})
 }
 
 // healthz says that the process serves.
@@ -96,7 +96,7 @@ func (a *api) acceptRecovery(c *gin.Context) {
 //	@success	200	{object}	wire.Health
 //	@router		/healthz [get]
 func (a *api) healthz(c *gin.Context) {
-	c.JSON(http.StatusOK, wire.Health{Status: "ok", Version: a.Version})
+	c.PureJSON(http.StatusOK, wire.Health{Status: "ok", Version: a.Version})
 }
 
 // readyz says whether requests will be served.
@@ -109,8 +109,8 @@ func (a *api) healthz(c *gin.Context) {
 //	@router		/readyz [get]
 func (a *api) readyz(c *gin.Context) {
 	if err := a.Ready(); err != nil {
-		c.JSON(http.StatusServiceUnavailable, wire.Health{Status: "not ready", Version: a.Version, Reason: err.Error()})
+		c.PureJSON(http.StatusServiceUnavailable, wire.Health{Status: "not ready", Version: a.Version, Reason: err.Error()})
 		return
 	}
-	c.JSON(http.StatusOK, wire.Health{Status: "ok", Version: a.Version})
+	c.PureJSON(http.StatusOK, wire.Health{Status: "ok", Version: a.Version})
 }

@@ -1,0 +1,139 @@
+package rest
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+	"oakestra/root/control"
+	"oakestra/root/store"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+var hexID = regexp.MustCompile(`[0-9a-f]{24}`)
+
+// golden compares an answer with testdata; ids become <id 1>, <id 2>, ... in
+// the order in which a test first sees them.
+type golden struct {
+	t    *testing.T
+	seen map[string]string
+}
+
+func (g *golden) check(name string, body []byte) {
+	g.t.Helper()
+	var buf bytes.Buffer
+	must(g.t, json.Indent(&buf, body, "", "  "))
+	buf.WriteByte('\n')
+	got := hexID.ReplaceAllStringFunc(buf.String(), func(id string) string {
+		if g.seen[id] == "" {
+			g.seen[id] = fmt.Sprintf("<id %d>", len(g.seen)+1)
+		}
+		return g.seen[id]
+	})
+	path := filepath.Join("testdata", name+".json")
+	if *update {
+		must(g.t, os.MkdirAll("testdata", 0o755))
+		must(g.t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	must(g.t, err)
+	if d := cmp.Diff(string(want), got); d != "" {
+		g.t.Errorf("%s: want - got + (go test -update writes it anew)\n%s", path, d)
+	}
+}
+
+// site fills the tiers below with one cluster that runs the quick start: one
+// nginx runs, a second fits nowhere, curl waits.
+func (r *rig) site(services map[string]string) {
+	cluster := model.Cluster{ID: "cccccccccccccccccccccccc", Name: "c1", Location: "48.1,11.5,1000", Address: netip.MustParseAddr("192.0.2.10")}
+	r.below.clusters = []control.ClusterView{
+		{Cluster: cluster, Active: true, LastSeen: seenAt, ActiveNodes: 2, NetworkNodes: 1,
+			Capacity: model.Resources{MilliCPU: 8000, MemoryMB: 4096, GPUs: 1}, Reserved: model.Resources{MilliCPU: 1500, MemoryMB: 100},
+			CPUPercent: 12.5, MemoryPercent: 40, Runtimes: []string{"container"}, Architectures: []string{"amd64", "arm64"}},
+		{Cluster: model.Cluster{ID: "dddddddddddddddddddddddd", Name: "c2"}},
+	}
+	r.below.nodes = []control.NodeView{{
+		Node: model.Node{ID: "w1", Host: "w1", Address: netip.MustParseAddr("192.0.2.11"), Architecture: "amd64", Runtimes: []string{"container"},
+			Capacity: model.Resources{MilliCPU: 4000, MemoryMB: 2048}, Network: true, Subnet: netip.MustParsePrefix("10.18.0.0/26"),
+			Dataplane: model.DataplaneVXLAN},
+		Cluster: cluster.ID, ClusterName: "c1", Reserved: model.Resources{MilliCPU: 1500, MemoryMB: 100},
+		Usage: model.Usage{CPUPercent: 3.5, MemoryPercent: 20, MemoryBytes: 1 << 20}, Liveness: instance.Alive, LastSeen: seenAt, AgentVersion: "v1",
+	}, {Node: model.Node{ID: "w2"}}}
+	r.below.unknown = []control.UnknownView{{Cluster: cluster.ID, Node: "w1", ServiceName: "a.b.c.d",
+		Instance: model.InstanceID{Service: "eeeeeeeeeeeeeeeeeeeeeeee", Number: 3}, Epoch: instance.Epoch{Grant: instance.MakeGrant(1, 2), Try: 3}}}
+
+	runs := model.InstanceID{Service: model.ServiceID(services["nginx"]), Number: 0}
+	full := model.InstanceID{Service: model.ServiceID(services["nginx"]), Number: 1}
+	for _, id := range []model.InstanceID{runs, full} {
+		_, err := r.store.Instances().Update(r.t.Context(), id, func(in store.Instance) (store.Instance, error) {
+			in.Cluster, in.Grant = cluster.ID, instance.MakeGrant(1, 1)
+			return in, nil
+		})
+		must(r.t, err)
+	}
+	epoch := instance.Epoch{Grant: instance.MakeGrant(1, 1), Try: 1}
+	r.below.facts[runs] = control.InstanceView{
+		Placement: instance.Placement{Try: 1, Node: "w1", Host: "w1", HostIP: netip.MustParseAddr("192.0.2.11"), Verdict: instance.Placed},
+		Observed:  instance.Observed{Epoch: epoch, State: instance.Running},
+		Vital: instance.Vital{Usage: model.Usage{CPUPercent: 1.25, MemoryPercent: 0.5, DiskBytes: 4096},
+			NamespaceIP: netip.MustParseAddr("10.18.0.2"), PublicIP: "203.0.113.1", LogTail: "ready\n"},
+		Node: instance.Alive, Cluster: cluster.ID,
+	}
+	r.below.facts[full] = control.InstanceView{
+		Placement: instance.Placement{Verdict: instance.Refused, Reasons: []instance.Reason{
+			{Name: "vcpus", Count: 1}, {Name: "memory", Count: 3, Detail: "w3: 100 > 20 MiB free"}}},
+		Cluster: cluster.ID,
+	}
+}
+
+func TestAnswersOfTheQuickStart(t *testing.T) {
+	r := newRig(t)
+	g := golden{t, map[string]string{}}
+	g.check("create", r.call("Admin", http.MethodPost, "/api/application/", seedDescriptor(t)).want(200).Body.Bytes())
+	var apps []struct{ ApplicationID string }
+	r.call("Admin", http.MethodGet, "/api/applications/", nil).want(200).into(&apps)
+	app := apps[0].ApplicationID
+	g.check("services-created", r.call("Admin", http.MethodGet, "/api/services/"+app, nil).want(200).Body.Bytes())
+
+	var list []struct {
+		MicroserviceID   string
+		MicroserviceName string `json:"microservice_name"`
+	}
+	r.call("Admin", http.MethodGet, "/api/services/"+app, nil).into(&list)
+	ids := map[string]string{}
+	for _, s := range list {
+		ids[s.MicroserviceName] = s.MicroserviceID
+	}
+	for _, name := range []string{"nginx", "nginx", "curl"} {
+		r.call("Admin", http.MethodPost, "/api/service/"+ids[name]+"/instance", nil).want(200)
+	}
+	r.site(ids)
+	for _, c := range [][2]string{
+		{"applications", "/api/applications/"},
+		{"services", "/api/services/"},
+		{"application", "/api/application/" + app},
+		{"service-nginx", "/api/service/" + ids["nginx"]},
+		{"service-curl", "/api/service/" + ids["curl"]},
+		{"clusters", "/api/clusters/"},
+		{"clusters-active", "/api/clusters/active"},
+		{"nodes", "/api/nodes/"},
+		{"recovery", "/api/recovery"},
+		{"permission", "/api/permission/Admin"},
+		{"healthz", "/healthz"},
+		{"readyz", "/readyz"},
+	} {
+		g.check(c[0], r.call("Admin", http.MethodGet, c[1], nil).want(200).Body.Bytes())
+	}
+}
