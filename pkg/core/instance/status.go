@@ -46,7 +46,8 @@ type Facts struct {
 }
 
 // Status is the word for a slot: a pure function of the facts. A report of an
-// older epoch than the placement does not count.
+// older epoch than the placement does not count. What has ended stays ended when
+// its node is lost: a job that completed is not a failure afterwards.
 func Status(f Facts) Word {
 	if f.Grant == 0 {
 		if f.Unplaced != "" {
@@ -61,14 +62,14 @@ func Status(f Facts) Word {
 		return WordClusterScheduled
 	case Placed:
 	}
-	if f.Node == Lost {
+	state := f.Observed.State
+	if f.Observed.Epoch.Less(Epoch{Grant: f.Grant, Try: f.Placement.Try}) {
+		state = Unknown
+	}
+	if f.Node == Lost && !state.Terminal() {
 		return WordFailed
 	}
-	current := Epoch{Grant: f.Grant, Try: f.Placement.Try}
-	if f.Observed.Epoch.Less(current) {
-		return WordNodeScheduled
-	}
-	return stateWord(f.Observed.State)
+	return stateWord(state)
 }
 
 func stateWord(s State) Word {
