@@ -77,7 +77,8 @@ func (g *guard) OnConnectAuthenticate(cl *mochi.Client, pk packets.Packet) bool 
 
 // why not; "" admits.
 func (g *guard) why(id string, from netip.Addr, pk packets.Packet) string {
-	if !validClientID(id) {
+	// mochi has made up an id for who sent none.
+	if pk.Connect.ClientIdentifier == "" || !validClientID(id) {
 		return "no usable client id"
 	}
 	// mochi publishes a last will without asking for permission.
