@@ -94,4 +94,3 @@ func (c *Control) AcceptRecovery(ctx context.Context, who Caller) error {
 	c.log.Warn("recovery accepted by hand", "user", who.Name)
 	return nil
 }
-
