@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 	swaggerfiles "github.com/swaggo/files/v2"
 	ginswagger "github.com/swaggo/gin-swagger"
+	"golang.org/x/net/webdav"
 )
 
 // document is the OpenAPI 2.0 document, made from the comments of the handlers
@@ -32,7 +33,7 @@ func docsHandler() gin.HandlerFunc {
 		DefaultModelsExpandDepth: 0,
 		DeepLinking:              true,
 		PersistAuthorization:     true,
-	}, nil)
+	}, &webdav.Handler{}) // it wants to set a prefix there; nothing is served by it
 	return func(c *gin.Context) {
 		switch name := path.Base(c.Param("any")); name {
 		case ".", "/", "docs":

@@ -253,3 +253,5 @@ func (f *fakeBelow) Wake(id model.ServiceID) {
 }
 
 var seenAt = time.Date(2025, 3, 4, 5, 6, 7, 0, time.UTC)
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
