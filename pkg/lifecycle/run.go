@@ -15,18 +15,21 @@ type Part struct {
 
 // Run runs all parts until ctx ends or one fails; then it stops the others and
 // waits for them. The error names the part. A part that returns nil before ctx
-// ends is a failure too: nothing here is meant to end by itself. Run returns
-// nil when ctx ended and no part failed.
+// ends is a failure too: nothing here is meant to end by itself. Once ctx has
+// ended, what parts return counts as the way they stop: Run returns nil.
 func Run(ctx context.Context, parts ...Part) error {
 	g, inner := errgroup.WithContext(ctx)
 	for _, p := range parts {
 		g.Go(func() error {
 			err := p.Run(inner)
-			switch {
-			case inner.Err() != nil && (err == nil || ctx.Err() != nil):
+			if ctx.Err() != nil {
 				return nil
+			}
+			switch {
 			case err != nil:
 				return fmt.Errorf("%s: %w", p.Name, err)
+			case inner.Err() != nil:
+				return nil
 			}
 			return fmt.Errorf("%s: ended by itself", p.Name)
 		})

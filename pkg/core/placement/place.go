@@ -149,34 +149,26 @@ func (x *Index) refusal(r Request) *Refusal {
 	return out
 }
 
+// complaint makes the reason of one filter with its example.
+type complaint func(name, format string, args ...any) *instance.Reason
+
 // reject applies the filters in order and returns the first that fails.
 func (x *Index) reject(e *entry, r Request) *instance.Reason {
 	no := func(name, format string, args ...any) *instance.Reason {
-		label := e.Name
-		if label == "" {
-			label = e.ID
+		detail := e.Name
+		if detail == "" {
+			detail = e.ID
 		}
-		detail := label
 		if format != "" {
 			detail += ": " + fmt.Sprintf(format, args...)
 		}
 		return &instance.Reason{Name: name, Count: 1, Detail: detail}
 	}
-	switch {
-	case r.Restricted && !slices.Contains(r.Only, e.ID) && !slices.Contains(r.Only, e.Name):
-		return no("constraint", "not one of %s", strings.Join(r.Only, ";"))
-	case slices.Contains(r.Exclude, e.ID):
-		return no("refused", "")
-	case e.Inactive:
-		return no("inactive", "")
-	case e.Cordoned:
-		return no("cordon", "")
-	case r.Runtime != "" && !slices.Contains(e.Runtimes, r.Runtime):
-		return no("runtime", "no %s", r.Runtime)
-	case len(r.Architectures) > 0 && !slices.ContainsFunc(r.Architectures, func(a string) bool { return slices.Contains(e.Architectures, a) }):
-		return no("architecture", "no %s", strings.Join(r.Architectures, " or "))
-	case r.Network && !e.Network:
-		return no("network", "no overlay")
+	if why := rejectWho(e, r, no); why != nil {
+		return why
+	}
+	if why := rejectKind(e, r, no); why != nil {
+		return why
 	}
 	for _, p := range r.Ports {
 		if use, taken := e.ports[portKey{p.Host, p.Protocol}]; taken && use.service != r.Service {
@@ -186,7 +178,36 @@ func (x *Index) reject(e *entry, r Request) *instance.Reason {
 	return rejectRoom(e, r, no)
 }
 
-func rejectRoom(e *entry, r Request, no func(name, format string, args ...any) *instance.Reason) *instance.Reason {
+// rejectWho judges whether the candidate may be asked at all.
+func rejectWho(e *entry, r Request, no complaint) *instance.Reason {
+	switch {
+	case r.Restricted && !slices.Contains(r.Only, e.ID) && !slices.Contains(r.Only, e.Name):
+		return no("constraint", "not one of %s", strings.Join(r.Only, ";"))
+	case slices.Contains(r.Exclude, e.ID):
+		return no("refused", "")
+	case e.Inactive:
+		return no("inactive", "")
+	case e.Cordoned:
+		return no("cordon", "")
+	}
+	return nil
+}
+
+// rejectKind judges what the candidate can run.
+func rejectKind(e *entry, r Request, no complaint) *instance.Reason {
+	runs := func(a string) bool { return slices.Contains(e.Architectures, a) }
+	switch {
+	case r.Runtime != "" && !slices.Contains(e.Runtimes, r.Runtime):
+		return no("runtime", "no %s", r.Runtime)
+	case len(r.Architectures) > 0 && !slices.ContainsFunc(r.Architectures, runs):
+		return no("architecture", "no %s", strings.Join(r.Architectures, " or "))
+	case r.Network && !e.Network:
+		return no("network", "no overlay")
+	}
+	return nil
+}
+
+func rejectRoom(e *entry, r Request, no complaint) *instance.Reason {
 	free := e.free()
 	if e.Rooms != nil {
 		free = largestRoom(e.Rooms, r.Demand)

@@ -75,11 +75,11 @@ func notJSON(err error, size int) error {
 	case size == 0 || errors.Is(err, io.EOF):
 		return errors.New("the body is empty, want a descriptor in JSON")
 	case errors.As(err, &syntax):
-		return fmt.Errorf("the body is no JSON: %v at byte %d of %d", syntax, syntax.Offset, size)
+		return fmt.Errorf("the body is no JSON: %w at byte %d of %d", syntax, syntax.Offset, size)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("the body is no JSON: it ends early, after %d bytes", size)
 	}
-	return fmt.Errorf("the body is no JSON: %v", err)
+	return fmt.Errorf("the body is no JSON: %w", err)
 }
 
 func (r *reader) descriptor(root any) Descriptor {

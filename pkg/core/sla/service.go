@@ -162,15 +162,15 @@ func (o object) constraints() []model.Constraint {
 }
 
 // direct names a cluster, nodes (separated by ";"), or both.
-func (c object) direct() model.Constraint {
-	out := model.Constraint{Type: "direct", Cluster: strings.TrimSpace(c.text("cluster", ""))}
-	for _, n := range strings.Split(c.text("node", ""), ";") {
+func (o object) direct() model.Constraint {
+	out := model.Constraint{Type: "direct", Cluster: strings.TrimSpace(o.text("cluster", ""))}
+	for _, n := range strings.Split(o.text("node", ""), ";") {
 		if n = strings.TrimSpace(n); n != "" {
 			out.Nodes = append(out.Nodes, n)
 		}
 	}
 	if out.Cluster == "" && len(out.Nodes) == 0 {
-		c.bad("cluster", "", "a direct constraint names a cluster, a node, or both")
+		o.bad("cluster", "", "a direct constraint names a cluster, a node, or both")
 	}
 	return out
 }
