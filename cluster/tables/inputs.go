@@ -55,7 +55,7 @@ func (p *plane) netReport(n model.NodeID, r nodelink.NetReport, now time.Time) {
 	w.ours, w.dataplane, w.hostIP, w.hostPort = true, r.Dataplane, r.HostIP, r.HostPort
 	if r.Subnet.IsValid() {
 		w.subnet = r.Subnet
-		p.claimSubnet(n, r.Subnet, now)
+		p.claimSubnet(n, r.Subnet)
 	}
 	if r.Snapshot {
 		w.reported = true
@@ -255,22 +255,34 @@ func (p *plane) nodeLiveness(id model.NodeID, v instance.Liveness) {
 }
 
 func (p *plane) gone(a instance.Attempt, now time.Time) {
-	for n := range p.hosts.by[a.Instance.Service] {
+	marks := p.leaving[a.Instance]
+	originals := set[netip.Addr]{}
+	for i := range marks {
+		if marks[i].epoch != a.Epoch {
+			continue
+		}
+		if marks[i].originals != nil {
+			originals = marks[i].originals
+		}
+		marks[i].originals = nil // the address may be used again
+		if marks[i].until.IsZero() {
+			marks[i].until = now.Add(goneFor)
+			p.forget = append(p.forget, leftover{a.Instance, a.Epoch, marks[i].until})
+		}
+	}
+	service := a.Instance.Service
+	for _, n := range sorted(p.hosts.by[service]) {
 		for k, e := range p.workers[n].endpoints {
-			if e.service == a.Instance.Service && e.Number == a.Instance.Number && e.Epoch == a.Epoch {
+			if e.service != service || e.Number != a.Instance.Number {
+				continue
+			}
+			if e.Epoch == a.Epoch || (e.Epoch.IsZero() && originals.has(e.NamespaceIP)) {
 				p.touchWorker(n)
 				p.touchEndpoints(n, p.dropEndpoint(n, k))
 			}
 		}
 	}
-	marks := p.leaving[a.Instance]
-	for i := range marks {
-		if marks[i].epoch == a.Epoch {
-			marks[i].until = now.Add(goneFor)
-			p.forget = append(p.forget, leftover{a.Instance, a.Epoch, marks[i].until})
-		}
-	}
-	p.touchService(a.Instance.Service)
+	p.touchService(service)
 }
 
 // forgetMarks drops marks of attempts that are long gone.

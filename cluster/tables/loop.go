@@ -181,7 +181,13 @@ func (l *Loop) RootPeers(service model.ServiceID, peers []nodelink.Peer) {
 
 // Blocks sets the address blocks leased to this cluster.
 func (l *Loop) Blocks(blocks []netip.Prefix) {
-	l.inbox.put(func(p *plane, now time.Time) { p.setBlocks(blocks, now) })
+	l.inbox.put(func(p *plane, _ time.Time) { p.setBlocks(blocks) })
+}
+
+// Resync sends the root every slice and interest again. The owner of the link
+// to the root calls it after a Welcome.
+func (l *Loop) Resync() {
+	l.inbox.put(func(p *plane, _ time.Time) { p.resync() })
 }
 
 // Leave takes an attempt out of every table and waits until the connected

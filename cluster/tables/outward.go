@@ -3,6 +3,7 @@ package tables
 import (
 	"reflect"
 	"slices"
+	"time"
 
 	"oakestra/cluster/nodelink"
 	"oakestra/pkg/core/model"
@@ -39,10 +40,30 @@ func (p *plane) sendSlice(s model.ServiceID) {
 	if slices.Equal(now, last.endpoints) {
 		return
 	}
+	p.noteSpan(s, now)
 	last.version = max(last.version, p.first) + 1
 	last.endpoints = now
 	p.slices[s] = last
 	p.deps.Uplink.SendSlice(Slice{Service: s, Version: last.version, Endpoints: now})
+}
+
+// resync tells the root everything again.
+func (p *plane) resync() {
+	for _, s := range sorted(p.slices) {
+		last := p.slices[s]
+		p.deps.Uplink.SendSlice(Slice{Service: s, Version: last.version, Endpoints: last.endpoints})
+	}
+	for _, s := range sorted(p.interests) {
+		if i := p.interests[s]; i.sent {
+			p.deps.Uplink.SendInterest(Interest{Query: i.query, Peers: i.peers})
+		}
+	}
+	for _, n := range sorted(p.loose) {
+		for _, name := range sorted(p.workers[n].names) {
+			p.askRoot(name, n)
+		}
+	}
+	p.subnets.asked = time.Time{}
 }
 
 // sendInterest keeps the root's view of who here talks to a service: every
@@ -117,4 +138,18 @@ func (p *plane) ring(s model.ServiceID) {
 	p.send("", nodelink.Outbound{Updates: &nodelink.UpdatesAvailable{
 		JobName: now.Name.String(), Removed: before != nil && len(now.Entries) < len(before.Entries),
 	}})
+}
+
+// noteSpan says once that a service has endpoints on two data planes: workers
+// of one kind do not reach those of the other.
+func (p *plane) noteSpan(s model.ServiceID, endpoints []SliceEndpoint) {
+	spans := slices.ContainsFunc(endpoints, func(e SliceEndpoint) bool { return e.Dataplane != endpoints[0].Dataplane })
+	if !spans {
+		delete(p.spans, s)
+		return
+	}
+	if !p.spans.has(s) {
+		p.spans[s] = struct{}{}
+		p.log.Warn("service spans two data planes", "service", s)
+	}
 }

@@ -51,6 +51,7 @@ type plane struct {
 	slices    map[model.ServiceID]sentSlice
 	interests map[model.ServiceID]sentInterest
 	bells     map[model.ServiceID]*nodelink.Table
+	spans     set[model.ServiceID]
 	forget    []leftover
 }
 
@@ -89,6 +90,7 @@ func newPlane(ctx context.Context, deps Deps, log *slog.Logger, book map[model.N
 		slices:    map[model.ServiceID]sentSlice{},
 		interests: map[model.ServiceID]sentInterest{},
 		bells:     map[model.ServiceID]*nodelink.Table{},
+		spans:     set[model.ServiceID]{},
 	}
 	for n, prefix := range book {
 		p.worker(n).subnet = prefix

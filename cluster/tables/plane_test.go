@@ -349,6 +349,16 @@ func TestOriginal(t *testing.T) {
 	if len(r.rings) != before+1 || !r.rings[before].Removed || r.rings[before].JobName != s.Name.String() {
 		t.Fatalf("rings = %+v", r.rings)
 	}
+	r.plane.gone(instance.Attempt{
+		Instance: model.InstanceID{Service: s.ID, Number: 1}, Epoch: instance.Epoch{Grant: 5, Try: 1},
+	}, r.now)
+	if n := len(r.plane.workers["n1"].endpoints); n != 0 {
+		t.Fatalf("%d endpoints after Gone", n)
+	}
+	orig.say(nodelink.Inbound{Deployed: &e}) // the next try, at the same address
+	if got := r.plane.table(s.ID, model.DataplaneOriginal).Entries; len(got) != 1 {
+		t.Fatalf("the next try is not listed: %+v", got)
+	}
 	// The pseudo interest in an address ends after 10 s; that in the name stays.
 	orig.say(nodelink.Inbound{Uninterest: &nodelink.Uninterest{Name: s.Address.String()}})
 	if !r.plane.watchers.has(s.ID, "n1") {
@@ -378,7 +388,7 @@ func TestSubnets(t *testing.T) {
 	if len(a.subnets) != 1 || a.subnets[0].Error == "" || a.subnets[0].Subnet.IsValid() {
 		t.Fatalf("answers without a block: %+v", a.subnets)
 	}
-	r.plane.setBlocks([]netip.Prefix{netip.MustParsePrefix("10.20.4.0/22")}, r.now)
+	r.plane.setBlocks([]netip.Prefix{netip.MustParsePrefix("10.20.4.0/22")})
 	r.step()
 	a.deliver()
 	if len(a.subnets) != 1 || len(r.plane.subnets.jobs) != 1 {

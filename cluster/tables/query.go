@@ -169,6 +169,8 @@ func (p *plane) rootTable(t RootTable, now time.Time) {
 	for _, a := range waiting {
 		if s, ok := p.resolve(a.query.Name, a.query.Address); ok {
 			p.serve(a.node, a.query, s, now)
+		} else if upward(a.query) == t.Query { // the address of a slot that runs nowhere yet
+			p.serve(a.node, a.query, t.Service, now)
 		} else {
 			p.asks = append(p.asks, a)
 		}

@@ -115,6 +115,8 @@ type endpoint struct {
 type mark struct {
 	epoch instance.Epoch
 	until time.Time // zero while the attempt is still there
+	// originals are the endpoints without epoch that were meant.
+	originals set[netip.Addr]
 }
 
 func newFacts() *facts {
@@ -317,12 +319,7 @@ func (f *facts) servicesOf(n model.NodeID) set[model.ServiceID] {
 // isLeaving says whether an endpoint must not be balanced over any more.
 func (f *facts) isLeaving(e endpoint) bool {
 	for _, m := range f.leaving[model.InstanceID{Service: e.service, Number: e.Number}] {
-		if m.epoch == e.Epoch {
-			return true
-		}
-		// Original agents know no epochs: any leaving attempt of the slot
-		// that is still there is theirs.
-		if e.Epoch.IsZero() && m.until.IsZero() {
+		if m.epoch == e.Epoch || (e.Epoch.IsZero() && m.originals.has(e.NamespaceIP)) {
 			return true
 		}
 	}

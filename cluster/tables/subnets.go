@@ -94,7 +94,7 @@ func (p *plane) subnetRequest(n model.NodeID) {
 	p.deliveryOf(n).told = false // every request gets an answer
 }
 
-func (p *plane) setBlocks(blocks []netip.Prefix, _ time.Time) {
+func (p *plane) setBlocks(blocks []netip.Prefix) {
 	p.subnets.blocks = nil
 	for _, b := range blocks {
 		if b.Addr().Is4() && b.Bits() <= nodeBits {
@@ -102,11 +102,10 @@ func (p *plane) setBlocks(blocks []netip.Prefix, _ time.Time) {
 		}
 	}
 	slices.SortFunc(p.subnets.blocks, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
-	p.subnets.asked = time.Time{}
 }
 
 // claimSubnet takes in what a worker says it uses: the book may be younger.
-func (p *plane) claimSubnet(n model.NodeID, subnet netip.Prefix, _ time.Time) {
+func (p *plane) claimSubnet(n model.NodeID, subnet netip.Prefix) {
 	s := &p.subnets
 	if s.book[n] == subnet || s.saving[n] == subnet || subnet.Bits() != nodeBits || !subnet.Addr().Is4() {
 		return

@@ -1,6 +1,8 @@
 package tables
 
 import (
+	"net/netip"
+	"slices"
 	"time"
 
 	"oakestra/pkg/core/instance"
@@ -79,20 +81,20 @@ func (p *plane) missing(need map[model.NodeID]uint64, now time.Time) bool {
 // that balance over its service have applied that.
 func (p *plane) leave(a instance.Attempt, done chan struct{}, now time.Time) {
 	service, known := a.Instance.Service, false
+	m := mark{epoch: a.Epoch, originals: set[netip.Addr]{}}
 	for n := range p.hosts.by[service] {
 		for _, e := range p.workers[n].endpoints {
-			if e.service == service && e.Number == a.Instance.Number && (e.Epoch == a.Epoch || e.Epoch.IsZero()) {
-				known = true
+			if e.service != service || e.Number != a.Instance.Number {
+				continue
+			}
+			known = known || e.Epoch == a.Epoch || e.Epoch.IsZero()
+			if e.Epoch.IsZero() {
+				m.originals[e.NamespaceIP] = struct{}{}
 			}
 		}
 	}
-	marked := false
-	for _, m := range p.leaving[a.Instance] {
-		marked = marked || m.epoch == a.Epoch
-	}
-	if !marked {
-		p.leaving[a.Instance] = append(p.leaving[a.Instance], mark{epoch: a.Epoch})
-	}
+	marks := slices.DeleteFunc(p.leaving[a.Instance], func(o mark) bool { return o.epoch == a.Epoch && o.until.IsZero() })
+	p.leaving[a.Instance] = append(marks, m)
 	if !known {
 		close(done)
 		return
