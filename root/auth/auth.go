@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime"
+	"runtime/debug"
 	"time"
 
 	"oakestra/pkg/core/model"
@@ -82,7 +84,7 @@ func New(d Deps) (*Auth, error) {
 	return &Auth{
 		users:    d.Users,
 		tokens:   tokens{key: d.Key, access: d.AccessTTL, refresh: d.RefreshTTL, now: d.Now},
-		slots:    newSlots(),
+		slots:    newSlots(runtime.GOMAXPROCS(0)),
 		throttle: newThrottle(),
 		now:      d.Now,
 		log:      d.Logger,
@@ -299,6 +301,7 @@ func EnsureAdmin(ctx context.Context, users store.Users, password string) error 
 	if err != nil {
 		return fmt.Errorf("password of %s: %w", AdminName, err)
 	}
+	debug.FreeOSMemory() // a hash at start, and perhaps none for days
 	u.MustChangePassword = password == DefaultPassword
 	if err := users.Put(ctx, u); err != nil {
 		return fmt.Errorf("store user %s: %w", AdminName, err)

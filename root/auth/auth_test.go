@@ -384,7 +384,7 @@ func TestLoadKey(t *testing.T) {
 }
 
 func TestSlots(t *testing.T) {
-	s := make(slots, 1)
+	s := newSlots(1)
 	ctx, cancel := context.WithCancel(t.Context())
 	inner := errs.Internal
 	if err := s.run(ctx, func() {

@@ -7,8 +7,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"runtime"
+	"runtime/debug"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/argon2"
 
@@ -38,19 +39,34 @@ const (
 // maxPassword bounds the work a caller can cause, in bytes.
 const maxPassword = 1024
 
-// slots bounds the hashes that run at once, hence memory: a burst of logins
-// waits instead of taking 19 MiB each.
-type slots chan struct{}
+// restAfter is how long after the last hash its memory goes back to the
+// system.
+const restAfter = 2 * time.Second
 
-func newSlots() slots { return make(slots, max(1, runtime.GOMAXPROCS(0))) }
+// slots bounds the hashes that run at once, hence memory: a burst of logins
+// waits instead of taking 19 MiB each. Left to itself the runtime keeps what a
+// hash used for minutes, most of an idle root's size.
+type slots struct {
+	free chan struct{}
+	rest *time.Timer
+}
+
+func newSlots(n int) slots {
+	rest := time.AfterFunc(time.Hour, debug.FreeOSMemory)
+	rest.Stop() // until the first hash
+	return slots{free: make(chan struct{}, n), rest: rest}
+}
 
 func (s slots) run(ctx context.Context, f func()) error {
 	select {
-	case s <- struct{}{}:
+	case s.free <- struct{}{}:
 	case <-ctx.Done():
 		return fmt.Errorf("wait for a free login slot: %w", errors.Join(errs.Unavailable, ctx.Err()))
 	}
-	defer func() { <-s }()
+	defer func() {
+		<-s.free
+		s.rest.Reset(restAfter)
+	}()
 	f()
 	return nil
 }
@@ -89,13 +105,13 @@ func checkPassword(encoded, password string) (bool, error) {
 		return false, fmt.Errorf("stored password is no argon2id record: %w", errs.Internal)
 	}
 	var version int
-	var memory, time uint32
+	var memory, passes uint32
 	var threads uint8
 	if _, err := fmt.Sscanf(p[2], "v=%d", &version); err != nil || version != argon2.Version {
 		return false, fmt.Errorf("stored password has version %q: %w", p[2], errs.Internal)
 	}
-	if _, err := fmt.Sscanf(p[3], "m=%d,t=%d,p=%d", &memory, &time, &threads); err != nil ||
-		time < 1 || time > maxArgonTime || memory > maxArgonMemory || threads < 1 {
+	if _, err := fmt.Sscanf(p[3], "m=%d,t=%d,p=%d", &memory, &passes, &threads); err != nil ||
+		passes < 1 || passes > maxArgonTime || memory > maxArgonMemory || threads < 1 {
 		return false, fmt.Errorf("stored password has parameters %q: %w", p[3], errs.Internal)
 	}
 	salt, err1 := base64.RawStdEncoding.DecodeString(p[4])
@@ -103,6 +119,6 @@ func checkPassword(encoded, password string) (bool, error) {
 	if err1 != nil || err2 != nil || len(want) == 0 {
 		return false, fmt.Errorf("stored password is damaged: %w", errs.Internal)
 	}
-	got := argon2.IDKey([]byte(password), salt, time, memory, threads, uint32(len(want)))
+	got := argon2.IDKey([]byte(password), salt, passes, memory, threads, uint32(len(want)))
 	return subtle.ConstantTimeCompare(got, want) == 1, nil
 }
