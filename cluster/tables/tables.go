@@ -9,34 +9,50 @@ import (
 	"oakestra/pkg/core/model"
 )
 
-// Network is the network plane as the rest of the cluster manager sees it.
-// *Loop implements it; fleet tests use a fake. All methods may be called from
-// any goroutine.
+// Network is the network plane as the rest of the cluster manager sees it, one
+// part per caller. *Loop implements it; fleet tests use a fake. All methods may
+// be called from any goroutine.
 type Network interface {
+	Workers
+	Attempts
+	Outside
+}
+
+// Workers is what the registry of workers tells the network plane.
+type Workers interface {
 	// Handle takes a worker's network message (Net, Subnet, Deployed,
 	// Undeployed, Query, Uninterest, Ack) in arrival order.
 	Handle(in nodelink.Inbound)
+	// SetNode tells that a node exists. Its sticky subnet is in the book.
+	SetNode(n Node)
+	// ForgetNode drops a removed node; its subnet is free again.
+	ForgetNode(id model.NodeID)
+	// NodeLiveness masks (Lost) or unmasks a node's endpoints.
+	NodeLiveness(id model.NodeID, l instance.Liveness)
+}
+
+// Attempts is what the deploy loop tells the network plane.
+type Attempts interface {
 	// SetService tells name, addresses and slots of a service with
 	// assignments in this cluster; slots maps number to instance address.
 	SetService(s Service)
 	// ForgetService drops a service without assignments here. Endpoints that
 	// still report keep their containers; nothing else is pruned.
 	ForgetService(id model.ServiceID)
-	// SetNode tells that a node exists, with its sticky subnet (or none yet).
-	SetNode(n Node)
-	// ForgetNode drops a removed node; its subnet is free again.
-	ForgetNode(id model.NodeID)
-	// NodeLiveness masks (Lost) or unmasks a node's endpoints.
-	NodeLiveness(id model.NodeID, l instance.Liveness)
 	// Leave is step 1 of the removal order: the endpoint leaves every table,
 	// and Leave returns when all connected interested nodes have acked, or
 	// after 2 s, or when ctx ends. Leaving what is unknown returns at once.
 	Leave(ctx context.Context, a instance.Attempt)
 	// Gone says that nothing is left of an attempt on its node.
 	Gone(a instance.Attempt)
+}
+
+// Outside is what the root tells the network plane.
+type Outside interface {
 	// RootTable takes a table of other clusters from the root.
 	RootTable(t RootTable)
-	// RootPeers takes workers of other clusters that talk to services here.
+	// RootPeers takes workers of other clusters that talk to services here:
+	// all of them, for one service. Their ids are written <cluster>/<node>.
 	RootPeers(service model.ServiceID, peers []nodelink.Peer)
 	// Blocks sets the address blocks the root has leased to this cluster.
 	Blocks(blocks []netip.Prefix)
