@@ -1,0 +1,292 @@
+package clusters
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+	"oakestra/root/control"
+	"oakestra/root/store"
+)
+
+// silence is how long a cluster may say nothing and still be active; its
+// heartbeat comes every 5 s.
+const silence = 30 * time.Second
+
+// Book is what the root knows of clusters, workers and running instances. All
+// methods may be called from any goroutine; none blocks.
+type Book struct {
+	mu       sync.RWMutex
+	now      func() time.Time
+	clusters map[model.ClusterID]*entry
+	facts    map[model.InstanceID]slotFacts
+}
+
+// entry is one cluster.
+type entry struct {
+	model.Cluster
+	session  *session // nil while it is away
+	lastSeen time.Time
+	room     Room
+	heard    bool // an aggregate came since the start of the root
+	nodes    map[model.NodeID]control.NodeView
+	orphans  []control.UnknownView
+}
+
+// slotFacts keeps the facts of each cluster that speaks of a slot: while an
+// instance moves, two do.
+type slotFacts map[model.ClusterID]Facts
+
+// NewBook is empty. now may be nil.
+func NewBook(now func() time.Time) *Book {
+	if now == nil {
+		now = time.Now
+	}
+	return &Book{now: now, clusters: map[model.ClusterID]*entry{}, facts: map[model.InstanceID]slotFacts{}}
+}
+
+// Know enters a stored cluster, so that it is listed while it is away.
+func (b *Book) Know(c store.Cluster) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.entry(c.ID).Cluster = c.Cluster
+}
+
+func (b *Book) entry(id model.ClusterID) *entry {
+	e, ok := b.clusters[id]
+	if !ok {
+		e = &entry{Cluster: model.Cluster{ID: id}, nodes: map[model.NodeID]control.NodeView{}}
+		b.clusters[id] = e
+	}
+	return e
+}
+
+// active says that the cluster has a stream and was heard lately.
+func (e *entry) active(now time.Time) bool {
+	return e.session != nil && now.Sub(e.lastSeen) < silence
+}
+
+// Active says whether a cluster can be told something now.
+func (b *Book) Active(id model.ClusterID) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	e, ok := b.clusters[id]
+	return ok && e.active(b.now())
+}
+
+// Room is what a cluster has reported; ok is false before its first report.
+func (b *Book) Room(id model.ClusterID) (r Room, ok bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	e, known := b.clusters[id]
+	if !known || !e.heard {
+		return Room{}, false
+	}
+	return e.room, true
+}
+
+// Send tells a cluster what to run; false when it is away, and then hears
+// everything when it comes back.
+func (b *Book) Send(id model.ClusterID, d Desired) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	e, ok := b.clusters[id]
+	return ok && e.session != nil && e.session.queue(desiredTo(d))
+}
+
+// Reports is what each cluster says of a slot, by cluster id.
+func (b *Book) Reports(id model.InstanceID) map[model.ClusterID]Facts {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return maps.Clone(b.facts[id])
+}
+
+// Forget drops what was reported of a slot that is gone.
+func (b *Book) Forget(id model.InstanceID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.facts, id)
+}
+
+// Facts of a slot: of the highest grant that a cluster reports.
+func (b *Book) Facts(id model.InstanceID) (control.InstanceView, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var best Facts
+	var from model.ClusterID
+	for c, f := range b.facts[id] {
+		if from == "" || f.Grant > best.Grant || f.Grant == best.Grant && c < from {
+			best, from = f, c
+		}
+	}
+	if from == "" {
+		return control.InstanceView{}, false
+	}
+	return control.InstanceView{Placement: best.Placement, Observed: best.Observed, Vital: best.Vital, Node: best.Node, Cluster: from}, true
+}
+
+// Clusters lists all known ones by name.
+func (b *Book) Clusters() []control.ClusterView {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	now := b.now()
+	list := make([]control.ClusterView, 0, len(b.clusters))
+	for _, e := range b.clusters {
+		r := e.room
+		list = append(list, control.ClusterView{
+			Cluster: e.Cluster, Active: e.active(now), LastSeen: e.lastSeen, ActiveNodes: r.ActiveNodes, NetworkNodes: r.NetworkNodes,
+			Capacity: r.Capacity, Reserved: r.Reserved, CPUPercent: r.CPUPercent, MemoryPercent: r.MemoryPercent, Runtimes: r.Runtimes, Architectures: r.Architectures,
+		})
+	}
+	slices.SortFunc(list, func(a, b control.ClusterView) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+	return list
+}
+
+// Nodes lists the workers of all clusters, by cluster and id. Those of a
+// silent cluster are shown as last heard.
+func (b *Book) Nodes() []control.NodeView {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var list []control.NodeView
+	for _, e := range b.clusters {
+		list = slices.AppendSeq(list, maps.Values(e.nodes))
+	}
+	slices.SortFunc(list, func(a, b control.NodeView) int {
+		return cmp.Or(cmp.Compare(a.ClusterName, b.ClusterName), cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.ID, b.ID))
+	})
+	return list
+}
+
+// Unknown lists containers that no record explains.
+func (b *Book) Unknown() []control.UnknownView {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	var list []control.UnknownView
+	for _, e := range b.clusters {
+		list = append(list, e.orphans...)
+	}
+	slices.SortFunc(list, func(a, b control.UnknownView) int {
+		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Instance.String(), b.Instance.String()))
+	})
+	return list
+}
+
+// report merges facts of one cluster; a snapshot is all it has.
+func (b *Book) report(id model.ClusterID, snapshot bool, facts []Facts, orphans []control.UnknownView) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entry(id)
+	if snapshot {
+		listed := map[model.InstanceID]bool{}
+		for _, f := range facts {
+			listed[f.Instance] = true
+		}
+		for slot, of := range b.facts {
+			if _, has := of[id]; has && !listed[slot] {
+				b.drop(slot, id)
+			}
+		}
+	}
+	// Orphans come as a whole with every report that names any, and with
+	// snapshots.
+	if snapshot || len(orphans) > 0 {
+		e.orphans = orphans
+	}
+	for _, f := range facts {
+		if f.Gone {
+			b.drop(f.Instance, id)
+			continue
+		}
+		of, ok := b.facts[f.Instance]
+		if !ok {
+			of = slotFacts{}
+			b.facts[f.Instance] = of
+		}
+		if was, again := of[id]; again && was.Grant == f.Grant {
+			f.Observed = instance.Merge(was.Observed, f.Observed)
+			f.Vital = instance.MergeVital(was.Vital, f.Vital)
+		}
+		of[id] = f
+	}
+}
+
+func (b *Book) drop(slot model.InstanceID, id model.ClusterID) {
+	delete(b.facts[slot], id)
+	if len(b.facts[slot]) == 0 {
+		delete(b.facts, slot)
+	}
+}
+
+func (b *Book) setRoom(id model.ClusterID, r Room) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entry(id)
+	e.room, e.heard = r, true
+}
+
+func (b *Book) setNodes(id model.ClusterID, snapshot bool, nodes []control.NodeView, removed []model.NodeID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entry(id)
+	if snapshot {
+		clear(e.nodes)
+	}
+	for _, n := range nodes {
+		n.ClusterName = e.Name
+		e.nodes[n.ID] = n
+	}
+	for _, n := range removed {
+		delete(e.nodes, n)
+	}
+}
+
+// seen notes a sign of life and says whether the cluster was silent before.
+func (b *Book) seen(id model.ClusterID) (woke bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e, now := b.entry(id), b.now()
+	woke = now.Sub(e.lastSeen) >= silence
+	e.lastSeen = now
+	return woke
+}
+
+// join makes s the stream of a cluster and returns the one it replaces.
+func (b *Book) join(c model.Cluster, s *session) (before *session) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entry(c.ID)
+	before = e.session
+	e.Cluster, e.session, e.lastSeen = c, s, b.now()
+	return before
+}
+
+// leave ends s; false when another stream has replaced it.
+func (b *Book) leave(id model.ClusterID, s *session) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entry(id)
+	if e.session != s {
+		return false
+	}
+	e.session = nil
+	return true
+}
+
+// sessions is the present streams, by cluster.
+func (b *Book) sessions() map[model.ClusterID]*session {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	out := map[model.ClusterID]*session{}
+	for id, e := range b.clusters {
+		if e.session != nil {
+			out[id] = e.session
+		}
+	}
+	return out
+}

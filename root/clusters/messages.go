@@ -1,0 +1,99 @@
+package clusters
+
+import (
+	"context"
+	"net/netip"
+
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+	"oakestra/root/store"
+)
+
+// Desk decides what clusters are told. root/assign implements it; calls come
+// from the streams' goroutines.
+type Desk interface {
+	// Welcome says who a cluster is. Errors: errs.Conflict when the name
+	// belongs to another key, errs.Invalid for a name that cannot be one.
+	Welcome(ctx context.Context, h Hello) (Welcome, error)
+	// Resync compares what a cluster holds with what it should.
+	Resync(ctx context.Context, id model.ClusterID, held []Held) (Desired, error)
+	// Adopt takes in what a cluster holds while the root recovers.
+	Adopt(ctx context.Context, id model.ClusterID, c Claims) error
+	// Reported tells that facts of slots changed in the Book.
+	Reported(id model.ClusterID, facts []Facts)
+	// Moved tells that a cluster came, went, or has other room.
+	Moved(id model.ClusterID)
+	// Lease gives a cluster the blocks it holds and one more.
+	Lease(ctx context.Context, id model.ClusterID, held []netip.Prefix) ([]netip.Prefix, error)
+	// Resolve finds the service of a job name or of a 10.30 address.
+	Resolve(query string) (model.Service, map[int]netip.Addr, bool)
+}
+
+// Hello is how a cluster presents itself.
+type Hello struct {
+	Name        string
+	Location    string
+	ID          model.ClusterID // as given before, "" the first time
+	Key         string          // proves that the name is the same cluster
+	Session     string          // of this start of its manager
+	Version     string
+	Incarnation uint32 // of the root it knew, 0 the first time
+	Held        []Held
+	Blocks      []netip.Prefix
+	Address     netip.Addr // where it dials from
+}
+
+// Held is one slot a cluster holds an order for.
+type Held struct {
+	Instance model.InstanceID
+	Grant    instance.Grant
+	Revision uint64
+}
+
+// Welcome answers Hello. Recovery asks for Claims.
+type Welcome struct {
+	ID          model.ClusterID
+	Incarnation uint32
+	Recovery    bool
+	Blocks      []netip.Prefix
+}
+
+// Desired is what a cluster is told to run. Orders of a snapshot are what
+// differs from what it holds; nothing else is removed.
+type Desired struct {
+	Snapshot bool
+	Orders   []store.Instance
+	// Applications names the applications of the orders' services.
+	Applications map[model.ApplicationID]model.Application
+	Unknown      []Held
+}
+
+// Claims is everything a cluster holds, in full.
+type Claims struct {
+	Orders       []store.Instance
+	Applications map[model.ApplicationID]model.Application
+	Blocks       []netip.Prefix
+}
+
+// Facts is what a cluster reports of one slot.
+type Facts struct {
+	Instance  model.InstanceID
+	Grant     instance.Grant
+	Placement instance.Placement
+	Observed  instance.Observed
+	Vital     instance.Vital
+	Node      instance.Liveness
+	Gone      bool // a tombstone is carried out
+}
+
+// Room is what a cluster could take.
+type Room struct {
+	Capacity, Reserved model.Resources
+	Largest            []model.Resources
+	ActiveNodes        int
+	NetworkNodes       int
+	Runtimes           []string
+	Architectures      []string
+	CPUPercent         float64
+	MemoryPercent      float64
+}

@@ -1,0 +1,222 @@
+package clusters
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	linkv1 "oakestra/api/link/v1"
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
+)
+
+// Times of a stream. A heartbeat comes from the cluster every heartbeat; a
+// stream that is silent for three of them is cut.
+const (
+	heartbeat    = 5 * time.Second
+	streamSilent = 3 * heartbeat
+	maxMessage   = 64 << 20 // a resync of a large cluster is one message
+)
+
+var (
+	errSlow     = errors.New("the cluster does not read what it is sent")
+	errSilent   = errors.New("the cluster is silent")
+	errReplaced = errors.New("a newer stream of the same cluster replaced this one")
+)
+
+// Server answers clusters.
+type Server struct {
+	linkv1.UnimplementedLinkServer
+	book   *Book
+	desk   Desk
+	tables *tables
+	log    *slog.Logger
+}
+
+// NewServer answers with what desk decides and writes reports into book.
+func NewServer(book *Book, desk Desk, logger *slog.Logger) *Server {
+	return &Server{book: book, desk: desk, tables: newTables(book, desk), log: logger.With("part", "clusters")}
+}
+
+// GRPC makes a gRPC server with the options the link needs and this Server
+// registered.
+func (s *Server) GRPC() *grpc.Server {
+	g := grpc.NewServer(
+		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
+		grpc.MaxConcurrentStreams(64),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		// Links are few and long: small buffers keep an idle root small.
+		grpc.ReadBufferSize(8<<10), grpc.WriteBufferSize(8<<10),
+	)
+	linkv1.RegisterLinkServer(g, s)
+	return g
+}
+
+// Session is reserved for logs and exec.
+func (s *Server) Session(grpc.BidiStreamingServer[linkv1.SessionFrame, linkv1.SessionFrame]) error {
+	return status.Error(codes.Unimplemented, "sessions are not offered by this version")
+}
+
+// Control is the life of one cluster's stream.
+func (s *Server) Control(stream grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]) error {
+	ctx, cut := context.WithCancelCause(stream.Context())
+	defer cut(nil)
+	sess := newSession(cut)
+	incoming := receive(ctx, stream)
+
+	hello, err := s.first(ctx, incoming)
+	if err != nil {
+		return toStatus(err)
+	}
+	welcome, err := s.desk.Welcome(ctx, hello)
+	if err != nil {
+		s.log.Warn("cluster refused", "cluster", hello.Name, "from", hello.Address.String(), "error", err)
+		return toStatus(err)
+	}
+	id := welcome.ID
+	if before := s.book.join(model.Cluster{ID: id, Name: hello.Name, Location: hello.Location, Address: hello.Address}, sess); before != nil {
+		before.end(errReplaced)
+	}
+	s.log.Info("cluster joined", "cluster", hello.Name, "id", id, "from", hello.Address.String(), "version", hello.Version, "held", len(hello.Held), "recovery", welcome.Recovery)
+	defer func() {
+		sess.end(nil)
+		if s.book.leave(id, sess) {
+			s.tables.left(id)
+			s.desk.Moved(id)
+			s.log.Warn("cluster left", "cluster", hello.Name, "id", id, "reason", context.Cause(ctx))
+		}
+	}()
+	sess.queue(welcomeTo(welcome))
+	if !welcome.Recovery {
+		if err := s.resync(ctx, sess, id, hello.Held); err != nil {
+			return toStatus(err)
+		}
+	}
+	s.desk.Moved(id)
+
+	written := make(chan error, 1)
+	go func() { written <- sess.write(ctx, stream) }()
+	err = s.serve(ctx, sess, id, incoming)
+	sess.end(err)
+	<-written
+	return toStatus(err)
+}
+
+func (s *Server) resync(ctx context.Context, sess *session, id model.ClusterID, held []Held) error {
+	desired, err := s.desk.Resync(ctx, id, held)
+	if err != nil {
+		return err
+	}
+	sess.queue(desiredTo(desired))
+	s.tables.joined(id)
+	return nil
+}
+
+// receive reads the stream in a goroutine that ends with it, so that silence
+// can be noticed.
+func receive(ctx context.Context, stream grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]) <-chan received {
+	c := make(chan received)
+	go func() {
+		for {
+			m, err := stream.Recv()
+			select {
+			case c <- received{m, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return c
+}
+
+type received struct {
+	m   *linkv1.Up
+	err error
+}
+
+func (s *Server) first(ctx context.Context, incoming <-chan received) (Hello, error) {
+	select {
+	case <-ctx.Done():
+		return Hello{}, context.Cause(ctx)
+	case <-time.After(streamSilent):
+		return Hello{}, fmt.Errorf("no Hello within %s: %w", streamSilent, errs.Invalid)
+	case r := <-incoming:
+		if r.err != nil {
+			return Hello{}, r.err
+		}
+		h := r.m.GetHello()
+		if h == nil {
+			return Hello{}, fmt.Errorf("the first message must be Hello: %w", errs.Invalid)
+		}
+		return helloFrom(h, remote(ctx)), nil
+	}
+}
+
+func remote(ctx context.Context) netip.Addr {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return netip.Addr{}
+	}
+	ap, err := netip.ParseAddrPort(p.Addr.String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}
+
+func (s *Server) serve(ctx context.Context, sess *session, id model.ClusterID, incoming <-chan received) error {
+	silent := time.NewTimer(streamSilent)
+	defer silent.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-silent.C:
+			return errSilent
+		case r := <-incoming:
+			if r.err != nil {
+				return r.err
+			}
+			silent.Reset(streamSilent)
+			if s.book.seen(id) {
+				s.desk.Moved(id)
+			}
+			if err := s.handle(ctx, sess, id, r.m); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func toStatus(err error) error {
+	if err == nil {
+		return nil
+	}
+	for class, code := range map[error]codes.Code{
+		errs.Invalid: codes.InvalidArgument, errs.Conflict: codes.AlreadyExists, errs.NotFound: codes.NotFound, errs.Unauthenticated: codes.Unauthenticated,
+		errs.Forbidden: codes.PermissionDenied, errs.Exhausted: codes.ResourceExhausted, errs.Unavailable: codes.Unavailable,
+	} {
+		if errors.Is(err, class) {
+			return status.Error(code, err.Error())
+		}
+	}
+	for _, own := range []error{errSlow, errSilent, errReplaced, context.Canceled} {
+		if errors.Is(err, own) {
+			return status.Error(codes.Aborted, err.Error())
+		}
+	}
+	return err
+}
