@@ -36,8 +36,8 @@ func (p *ServicePool) Restore(a netip.Addr, holder string, until time.Time) {
 }
 
 // Claim takes the chosen address. Errors: errs.Invalid outside the range or
-// reserved, errs.Conflict naming the holder. A holder gets back what it holds,
-// and what waits in quarantine since it held it.
+// reserved, errs.Conflict naming the holder. What waits in quarantine goes back
+// to the one that held it.
 func (p *ServicePool) Claim(a netip.Addr, holder string) error {
 	switch {
 	case !ServiceRange.Contains(a):
@@ -45,7 +45,7 @@ func (p *ServicePool) Claim(a netip.Addr, holder string) error {
 	case !Usable(a):
 		return fmt.Errorf("address %s is reserved: %w", a, errs.Invalid)
 	}
-	if c, taken := p.held[a]; taken && c.holder != holder {
+	if c, taken := p.held[a]; taken && (c.until.IsZero() || c.holder != holder) {
 		if !c.until.IsZero() {
 			return fmt.Errorf("address %s was freed by %s a moment ago and waits before it is given out again: %w", a, c.holder, errs.Conflict)
 		}
