@@ -45,8 +45,8 @@ type NodeReport struct {
 	Usage      model.Usage
 	FreeMemory int64 // MiB
 	// Complete: Containers is everything the node holds. Original agents
-	// report containers apart from usage: UsageOnly is then set on one and
-	// ContainersOnly on the other.
+	// report containers apart from usage: ContainersOnly marks those reports;
+	// one with neither flag carries usage only.
 	Complete       bool
 	ContainersOnly bool
 	Original       bool // an agent without epochs

@@ -2,6 +2,7 @@ package mqttlink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,9 +15,11 @@ import (
 
 	"go.uber.org/goleak"
 
+	"oakestra/cluster/nodelink"
 	"oakestra/cluster/nodelink/broker"
 	"oakestra/cluster/nodelink/linktest"
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -151,5 +154,45 @@ func TestBrokerURL(t *testing.T) {
 	}
 	if err := (Config{URL: "tcp://", Queue: -1}).Validate(); err == nil || strings.Count(err.Error(), ";") != 1 {
 		t.Errorf("Validate = %v, want two problems", err)
+	}
+}
+
+// TestDeadBrokers: one that is not there and one that never answers. The link
+// goes on trying, queues what fits, and ends when told to.
+func TestDeadBrokers(t *testing.T) {
+	mute, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = mute.Close() }()
+	absent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = absent.Close()
+	for name, address := range map[string]string{"mute": mute.Addr().String(), "absent": absent.Addr().String()} {
+		t.Run(name, func(t *testing.T) {
+			l := New(Config{
+				URL: address, ConnectTimeout: 50 * time.Millisecond, RetryMin: 10 * time.Millisecond,
+				RetryMax: 10 * time.Millisecond, Queue: 1,
+			}, nil)
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			probe := nodelink.Outbound{Probe: &nodelink.Probe{}}
+			if err := l.Send(ctx, "w1", probe); err != nil {
+				t.Errorf("the first message found no room: %v", err)
+			}
+			if err := l.Send(ctx, "w1", probe); !errors.Is(err, errs.Exhausted) {
+				t.Errorf("the second message: %v", err)
+			}
+			if err := l.Run(ctx); err != nil {
+				t.Error(err)
+			}
+			select {
+			case in := <-l.Inbound():
+				t.Errorf("heard %+v", in)
+			default:
+			}
+		})
 	}
 }
