@@ -1,32 +1,16 @@
 package testkit
 
 import (
-	"bytes"
-	"flag"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // RequireVariable names the environment variable that turns skips into
 // failures: a run that is meant to leave nothing out sets it to 1.
 const RequireVariable = "OAK_TEST_REQUIRE"
-
-// update is looked up by whatever test binary links this package; a binary
-// that has an -update flag of its own keeps it.
-var update = updateFlag()
-
-func updateFlag() func() bool {
-	if flag.Lookup("update") == nil {
-		flag.Bool("update", false, "rewrite golden files instead of comparing")
-	}
-	return func() bool { return flag.Lookup("update").Value.String() == "true" }
-}
 
 // Eventually calls check until it returns nil, and fails the test with its
 // last error when within has passed. It waits 1 ms at first and at most 100 ms
@@ -78,32 +62,4 @@ func Missing(t testing.TB, what string) {
 		t.Fatalf("%s=1, but this machine lacks: %s", RequireVariable, what)
 	}
 	t.Skipf("SKIPPED: needs %s; run: sudo make test", what)
-}
-
-// Golden compares got with the file testdata/<name> of the calling package;
-// `go test -update` writes the file instead.
-func Golden(t testing.TB, name, got string) {
-	t.Helper()
-	GoldenFile(t, filepath.Join("testdata", name), got)
-}
-
-// GoldenFile is Golden for a file anywhere.
-func GoldenFile(t testing.TB, file, got string) {
-	t.Helper()
-	if update() {
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatalf("%v (go test -update writes it)", err)
-	}
-	if !bytes.Equal(want, []byte(got)) {
-		t.Errorf("%s differs (-want +got), go test -update rewrites it:\n%s", file, cmp.Diff(string(want), got))
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -21,8 +20,6 @@ type recorder struct {
 }
 
 func (r *recorder) Helper() {}
-
-func (r *recorder) Errorf(format string, args ...any) { r.failed = fmt.Sprintf(format, args...) }
 
 func (r *recorder) Fatalf(format string, args ...any) {
 	r.failed = fmt.Sprintf(format, args...)
@@ -106,22 +103,6 @@ func TestLackingNamesRootAndEveryTool(t *testing.T) {
 		if got := lacking(c.uid, look, c.tools); got != c.want {
 			t.Errorf("uid %d, %v: %q, want %q", c.uid, c.tools, got, c.want)
 		}
-	}
-}
-
-func TestGoldenComparesWithTheFile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "a.golden")
-	if r := record(func(tb testing.TB) { GoldenFile(tb, file, "x") }); !strings.Contains(r.failed, "-update") {
-		t.Errorf("a missing file: %q", r.failed)
-	}
-	if err := os.WriteFile(file, []byte("one\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if r := record(func(tb testing.TB) { GoldenFile(tb, file, "one\n") }); r.failed != "" {
-		t.Errorf("equal text: %q", r.failed)
-	}
-	if r := record(func(tb testing.TB) { GoldenFile(tb, file, "two\n") }); !strings.Contains(r.failed, "two") {
-		t.Errorf("other text: %q", r.failed)
 	}
 }
 

@@ -2,7 +2,6 @@ package sla
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,26 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"oakestra/pkg/errs"
+	"oakestra/pkg/testkit/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s differs (-want +got), -update rewrites it:\n%s", file, diff)
-	}
-}
 
 func quickStart(t testing.TB) []byte {
 	t.Helper()
@@ -54,7 +35,7 @@ func TestTheQuickStartIsValidUnchanged(t *testing.T) {
 			fmt.Fprintf(&b, "%s %s.%s address=%v\n  %+v\n", s.Path, s.Name, s.Namespace, s.Address, s.Spec)
 		}
 	}
-	golden(t, "quickstart.golden", b.String())
+	golden.Check(t, "quickstart.golden", b.String())
 }
 
 // wrap puts fields into an otherwise valid service.
