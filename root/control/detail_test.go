@@ -1,0 +1,116 @@
+package control
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+	"oakestra/root/store"
+)
+
+// slot makes a view with the word that its facts have.
+func slot(in store.Instance, seen InstanceView, sites ...ClusterView) SlotView {
+	known := map[model.ClusterID]ClusterView{}
+	for _, s := range sites {
+		known[s.ID] = s
+	}
+	return slotView(in, seen, known)
+}
+
+func TestDetailSaysWhy(t *testing.T) {
+	active := ClusterView{Cluster: model.Cluster{ID: "c1", Name: "north"}, Active: true}
+	silent := ClusterView{Cluster: model.Cluster{ID: "c1", Name: "north"}}
+	grant := instance.MakeGrant(1, 1)
+	granted := store.Instance{Cluster: "c1", Grant: grant}
+	placed := instance.Placement{Try: 1, Node: "w1", Verdict: instance.Placed}
+	ran := func(s instance.State, reason string) InstanceView {
+		return InstanceView{Placement: placed, Node: instance.Alive,
+			Observed: instance.Observed{Epoch: instance.Epoch{Grant: grant, Try: 1}, State: s, Reason: reason}}
+	}
+	lost := ran(instance.Running, "")
+	lost.Node = instance.Lost
+	cases := []struct {
+		name   string
+		in     store.Instance
+		seen   InstanceView
+		sites  []ClusterView
+		word   instance.Word
+		detail string
+	}{
+		{"nothing is connected", store.Instance{}, InstanceView{}, []ClusterView{silent}, "REQUESTED", "waiting for a cluster: none is connected"},
+		{"not decided yet", store.Instance{}, InstanceView{}, []ClusterView{active}, "REQUESTED", "waiting for scheduling decision"},
+		{"no cluster fits", store.Instance{Unplaced: instance.WordNoActiveCluster, Reasons: []instance.Reason{{Name: "memory", Count: 2}}},
+			InstanceView{}, []ClusterView{active}, "NoActiveClusterWithCapacity", "no cluster qualifies: memory 2"},
+		{"the named cluster is unknown", store.Instance{Unplaced: instance.WordTargetNotFound,
+			Reasons: []instance.Reason{{Name: "cluster", Count: 1, Detail: "there is no cluster south"}}}, InstanceView{}, nil,
+			"TargetClusterNotFound", "no cluster qualifies: cluster 1 (there is no cluster south)"},
+		{"the root found no node", store.Instance{Unplaced: instance.WordNoWorkerCapacity, Reasons: []instance.Reason{{Name: "vcpus", Count: 4}}},
+			InstanceView{}, []ClusterView{active}, "NO_WORKER_CAPACITY", "no node qualifies: vcpus 4"},
+		{"granted", granted, InstanceView{}, []ClusterView{active}, "CLUSTER_SCHEDULED", "waiting for cluster north to choose a node"},
+		{"granted to one that is silent", granted, InstanceView{}, []ClusterView{silent}, "CLUSTER_SCHEDULED", "cluster north is not connected"},
+		{"granted to one that is unknown", granted, InstanceView{}, nil, "CLUSTER_SCHEDULED", "cluster c1 is not connected"},
+		{"refused by the cluster, most frequent reason first", granted, InstanceView{Placement: instance.Placement{Verdict: instance.Refused,
+			Reasons: []instance.Reason{{Name: "vcpus", Count: 1}, {Name: "cordon", Count: 3}, {Name: "arch", Count: 3, Detail: "w2: arm64"}}}},
+			[]ClusterView{active}, "NO_WORKER_CAPACITY", "no node qualifies: arch 3 (w2: arm64), cordon 3, vcpus 1"},
+		{"placed", granted, InstanceView{Placement: placed, Node: instance.Alive}, []ClusterView{active}, "NODE_SCHEDULED", "waiting for node w1"},
+		{"runs", granted, ran(instance.Running, ""), []ClusterView{active}, "RUNNING", ""},
+		{"pulls", granted, ran(instance.Creating, "pulling 40 %"), []ClusterView{active}, "CREATING", "pulling 40 %"},
+		{"could not start", granted, ran(instance.Failed, "no such image"), []ClusterView{active}, "FAILED", "no such image"},
+		{"ended", granted, ran(instance.Dead, "exit code 3"), []ClusterView{active}, "DEAD", "exit code 3"},
+		{"its node is lost", granted, lost, []ClusterView{active}, "FAILED", "node w1 is lost"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			v := slot(c.in, c.seen, c.sites...)
+			if v.Word != c.word || v.Detail != c.detail {
+				t.Errorf("got %s %q, want %s %q", v.Word, v.Detail, c.word, c.detail)
+			}
+		})
+	}
+}
+
+func TestSummaryTakesTheMostWorryingInstance(t *testing.T) {
+	is := func(words ...instance.Word) (out []SlotView) {
+		for n, w := range words {
+			v := SlotView{Word: w, Detail: "because of " + string(w)}
+			v.ID.Number = n
+			out = append(out, v)
+		}
+		return out
+	}
+	for _, c := range []struct {
+		slots  []SlotView
+		word   instance.Word
+		detail string
+	}{
+		{nil, "CREATED", "no instance is deployed"},
+		{is("RUNNING", "RUNNING"), "RUNNING", "2 of 2 running"},
+		{is("RUNNING", "NODE_SCHEDULED", "CREATING"), "NODE_SCHEDULED", "1 of 3 running; instance 1: because of NODE_SCHEDULED"},
+		{is("REQUESTED", "FAILED"), "FAILED", "0 of 2 running; instance 1: because of FAILED"},
+		{is("COMPLETED"), "COMPLETED", "0 of 1 running; instance 0: because of COMPLETED"},
+	} {
+		if word, detail := summary(c.slots); word != c.word || detail != c.detail {
+			t.Errorf("got %s %q, want %s %q", word, detail, c.word, c.detail)
+		}
+	}
+}
+
+// A word that is not in the list would beat all others.
+func TestAttentionKnowsEveryWord(t *testing.T) {
+	all := []instance.Word{
+		instance.WordRequested, instance.WordClusterScheduled, instance.WordNodeScheduled, instance.WordCreating, instance.WordCreated,
+		instance.WordRunning, instance.WordFailed, instance.WordDead, instance.WordCompleted, instance.WordUndeployed,
+		instance.WordNoWorkerCapacity, instance.WordNoQualified, instance.WordNoNode, instance.WordTargetNotFound,
+		instance.WordTargetNotActive, instance.WordTargetNoCapacity, instance.WordNoActiveCluster,
+	}
+	for _, w := range all {
+		if !slices.Contains(attention, w) {
+			t.Errorf("%s is missing", w)
+		}
+	}
+	if len(attention) != len(all) || strings.Contains(string(attention[0]), "RUNNING") {
+		t.Errorf("%d words, want %d", len(attention), len(all))
+	}
+}
