@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -109,7 +110,12 @@ func (c *Control) DeleteService(ctx context.Context, who Caller, id model.Servic
 	if _, err := c.service(ctx, who, id); err != nil {
 		return err
 	}
-	return c.remove(ctx, who, nil, []model.ServiceID{id})
+	if err := c.store.Descriptors().Remove(ctx, nil, []model.ServiceID{id}, c.quarantine()); err != nil {
+		return fmt.Errorf("delete service %s: %w", id, err)
+	}
+	c.below.Wake(id)
+	c.log.Info("service deleted", "service", id, "user", who.Name)
+	return nil
 }
 
 // DeleteApplication ends all instances of all its services and forgets them,
@@ -122,28 +128,15 @@ func (c *Control) DeleteApplication(ctx context.Context, who Caller, id model.Ap
 	if err != nil {
 		return err
 	}
-	return c.remove(ctx, who, &app, app.Services)
-}
-
-func (c *Control) remove(ctx context.Context, who Caller, app *ApplicationView, services []model.ServiceID) error {
-	until := c.now().UTC().Add(Quarantine)
-	var apps []model.ApplicationID
-	if app != nil {
-		// The store finds the services of the application itself, so one
-		// added meanwhile goes too.
-		apps = []model.ApplicationID{app.ID}
-		if err := c.store.Descriptors().Remove(ctx, apps, nil, until); err != nil {
-			return fmt.Errorf("delete application %s: %w", app.ID, err)
-		}
-		c.log.Info("application deleted", "application", app.ID, "services", len(services), "user", who.Name)
-	} else {
-		if err := c.store.Descriptors().Remove(ctx, nil, services, until); err != nil {
-			return fmt.Errorf("delete service %s: %w", services[0], err)
-		}
-		c.log.Info("service deleted", "service", services[0], "user", who.Name)
+	// The store finds the services itself, so one added meanwhile goes too.
+	if err := c.store.Descriptors().Remove(ctx, []model.ApplicationID{id}, nil, c.quarantine()); err != nil {
+		return fmt.Errorf("delete application %s: %w", id, err)
 	}
-	for _, s := range services {
+	for _, s := range app.Services {
 		c.below.Wake(s)
 	}
+	c.log.Info("application deleted", "application", id, "services", len(app.Services), "user", who.Name)
 	return nil
 }
+
+func (c *Control) quarantine() time.Time { return c.now().UTC().Add(Quarantine) }
