@@ -1,0 +1,232 @@
+package plan
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"oakestra/netmanager/rules"
+	"oakestra/netmanager/table"
+)
+
+// State is everything Compile looks at.
+type State struct {
+	Node      rules.Node
+	Tables    map[string]table.Table
+	Peers     map[string]table.Peer
+	Endpoints []Endpoint
+	Dead      map[string]bool // peers that do not answer, by node id
+}
+
+// Endpoint is a container of this node.
+type Endpoint struct {
+	Service   string // id, may be ""
+	Name      string // job name
+	Instance  int
+	Namespace netip.Addr
+	Address   netip.Addr // instance address, invalid when unknown yet
+	ServiceIP netip.Addr // invalid when unknown
+	Tenant    string
+	Ports     []Port
+}
+
+// Port publishes a container port on the node.
+type Port struct {
+	Protocol  rules.Protocol
+	Host      uint16
+	Container uint16
+}
+
+// Compile says what the kernel must hold. Own endpoints are in their service's
+// table even before the cluster says so; backends behind dead peers are left
+// out while another one lives; peers of another data plane are not reachable.
+func Compile(s State) rules.Desired {
+	d := rules.Desired{Node: s.Node}
+	if !s.Node.Subnet.IsValid() {
+		return d
+	}
+	d.Peers = peers(s)
+	d.Services = services(s)
+	d.Identities = identities(s)
+	d.HostPorts = hostPorts(s.Endpoints)
+	return d
+}
+
+func usable(s State, p table.Peer) bool {
+	return p.Node != s.Node.ID && p.HostIP.IsValid() && p.Subnet.IsValid() &&
+		!p.Subnet.Overlaps(s.Node.Subnet) && (p.Dataplane == "" || p.Dataplane == "vxlan")
+}
+
+func peers(s State) []rules.Peer {
+	var out []rules.Peer
+	taken := map[netip.Prefix]bool{}
+	for _, id := range slices.Sorted(maps.Keys(s.Peers)) {
+		p := s.Peers[id]
+		if !usable(s, p) || taken[p.Subnet] {
+			continue
+		}
+		taken[p.Subnet] = true
+		out = append(out, rules.Peer{ID: id, Subnet: p.Subnet, HostIP: p.HostIP, Port: p.Port})
+	}
+	return out
+}
+
+// backend is one place a flow can go to.
+type backend struct {
+	instance int
+	address  netip.Addr // instance address
+	to       netip.Addr
+	dead     bool
+}
+
+func services(s State) []rules.Service {
+	owned := map[netip.Addr]netip.Addr{} // instance address -> backend
+	by := map[netip.Addr][]netip.Addr{}
+	matched := make([]bool, len(s.Endpoints))
+	for _, id := range slices.Sorted(maps.Keys(s.Tables)) {
+		t := s.Tables[id]
+		list := backends(s, t, matched)
+		if t.Address.IsValid() {
+			by[t.Address] = alive(list)
+		}
+		for _, e := range t.Entries { // an address whose endpoint is elsewhere is rejected, not held
+			if e.Address.IsValid() && !owned[e.Address].IsValid() {
+				owned[e.Address] = netip.Addr{}
+			}
+		}
+		for _, b := range list {
+			if b.address.IsValid() {
+				owned[b.address] = b.to
+			}
+		}
+	}
+	for i, e := range s.Endpoints {
+		if matched[i] {
+			continue
+		}
+		if e.ServiceIP.IsValid() {
+			by[e.ServiceIP] = append(by[e.ServiceIP], e.Namespace)
+		}
+		if e.Address.IsValid() {
+			owned[e.Address] = e.Namespace
+		}
+	}
+	for a, to := range owned {
+		if _, service := by[a]; service {
+			continue
+		}
+		by[a] = nil
+		if to.IsValid() {
+			by[a] = []netip.Addr{to}
+		}
+	}
+	out := make([]rules.Service, 0, len(by))
+	for _, a := range slices.SortedFunc(maps.Keys(by), netip.Addr.Compare) {
+		out = append(out, rules.Service{Address: a, Backends: by[a]})
+	}
+	return out
+}
+
+// backends of one table in the order of instances, own endpoints included. An
+// entry inside the own subnet counts only while the container is there.
+func backends(s State, t table.Table, matched []bool) []backend {
+	var list []backend
+	seen := map[netip.Addr]bool{}
+	for i, e := range s.Endpoints {
+		if (e.Service == "" || e.Service != t.Service) && e.Name != t.Name {
+			continue
+		}
+		matched[i] = true
+		seen[e.Namespace] = true
+		list = append(list, backend{instance: e.Instance, address: instanceAddress(e, t), to: e.Namespace})
+	}
+	for _, e := range t.Entries {
+		if !e.Namespace.IsValid() || seen[e.Namespace] || s.Node.Subnet.Contains(e.Namespace) {
+			continue
+		}
+		seen[e.Namespace] = true
+		list = append(list, backend{e.Instance, e.Address, e.Namespace, s.Dead[e.Node]})
+	}
+	slices.SortFunc(list, func(a, b backend) int {
+		return cmp.Or(cmp.Compare(a.instance, b.instance), a.to.Compare(b.to))
+	})
+	return list
+}
+
+func instanceAddress(e Endpoint, t table.Table) netip.Addr {
+	if e.Address.IsValid() {
+		return e.Address
+	}
+	for _, x := range t.Entries {
+		if x.Instance == e.Instance {
+			return x.Address
+		}
+	}
+	return netip.Addr{}
+}
+
+func alive(list []backend) []netip.Addr {
+	var live, all []netip.Addr
+	for _, b := range list {
+		all = append(all, b.to)
+		if !b.dead {
+			live = append(live, b.to)
+		}
+	}
+	if len(live) > 0 {
+		return live
+	}
+	return all
+}
+
+func identities(s State) []rules.Identity {
+	by := map[netip.Addr]rules.Identity{}
+	for _, p := range s.Peers {
+		if !usable(s, p) {
+			continue
+		}
+		for _, i := range p.Identities {
+			if i.Namespace.IsValid() && i.Instance.IsValid() && p.Subnet.Contains(i.Namespace) {
+				by[i.Namespace] = rules.Identity{Container: i.Namespace, Instance: i.Instance, Tenant: i.Tenant}
+			}
+		}
+	}
+	for _, e := range s.Endpoints {
+		a, tenant := e.Address, e.Tenant
+		if !a.IsValid() {
+			for _, t := range s.Tables {
+				if t.Name == e.Name {
+					a, tenant = instanceAddress(e, t), t.Tenant
+				}
+			}
+		}
+		if a.IsValid() {
+			by[e.Namespace] = rules.Identity{Container: e.Namespace, Instance: a, Tenant: tenant}
+		}
+	}
+	return slices.SortedFunc(maps.Values(by), func(a, b rules.Identity) int { return a.Container.Compare(b.Container) })
+}
+
+func hostPorts(endpoints []Endpoint) []rules.HostPort {
+	type key struct {
+		protocol rules.Protocol
+		port     uint16
+	}
+	by := map[key][]netip.AddrPort{}
+	for _, e := range endpoints {
+		for _, p := range e.Ports {
+			k := key{p.Protocol, p.Host}
+			by[k] = append(by[k], netip.AddrPortFrom(e.Namespace, p.Container))
+		}
+	}
+	var out []rules.HostPort
+	for k, to := range by {
+		slices.SortFunc(to, netip.AddrPort.Compare)
+		out = append(out, rules.HostPort{Protocol: k.protocol, Port: k.port, Backends: slices.Compact(to)})
+	}
+	slices.SortFunc(out, func(a, b rules.HostPort) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
+	})
+	return out
+}
