@@ -54,8 +54,7 @@ func (p *plane) netReport(n model.NodeID, r nodelink.NetReport, now time.Time) {
 	before := *w
 	w.ours, w.dataplane, w.hostIP, w.hostPort = true, r.Dataplane, r.HostIP, r.HostPort
 	if r.Subnet.IsValid() {
-		w.subnet = r.Subnet
-		p.claimSubnet(n, r.Subnet)
+		w.subnet = p.claimSubnet(n, r.Subnet)
 	}
 	if r.Snapshot {
 		w.reported = true
@@ -86,7 +85,7 @@ func (p *plane) snapshot(n model.NodeID, w *worker, r nodelink.NetReport) {
 	for _, e := range r.Endpoints {
 		p.touchEndpoints(n, p.putEndpoint(n, e))
 	}
-	wanted := set[model.ServiceID]{}
+	wanted, before := set[model.ServiceID]{}, sorted(w.names)
 	clear(w.names)
 	for _, name := range r.Interests {
 		if s, ok := p.resolve(name, netip.Addr{}); ok {
@@ -96,6 +95,9 @@ func (p *plane) snapshot(n model.NodeID, w *worker, r nodelink.NetReport) {
 		w.names[name] = struct{}{}
 		p.loose[n] = struct{}{}
 		p.askRoot(name, n)
+	}
+	for _, name := range before {
+		p.dropName(name)
 	}
 	for s := range p.watchers.of[n] {
 		if _, ok := wanted[s]; !ok {
@@ -144,7 +146,10 @@ func (p *plane) undeployed(n model.NodeID, e nodelink.Endpoint) {
 // only a name counts.
 func (p *plane) uninterest(n model.NodeID, name string) {
 	w := p.worker(n)
-	delete(w.names, name)
+	if w.names.has(name) {
+		delete(w.names, name)
+		p.dropName(name)
+	}
 	p.asks = slices.DeleteFunc(p.asks, func(a *ask) bool { return a.node == n && a.query.Key == name })
 	s, ok := p.resolve(name, netip.Addr{})
 	if !ok {

@@ -437,6 +437,13 @@ func TestSubnets(t *testing.T) {
 	if got := r.plane.subnets.book[d.id]; got != subnet26(9) {
 		t.Fatalf("claim = %s", got)
 	}
+	thief := r.node(8) // it says it has what b was given
+	thief.say(nodelink.Inbound{Net: &nodelink.NetReport{
+		Snapshot: true, Dataplane: model.DataplaneVXLAN, Subnet: netip.MustParsePrefix("10.20.4.64/26"),
+	}})
+	if w := r.plane.workers[thief.id]; w.subnet.IsValid() || w.reachable() {
+		t.Fatalf("a second worker is announced with %s", w.subnet)
+	}
 }
 
 // TestResend: a state that was lost is sent again, in full, when reports go on
@@ -456,5 +463,80 @@ func TestResend(t *testing.T) {
 	a.deliver()
 	if a.snapshots != before+1 || len(a.tables["s1"].Entries) != 1 {
 		t.Fatalf("snapshots %d, holds %+v", a.snapshots-before, a.tables)
+	}
+}
+
+// TestInterestBeforeService: an interest in a name that nobody knows yet is
+// kept at the root, becomes one in the service when that appears, and ends with
+// the worker's.
+func TestInterestBeforeService(t *testing.T) {
+	r := newRig(t, nil)
+	a := r.node(0)
+	early, never := service(1, 0), "no.such.service.here"
+	a.interests[early.Name.String()], a.interests[never] = struct{}{}, struct{}{}
+	a.report()
+	if len(r.outward) != 2 {
+		t.Fatalf("the root was asked for %v", r.outward)
+	}
+	r.plane.setService(early)
+	r.calm()
+	if _, ok := a.tables[early.ID]; !ok {
+		t.Fatal("the interest was forgotten")
+	}
+	delete(a.interests, never)
+	a.hungry = true
+	a.report()
+	if _, ok := r.outward[never]; ok || len(r.outward) != 1 {
+		t.Fatalf("left at the root: %v", r.outward)
+	}
+	a.say(nodelink.Inbound{Uninterest: &nodelink.Uninterest{Name: early.Name.String()}})
+	a.deliver()
+	if len(r.outward) != 0 || len(a.tables) != 0 {
+		t.Fatalf("after the interest ended: root %v, worker %v", r.outward, a.tables)
+	}
+}
+
+// TestResync tells the root slices and interests once more, unchanged.
+func TestResync(t *testing.T) {
+	r := newRig(t, nil)
+	s := service(1, 1)
+	r.plane.setService(s)
+	a := r.node(0)
+	a.report()
+	a.deploy(a.ep(s, 0, 0, 1))
+	r.calm()
+	last, asked := r.slices[len(r.slices)-1], r.outward[s.Name.String()]
+	r.slices, r.outward = nil, map[string]Interest{}
+	r.plane.resync()
+	if len(r.slices) != 1 || r.slices[0].Version != last.Version || len(r.slices[0].Endpoints) != 1 {
+		t.Fatalf("slices %+v, want %+v", r.slices, last)
+	}
+	if got := r.outward[s.Name.String()]; len(got.Peers) != len(asked.Peers) || len(got.Peers) != 1 {
+		t.Fatalf("interest %+v, want %+v", got, asked)
+	}
+}
+
+// TestOddMessages: messages of nodes without a record, empty ones and doubled
+// ones change nothing and break nothing.
+func TestOddMessages(t *testing.T) {
+	r := newRig(t, nil)
+	for _, in := range []nodelink.Inbound{
+		{}, {Serving: &nodelink.Serving{}}, {Node: "ghost"},
+		{Node: "ghost", Ack: &nodelink.NetAck{Version: 1 << 60}},
+		{Node: "ghost", Undeployed: &nodelink.Endpoint{JobName: "x"}},
+		{Node: "ghost", Uninterest: &nodelink.Uninterest{Name: "x"}},
+		{Node: "ghost", Net: &nodelink.NetReport{Applied: 1 << 60, Subnet: netip.MustParsePrefix("10.18.0.0/8")}},
+		{Node: "ghost", Subnet: &nodelink.SubnetRequest{}},
+	} {
+		r.plane.handle(in, r.now)
+		r.step()
+	}
+	r.plane.forgetNode("nobody")
+	r.plane.nodeLiveness("nobody", instance.Lost)
+	r.plane.gone(instance.Attempt{}, r.now)
+	r.plane.forgetNode("ghost")
+	r.pass(time.Minute)
+	if len(r.plane.workers) != 0 || len(r.plane.subnets.used) != 0 {
+		t.Fatalf("left behind: %v %v", r.plane.workers, r.plane.subnets.used)
 	}
 }

@@ -66,6 +66,24 @@ func (p *plane) askRoot(key string, n model.NodeID) {
 	p.deps.Uplink.SendInterest(i)
 }
 
+// dropName ends the interest in a name that nobody here wants any more and
+// nothing explains.
+func (p *plane) dropName(name string) {
+	for n := range p.loose {
+		if p.workers[n].names.has(name) {
+			return
+		}
+	}
+	for _, a := range p.asks {
+		if upward(a.query) == name {
+			return
+		}
+	}
+	if _, ok := p.names[name]; !ok {
+		p.deps.Uplink.SendInterest(Interest{Query: name, Remove: true})
+	}
+}
+
 func (p *plane) serve(n model.NodeID, q nodelink.TableQuery, s model.ServiceID, now time.Time) {
 	w := p.worker(n)
 	if !w.ours {

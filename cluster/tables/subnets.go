@@ -104,22 +104,31 @@ func (p *plane) setBlocks(blocks []netip.Prefix) {
 	slices.SortFunc(p.subnets.blocks, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
 }
 
-// claimSubnet takes in what a worker says it uses: the book may be younger.
-func (p *plane) claimSubnet(n model.NodeID, subnet netip.Prefix) {
+// claimSubnet takes in what a worker says it uses: the book may be younger. It
+// returns what others are told: a subnet of another worker is never announced
+// twice.
+func (p *plane) claimSubnet(n model.NodeID, subnet netip.Prefix) netip.Prefix {
 	s := &p.subnets
-	if s.book[n] == subnet || s.saving[n] == subnet || subnet.Bits() != nodeBits || !subnet.Addr().Is4() {
-		return
+	if s.book[n] == subnet || s.saving[n] == subnet {
+		return subnet
+	}
+	if subnet.Bits() != nodeBits || !subnet.Addr().Is4() {
+		return s.book[n]
 	}
 	owner, taken := s.used[subnet]
-	_, has := s.book[n]
-	if (taken && owner != n) || has {
-		if !s.blamed.has(n) {
-			s.blamed[n] = struct{}{}
-			p.log.Error("worker uses a subnet that is not its own", "node", n, "subnet", subnet, "owner", owner)
-		}
-		return
+	given, has := s.book[n]
+	if !has && !taken {
+		p.take(n, subnet)
+		return subnet
 	}
-	p.take(n, subnet)
+	if !s.blamed.has(n) {
+		s.blamed[n] = struct{}{}
+		p.log.Error("worker uses a subnet that is not its own", "node", n, "subnet", subnet, "given", given, "owner", owner)
+	}
+	if taken && owner != n {
+		return given
+	}
+	return subnet // its containers are there, and nobody else's
 }
 
 // take writes a subnet down for a worker, in the background.
