@@ -67,3 +67,14 @@ type Role struct {
 	Name        string `json:"name" example:"Admin"`
 	Description string `json:"description"`
 } // @name Role
+
+// User is an account, without anything secret.
+type User struct {
+	ID                 OID      `json:"_id"`
+	Name               string   `json:"name" example:"Admin"`
+	Email              string   `json:"email"`
+	Roles              []string `json:"roles"`
+	Organization       string   `json:"organization"`
+	CreatedAt          string   `json:"created_at" example:"2025-01-02T03:04:05Z"`
+	MustChangePassword bool     `json:"must_change_password"`
+} // @name User

@@ -94,7 +94,10 @@ func New(d Deps) (*Auth, error) {
 
 // Identity is who a request comes from.
 type Identity struct {
+	ID           model.UserID
 	Name         string
+	Email        string
+	CreatedAt    time.Time
 	Roles        []string
 	Organization string
 	// MustChangePassword: the account still has the default password.
@@ -206,7 +209,24 @@ func (a *Auth) Verify(ctx context.Context, accessToken string) (Identity, error)
 	if err != nil {
 		return Identity{}, err
 	}
-	return Identity{Name: u.Name, Roles: u.Roles, Organization: u.Organization, MustChangePassword: u.MustChangePassword}, nil
+	return Identity{
+		ID: u.ID, Name: u.Name, Email: u.Email, CreatedAt: u.CreatedAt, Roles: u.Roles, Organization: u.Organization,
+		MustChangePassword: u.MustChangePassword,
+	}, nil
+}
+
+// NameOf finds a user by id or name. Error: NotFound.
+func (a *Auth) NameOf(ctx context.Context, idOrName string) (string, error) {
+	list, err := a.users.List(ctx)
+	if err != nil {
+		return "", fmt.Errorf("list users: %w", err)
+	}
+	for _, u := range list {
+		if string(u.ID) == idOrName || u.Name == idOrName {
+			return u.Name, nil
+		}
+	}
+	return "", fmt.Errorf("user %q: %w", idOrName, errs.NotFound)
 }
 
 func (a *Auth) holder(ctx context.Context, token, kind string) (store.User, error) {

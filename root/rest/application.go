@@ -7,6 +7,8 @@ import (
 
 	wire "oakestra/api/rest"
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
+	"oakestra/root/control"
 )
 
 // createApplications stores a descriptor.
@@ -36,13 +38,10 @@ func (a *api) createApplications(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
-	a.ownApplications(c)
+	a.answerApplications(c, control.Caller{Name: caller(c).Name}) // an administrator's own, too
 }
 
-// ownApplications answers the caller's, also to an administrator.
-func (a *api) ownApplications(c *gin.Context) {
-	who := caller(c)
-	who.Admin = false
+func (a *api) answerApplications(c *gin.Context, who control.Caller) {
 	apps, err := a.Control.Applications(c.Request.Context(), who)
 	if err != nil {
 		a.fail(c, err)
@@ -61,13 +60,33 @@ func (a *api) ownApplications(c *gin.Context) {
 //	@failure	401	{object}	wire.Error
 //	@router		/api/applications/ [get]
 //	@router		/api/aplications/ [get]
-func (a *api) listApplications(c *gin.Context) {
-	apps, err := a.Control.Applications(c.Request.Context(), caller(c))
+func (a *api) listApplications(c *gin.Context) { a.answerApplications(c, caller(c)) }
+
+// listApplicationsOf answers those of one user.
+//
+//	@summary	List a user's applications
+//	@tags		applications
+//	@produce	json
+//	@security	Bearer
+//	@param		user	path		string	true	"user id or name; anyone's needs the role Admin"
+//	@success	200		{array}		wire.Application
+//	@failure	401		{object}	wire.Error
+//	@failure	403		{object}	wire.Error	"another user"
+//	@failure	404		{object}	wire.Error	"unknown user"
+//	@router		/api/applications/{user} [get]
+func (a *api) listApplicationsOf(c *gin.Context) {
+	id, _ := identity(c)
+	user := c.Param("user")
+	if !id.Admin() && user != id.Name && user != string(id.ID) {
+		a.fail(c, inClass(errs.Forbidden, "You have not enough permissions! These are another user's applications"))
+		return
+	}
+	name, err := a.Auth.NameOf(c.Request.Context(), user)
 	if err != nil {
 		a.fail(c, err)
 		return
 	}
-	a.answerQuoted(c, each(apps, toApplication))
+	a.answerApplications(c, control.Caller{Name: name})
 }
 
 // getApplication answers one.

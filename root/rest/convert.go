@@ -321,6 +321,17 @@ func toPermissions(id auth.Identity) wire.Permissions {
 	})}
 }
 
+func toUser(id auth.Identity) wire.User {
+	u := wire.User{
+		ID: wire.OID{OID: string(id.ID)}, Name: id.Name, Email: id.Email, Roles: texts(id.Roles), Organization: id.Organization,
+		MustChangePassword: id.MustChangePassword,
+	}
+	if !id.CreatedAt.IsZero() {
+		u.CreatedAt = id.CreatedAt.UTC().Format(time.RFC3339)
+	}
+	return u
+}
+
 func cpus(r model.Resources) float64 { return float64(r.MilliCPU) / 1000 }
 
 // wholeCPUs rounds up: clients want an integer.

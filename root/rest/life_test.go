@@ -153,6 +153,34 @@ func TestOthersThingsAreNotThere(t *testing.T) {
 	r.call("Admin", http.MethodDelete, "/api/service/"+services["nginx"]+"/instance/0", nil).want(200)
 }
 
+func TestUsersSeeTheirOwn(t *testing.T) {
+	r := newRig(t)
+	r.seed("ann")
+	var u struct {
+		ID struct {
+			OID string `json:"$oid"`
+		} `json:"_id"`
+		Name  string
+		Roles []string
+	}
+	a := r.call("ann", http.MethodGet, "/api/user/ann", nil).want(200)
+	a.into(&u)
+	if u.ID.OID != "u-ann" || u.Name != "ann" || len(u.Roles) != 1 || strings.Contains(a.Body.String(), "argon2") {
+		t.Errorf("the account is %s", a.Body)
+	}
+	r.call("ann", http.MethodGet, "/api/user/bob", nil).refused(403)
+	r.call("ann", http.MethodGet, "/api/permission/bob", nil).refused(403)
+	for _, c := range []struct {
+		user, of string
+		status   int
+	}{{"ann", "ann", 200}, {"ann", u.ID.OID, 200}, {"Admin", u.ID.OID, 200}, {"bob", "ann", 403}, {"bob", u.ID.OID, 403}, {"Admin", "eve", 404}, {"bob", "eve", 403}} {
+		got := r.call(c.user, http.MethodGet, "/api/applications/"+c.of, nil).want(c.status).Body.String()
+		if c.status == 200 && !strings.Contains(got, "clientsrvr") {
+			t.Errorf("%s asks for those of %s and gets %s", c.user, c.of, got)
+		}
+	}
+}
+
 func TestRecoveryHoldsEveryChangeBack(t *testing.T) {
 	r := newRig(t)
 	app, services := r.seed("ann")

@@ -79,6 +79,7 @@ func (a *api) routes(e *gin.Engine) {
 	e.GET("/api/docs", docs)
 	e.GET("/api/docs/*any", docs)
 
+	guarded.add(http.MethodGet, "/api/user/:name", a.getUser)
 	guarded.add(http.MethodPost, "/api/user/:name", a.changePassword)
 	guarded.add(http.MethodGet, "/api/permission/:name", a.permission)
 
@@ -86,6 +87,7 @@ func (a *api) routes(e *gin.Engine) {
 	guarded.add(http.MethodGet, "/api/application/:id", a.getApplication)
 	guarded.add(http.MethodDelete, "/api/application/:id", a.deleteApplication)
 	guarded.add(http.MethodGet, "/api/applications", a.listApplications)
+	guarded.add(http.MethodGet, "/api/applications/:user", a.listApplicationsOf)
 	guarded.add(http.MethodGet, "/api/aplications", a.listApplications) // so spelled by old pages
 
 	guarded.add(http.MethodPost, "/api/service", a.createService)

@@ -98,6 +98,26 @@ func (a *api) changePassword(c *gin.Context) {
 	c.PureJSON(http.StatusOK, wire.Empty{})
 }
 
+// getUser answers the caller's account.
+//
+//	@summary	Show your account
+//	@tags		auth
+//	@produce	json
+//	@security	Bearer
+//	@param		name	path		string	true	"your user name"
+//	@success	200		{object}	wire.User
+//	@failure	401		{object}	wire.Error
+//	@failure	403		{object}	wire.Error	"another user's name"
+//	@router		/api/user/{name} [get]
+func (a *api) getUser(c *gin.Context) {
+	if _, err := ownName(c); err != nil {
+		a.fail(c, err)
+		return
+	}
+	id, _ := identity(c)
+	c.PureJSON(http.StatusOK, toUser(id))
+}
+
 // permission answers the caller's roles.
 //
 //	@summary	List your roles
