@@ -1,0 +1,108 @@
+package fleet
+
+import (
+	"net/netip"
+	"time"
+
+	"oakestra/cluster/store"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+)
+
+// Root is the way up; rootlink implements it. Calls never block; what is said
+// while there is no root is part of the next Snapshot.
+type Root interface {
+	Report(facts []Facts)
+	Orphans(all []Orphan)
+	Nodes(changed []NodeView, removed []model.NodeID)
+	Aggregate(a Aggregate)
+	Note(kind, subject, message string)
+}
+
+// Facts is what the cluster knows of one slot.
+type Facts struct {
+	Instance  model.InstanceID
+	Grant     instance.Grant
+	Placement instance.Placement
+	Observed  instance.Observed
+	Vital     instance.Vital
+	Node      instance.Liveness
+	Gone      bool // the tombstone is carried out
+}
+
+// Orphan is a container that no assignment explains.
+type Orphan struct {
+	Node     model.NodeID
+	Instance model.InstanceID
+	Name     string
+	Epoch    instance.Epoch
+}
+
+// NodeView is a worker as users see it.
+type NodeView struct {
+	model.Node
+	Reserved model.Resources
+	Usage    model.Usage
+	Liveness instance.Liveness
+	LastSeen time.Time
+	Version  string
+}
+
+// Aggregate is the cluster in one value.
+type Aggregate struct {
+	ActiveNodes, NetworkNodes int
+	Capacity, Reserved        model.Resources
+	Largest                   []model.Resources
+	Runtimes, Architectures   []string
+	CPUPercent, MemoryPercent float64
+}
+
+// Snapshot is everything the root is told after a Welcome.
+type Snapshot struct {
+	Facts   []Facts
+	Orphans []Orphan
+	Nodes   []NodeView
+}
+
+// Holdings is what the cluster holds, for Hello and Claims.
+type Holdings struct {
+	Slots  []store.Slot
+	Blocks []netip.Prefix
+}
+
+// Desired is what the root wants. Snapshot: the root has compared everything.
+type Desired struct {
+	Snapshot bool
+	Revision uint64
+	Changed  []Assignment
+	Unknown  []model.InstanceID
+}
+
+// Assignment is one slot given to this cluster.
+type Assignment struct {
+	Instance    model.InstanceID
+	Grant       instance.Grant
+	Revision    uint64
+	Tombstone   bool
+	Service     model.Service
+	Description string
+	Address     netip.Addr
+}
+
+// Registration is what a NodeEngine says of itself.
+type Registration struct {
+	Host         string
+	Key          string // "" from original agents
+	Boot         string
+	Address      netip.Addr // of the HTTP peer
+	Architecture string
+	Runtimes     []string
+	Capacity     model.Resources
+	Network      bool
+	Version      string
+}
+
+// Status is the cluster in a line.
+type Status struct {
+	ActiveNodes, NetworkNodes int
+}

@@ -1,0 +1,297 @@
+package fleet
+
+import (
+	"fmt"
+	"sort"
+	"time"
+
+	"oakestra/cluster/store"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+)
+
+// Pauses of the deploy loop.
+const (
+	settleAfter   = time.Second      // a report this much younger than a message answers it
+	originalWait  = 30 * time.Second // originals do not report while they pull
+	originalClear = 6 * time.Second
+	resendMax     = 30 * time.Second
+)
+
+// Kind of an action.
+type Kind uint8
+
+// The kinds, in the order in which a slot needs them.
+const (
+	Stale   Kind = iota // a reported attempt is older than the current one
+	Revert              // go back to an attempt that was thought lost
+	Back                // the attempt ended: wait before the next
+	Retry               // give up the attempt; the next is placed
+	Place               // choose a node
+	Deploy              // tell the node
+	Leave               // take the endpoint out of the tables
+	Retire              // the endpoint has left: the attempt may be deleted
+	Delete              // tell the node to remove an attempt
+	Done                // nothing is left of a tombstone
+)
+
+var kinds = [...]string{"stale", "revert", "back", "retry", "place", "deploy", "leave", "retire", "delete", "done"}
+
+// Action is one step for one slot.
+type Action struct {
+	Kind     Kind
+	Instance model.InstanceID
+	Node     model.NodeID
+	Epoch    instance.Epoch
+	Why      string
+}
+
+// String fits a line of a golden file.
+func (a Action) String() string {
+	s := fmt.Sprintf("%s %s %s", kinds[a.Kind], a.Instance, a.Epoch)
+	if a.Node != "" {
+		s += " on " + string(a.Node)
+	}
+	if a.Why != "" {
+		s += ": " + a.Why
+	}
+	return s
+}
+
+// Want is a slot with what was done for it since start.
+type Want struct {
+	store.Slot
+	DeployAt  time.Time // last Deploy, zero: none since start
+	Sends     int
+	RetryAt   time.Time // zero: no pause is set
+	Leaving   bool
+	Left      bool
+	DeletedAt map[store.Old]time.Time
+	Observed  instance.Observed
+	Missed    bool // was reported and is not any more
+}
+
+// NodeHave is a worker as far as a slot needs it.
+type NodeHave struct {
+	Liveness   instance.Liveness
+	CompleteAt time.Time // last complete report since start, zero: none
+	Original   bool
+}
+
+// Seen is an attempt in a worker's last complete report.
+type Seen struct {
+	Node  model.NodeID
+	Epoch instance.Epoch
+	State instance.State
+}
+
+// Have is everything seen that concerns one slot.
+type Have struct {
+	Nodes  map[model.NodeID]NodeHave
+	Seen   []Seen
+	Synced bool // the root gave a snapshot since start
+	Braked bool // too many nodes were lost at once: nothing is replaced
+}
+
+// Plan says what to do for one slot now, and when to look again at the
+// latest (zero: when something changes).
+func Plan(w Want, h Have, now time.Time) (acts []Action, again time.Time) {
+	p := planner{w: w, h: h, now: now}
+	p.stale()
+	if w.Tombstone {
+		p.tombstone()
+	} else {
+		p.live()
+	}
+	p.deletes()
+	sort.SliceStable(p.acts, func(i, j int) bool {
+		a, b := p.acts[i], p.acts[j]
+		if a.Kind != b.Kind {
+			return a.Kind < b.Kind
+		}
+		if c := a.Epoch.Compare(b.Epoch); c != 0 {
+			return c < 0
+		}
+		return a.Node < b.Node
+	})
+	return p.acts, p.again
+}
+
+type planner struct {
+	w     Want
+	h     Have
+	now   time.Time
+	acts  []Action
+	again time.Time
+}
+
+func (p *planner) add(k Kind, node model.NodeID, e instance.Epoch, why string) {
+	p.acts = append(p.acts, Action{k, p.w.Instance, node, e, why})
+}
+
+// due says whether t has come, and remembers to look again then.
+func (p *planner) due(t time.Time) bool {
+	if !t.After(p.now) {
+		return true
+	}
+	if p.again.IsZero() || t.Before(p.again) {
+		p.again = t
+	}
+	return false
+}
+
+func (p *planner) isOld(o store.Old) bool {
+	for _, have := range p.w.Old {
+		if have == o {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *planner) current(s Seen) bool {
+	return p.w.Placement.Verdict == instance.Placed && s.Node == p.w.Placement.Node && s.Epoch == p.w.Epoch()
+}
+
+// stale finds reported attempts of the slot that nothing remembers.
+func (p *planner) stale() {
+	for _, s := range p.h.Seen {
+		o := store.Old{Epoch: s.Epoch, Node: s.Node}
+		if p.current(s) || p.isOld(o) {
+			continue
+		}
+		if p.w.Tombstone && s.Epoch.Grant <= p.w.Grant || s.Epoch.Less(p.w.Epoch()) || s.Epoch == p.w.Epoch() {
+			p.add(Stale, s.Node, s.Epoch, "")
+		}
+	}
+}
+
+func (p *planner) tombstone() {
+	if !p.h.Synced {
+		return
+	}
+	if p.w.Placement.Verdict == instance.Placed {
+		switch {
+		case p.w.Left:
+			p.add(Retire, p.w.Placement.Node, p.w.Epoch(), "")
+		case !p.w.Leaving:
+			p.add(Leave, p.w.Placement.Node, p.w.Epoch(), "")
+		}
+		return
+	}
+	if len(p.w.Old) == 0 && len(p.acts) == 0 {
+		for _, n := range p.h.Nodes {
+			if n.CompleteAt.IsZero() && n.Liveness != instance.Lost {
+				return // it may hold an attempt
+			}
+		}
+		p.add(Done, "", p.w.Epoch(), "")
+	}
+}
+
+func (p *planner) live() {
+	if p.revert() {
+		return
+	}
+	if p.w.Placement.Verdict != instance.Placed {
+		if p.due(p.w.RetryAt) {
+			p.add(Place, "", p.w.Epoch(), "")
+		}
+		return
+	}
+	node, known := p.h.Nodes[p.w.Placement.Node]
+	o := p.w.Observed
+	switch {
+	case o.State == instance.Completed && p.w.Service.Spec.OneShot:
+	case o.State.Terminal():
+		p.ended(o.Reason)
+	case !known:
+		p.add(Retry, p.w.Placement.Node, p.w.Epoch(), "the node was removed")
+	case node.Liveness == instance.Lost:
+		if !p.h.Braked {
+			p.add(Retry, p.w.Placement.Node, p.w.Epoch(), "the node is lost")
+		}
+	case p.w.Missed:
+		p.ended("the node no longer holds it")
+	case o.State == instance.Unknown:
+		p.deploy(node)
+	}
+}
+
+func (p *planner) ended(why string) {
+	switch {
+	case p.w.RetryAt.IsZero():
+		p.add(Back, p.w.Placement.Node, p.w.Epoch(), why)
+	case p.due(p.w.RetryAt):
+		p.add(Retry, p.w.Placement.Node, p.w.Epoch(), why)
+	}
+}
+
+// revert finds the attempt of a returned node while nothing is known of its
+// replacement. Later the replacement stays: the root has seen its epoch.
+func (p *planner) revert() bool {
+	if p.w.Observed.State != instance.Unknown || p.w.Placement.Try == 0 {
+		return false
+	}
+	for _, s := range p.h.Seen {
+		o := store.Old{Epoch: s.Epoch, Node: s.Node}
+		if s.State == instance.Running && s.Epoch.Grant == p.w.Grant && p.isOld(o) && p.w.DeletedAt[o].IsZero() &&
+			p.h.Nodes[s.Node].Liveness == instance.Alive {
+			p.add(Revert, s.Node, s.Epoch, "the node returned")
+			return true
+		}
+	}
+	return false
+}
+
+// deploy sends, and sends again when a report that is younger than the last
+// message does not hold the attempt.
+func (p *planner) deploy(n NodeHave) {
+	if n.CompleteAt.IsZero() && p.w.DeployAt.IsZero() && p.w.Sends == 0 && n.Liveness == instance.Unseen {
+		return // after a start: the node may hold it already
+	}
+	if n.Original {
+		for _, o := range p.w.Old {
+			if o.Node == p.w.Placement.Node {
+				return // without epochs the two could not be told apart
+			}
+		}
+	}
+	wait := min(settleAfter<<min(max(p.w.Sends-1, 0), 5), resendMax)
+	if n.Original {
+		wait = originalWait
+	}
+	if p.w.DeployAt.IsZero() || p.due(p.w.DeployAt.Add(wait)) && n.CompleteAt.After(p.w.DeployAt.Add(settleAfter)) {
+		p.add(Deploy, p.w.Placement.Node, p.w.Epoch(), "")
+	}
+}
+
+func (p *planner) deletes() {
+	if !p.h.Synced {
+		return
+	}
+	for _, o := range p.w.Old {
+		n, known := p.h.Nodes[o.Node]
+		if !known || n.Liveness == instance.Lost || n.CompleteAt.IsZero() {
+			continue
+		}
+		if !p.w.Tombstone && o.Epoch.Grant != p.w.Grant && p.w.Observed.State != instance.Running {
+			continue // superseded ones run until the new one does
+		}
+		if p.reverting(o) {
+			continue
+		}
+		if at := p.w.DeletedAt[o]; at.IsZero() || p.due(at.Add(2*time.Second)) && n.CompleteAt.After(at.Add(settleAfter)) {
+			p.add(Delete, o.Node, o.Epoch, "")
+		}
+	}
+}
+
+func (p *planner) reverting(o store.Old) bool {
+	for _, a := range p.acts {
+		if a.Kind == Revert && a.Node == o.Node && a.Epoch == o.Epoch {
+			return true
+		}
+	}
+	return false
+}

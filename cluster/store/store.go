@@ -1,0 +1,93 @@
+package store
+
+import (
+	"context"
+	"net/netip"
+
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+)
+
+// Store is the durable book. All methods may be called from any goroutine;
+// when a write returns nil it survives kill -9 and power loss.
+type Store interface {
+	// Load reads everything but the subnets, once at start.
+	Load(ctx context.Context) (State, error)
+	// Commit writes a batch as one transaction.
+	Commit(ctx context.Context, b Batch) error
+	// SaveIdentity replaces the identity.
+	SaveIdentity(ctx context.Context, id Identity) error
+	LoadSubnets(ctx context.Context) (map[model.NodeID]netip.Prefix, error)
+	SaveSubnet(ctx context.Context, id model.NodeID, p netip.Prefix) error
+	DropSubnet(ctx context.Context, id model.NodeID) error
+}
+
+// State is the whole book.
+type State struct {
+	Identity Identity
+	Slots    []Slot
+	Nodes    []Node
+	Blocks   []netip.Prefix
+	Revision uint64 // last Desired.revision stored
+}
+
+// Identity says who the cluster is.
+type Identity struct {
+	Cluster     model.ClusterID // as the root gave it, "" before the first time
+	Key         string          // random, proves the name
+	Name        string
+	Incarnation uint32 // of the root last seen
+}
+
+// Slot is one assignment with the cluster's decisions about it.
+type Slot struct {
+	Instance    model.InstanceID
+	Grant       instance.Grant
+	Revision    uint64
+	Tombstone   bool
+	Service     model.Service
+	Description string // of the application, for claims
+	Address     netip.Addr
+	Placement   instance.Placement
+	LastTry     uint32 // greatest try ever used under Grant
+	Old         []Old  // earlier attempts that may still exist
+}
+
+// Epoch is that of the current attempt.
+func (s Slot) Epoch() instance.Epoch {
+	return instance.Epoch{Grant: s.Grant, Try: s.Placement.Try}
+}
+
+// Attempt is the current attempt.
+func (s Slot) Attempt() instance.Attempt {
+	return instance.Attempt{Instance: s.Instance, Epoch: s.Epoch()}
+}
+
+// Old is an attempt that was given up, on the node that may still hold it.
+type Old struct {
+	Epoch instance.Epoch
+	Node  model.NodeID
+}
+
+// Node is a registered worker.
+type Node struct {
+	model.Node
+	Key      string // the node's own, "" for original agents
+	Version  string
+	Original bool
+}
+
+// Batch is written as a whole; nil fields change nothing.
+type Batch struct {
+	Slots     []Slot
+	DropSlots []model.InstanceID
+	Nodes     []Node
+	DropNodes []model.NodeID
+	Blocks    *[]netip.Prefix
+	Revision  *uint64
+}
+
+// Empty says that nothing would change.
+func (b Batch) Empty() bool {
+	return len(b.Slots)+len(b.DropSlots)+len(b.Nodes)+len(b.DropNodes) == 0 && b.Blocks == nil && b.Revision == nil
+}
