@@ -59,6 +59,8 @@ type Index struct {
 	tree     *tree
 	features *features
 	held     map[string]reservation
+	spread   map[model.ServiceID]*spread
+	open     int // candidates in the tree
 }
 
 type reservation struct {
@@ -93,6 +95,7 @@ func NewIndex() *Index {
 	return &Index{
 		byID: map[string]*entry{}, byName: map[string][]string{},
 		tree: &tree{}, features: newFeatures(), held: map[string]reservation{},
+		spread: map[model.ServiceID]*spread{},
 	}
 }
 
@@ -100,7 +103,7 @@ func NewIndex() *Index {
 func (x *Index) Apply(d Delta) {
 	for _, id := range d.Remove {
 		if e, ok := x.byID[id]; ok && e.known {
-			x.detach(e)
+			x.withdraw(e)
 			x.unname(e)
 			e.known = false
 			x.forgetEmpty(e, id)
@@ -108,7 +111,7 @@ func (x *Index) Apply(d Delta) {
 	}
 	for _, c := range d.Upsert {
 		e := x.entry(c.ID)
-		x.detach(e)
+		x.withdraw(e)
 		if e.known {
 			x.unname(e)
 		}
@@ -117,7 +120,26 @@ func (x *Index) Apply(d Delta) {
 		if c.Name != "" {
 			x.byName[c.Name] = append(x.byName[c.Name], c.ID)
 		}
-		x.attach(e)
+		x.offer(e)
+	}
+}
+
+// offer puts a candidate into the tree and counts what it holds; withdraw
+// undoes both.
+func (x *Index) offer(e *entry) {
+	if x.attach(e); e.inTree {
+		for s, n := range e.services {
+			x.count(s, 0, n)
+		}
+	}
+}
+
+func (x *Index) withdraw(e *entry) {
+	if e.inTree {
+		for s, n := range e.services {
+			x.count(s, n, 0)
+		}
+		x.detach(e)
 	}
 }
 
@@ -151,12 +173,14 @@ func (x *Index) attach(e *entry) {
 		return
 	}
 	e.share, e.inTree = share(e), true
+	x.open++
 	x.tree.insert(e)
 }
 
 func (x *Index) detach(e *entry) {
 	if e.inTree {
 		x.tree.remove(e)
+		x.open--
 		e.inTree = false
 	}
 }
@@ -185,6 +209,9 @@ func (x *Index) Reserved(key string) (candidate string, ok bool) {
 
 func (x *Index) book(id string, r Request, sign int) {
 	e := x.entry(id)
+	if n := e.services[r.Service]; e.inTree {
+		x.count(r.Service, n, n+sign)
+	}
 	x.detach(e)
 	if sign > 0 {
 		e.reserved = e.reserved.Add(r.Demand)

@@ -57,6 +57,7 @@ func (x *Index) Place(r Request) (Choice, error) {
 
 func (x *Index) best(r Request, avoid []string) *entry {
 	var best *entry
+	fewest := x.fewest(r.Service)
 	consider := func(e *entry) bool {
 		if best != nil && e.share > best.share {
 			return false // everything from here on ranks lower
@@ -67,8 +68,8 @@ func (x *Index) best(r Request, avoid []string) *entry {
 		if best == nil || e.services[r.Service] < best.services[r.Service] {
 			best = e
 		}
-		// Nobody has fewer instances than none, and ids ascend.
-		return best.services[r.Service] > 0
+		// Nobody has fewer instances than the fewest, and ids ascend.
+		return best.services[r.Service] > fewest
 	}
 	if r.Restricted {
 		for _, e := range x.named(r.Only) {

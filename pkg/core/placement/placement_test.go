@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -138,6 +139,26 @@ func checkSums(t *rapid.T, x *Index) {
 	sums := map[string]model.Resources{}
 	for _, v := range x.held {
 		sums[v.candidate] = sums[v.candidate].Add(v.request.Demand)
+	}
+	open, counts := 0, map[model.ServiceID]map[int]int{}
+	for _, e := range x.byID {
+		if !e.inTree {
+			continue
+		}
+		open++
+		for s, n := range e.services {
+			if counts[s] == nil {
+				counts[s] = map[int]int{}
+			}
+			counts[s][n]++
+		}
+	}
+	spreads := map[model.ServiceID]map[int]int{}
+	for s, v := range x.spread {
+		spreads[s] = v.counts
+	}
+	if x.open != open || !reflect.DeepEqual(spreads, counts) {
+		t.Fatalf("%d candidates %v are open, the index counts %d %v", open, counts, x.open, spreads)
 	}
 	for id, e := range x.byID {
 		if e.reserved != sums[id] {
