@@ -377,3 +377,32 @@ func TestValidate(t *testing.T) {
 		t.Errorf("three mistakes: %v", err)
 	}
 }
+
+// TestCloseDoesNotWait for clients that do not read.
+func TestCloseDoesNotWait(t *testing.T) {
+	b := New(Config{Listen: "127.0.0.1:0", WriteTimeout: time.Hour}, nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- b.Run(ctx) }()
+	<-b.Ready()
+	for _, id := range []string{"a", "b"} {
+		c := dial(t, b, "127.0.0.1")
+		if c.connect(id, "") != 0 || c.subscribe("nodes/"+id+"/control/deploy") != 0 {
+			t.Fatal("no session")
+		}
+		for range 8 { // more than two socket buffers
+			if err := b.Publish("nodes/"+id+"/control/deploy", make([]byte, 1<<22)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the broker does not end")
+	}
+}

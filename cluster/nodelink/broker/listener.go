@@ -91,12 +91,12 @@ func (l *listener) Close(closeClients listeners.CloseFn) {
 	l.closed = true
 	l.mu.Unlock()
 	_ = l.tcp.Close()
-	closeClients(l.ID())
 	l.mu.Lock()
 	for c := range l.open {
-		_ = c.Conn.Close()
+		_ = c.Conn.Close() // first: a farewell would wait for each client that does not read
 	}
 	l.mu.Unlock()
+	closeClients(l.ID())
 	l.serving.Wait()
 }
 
