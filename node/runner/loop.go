@@ -1,0 +1,361 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sort"
+	"sync"
+	"time"
+
+	"oakestra/node/runtime"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/errs"
+	"oakestra/pkg/lifecycle"
+)
+
+// Config of a Runner.
+type Config struct {
+	Boot  string        // the machine's boot id
+	Every time.Duration // between full looks; default 2 s
+	Grace time.Duration // TERM to KILL where a delete names none; default 10 s
+	Limit int           // steps under way at once; default 8
+}
+
+// Deps are the effects of a Runner.
+type Deps struct {
+	Runtime runtime.Runtime
+	Network Network // nil: loopback only
+	Journal *Journal
+	Log     *slog.Logger
+	// Changed is called by the loop after every change of a state; it must not block.
+	Changed func(Record)
+}
+
+// Runner is the loop. Make it with New.
+type Runner struct {
+	cfg     Config
+	rt      runtime.Runtime
+	net     Network
+	journal *Journal
+	log     *slog.Logger
+	changed func(Record)
+	slots   chan struct{}
+
+	commands chan func()
+	outcomes chan outcome
+	ring     chan struct{}
+	ready    chan struct{}
+
+	records map[string]*Record // the loop's
+	steps   sync.WaitGroup
+
+	mu       sync.Mutex
+	snapshot []Record
+}
+
+// New makes a Runner; nothing happens before Run.
+func New(cfg Config, d Deps) *Runner {
+	if cfg.Every == 0 {
+		cfg.Every = 2 * time.Second
+	}
+	if cfg.Grace == 0 {
+		cfg.Grace = 10 * time.Second
+	}
+	if cfg.Limit == 0 {
+		cfg.Limit = 8
+	}
+	changed := d.Changed
+	if changed == nil {
+		changed = func(Record) {}
+	}
+	return &Runner{cfg: cfg, rt: d.Runtime, net: d.Network, journal: d.Journal, log: d.Log, changed: changed,
+		slots: make(chan struct{}, cfg.Limit), commands: make(chan func()), outcomes: make(chan outcome),
+		ring: make(chan struct{}, 1), ready: make(chan struct{}), records: map[string]*Record{}}
+}
+
+// Deploy asks for an attempt; asking again changes nothing. It returns once
+// the wish is on disk.
+func (r *Runner) Deploy(ctx context.Context, s runtime.Spec) error {
+	if s.Service == "" || s.Image == "" || s.Number < 0 {
+		return fmt.Errorf("deploy of %s: service and image are needed: %w", s.ID(), errs.Invalid)
+	}
+	result := make(chan error, 1)
+	return r.command(ctx, result, func() {
+		if r.records[s.ID()] != nil {
+			result <- nil
+			return
+		}
+		rec := &Record{Spec: s, State: instance.Creating, Seq: 1}
+		err := r.journal.Save(*rec)
+		if err == nil {
+			r.records[s.ID()] = rec
+			r.log.Info("attempt accepted", "container", s.ID(), "service", s.JobName, "image", s.Image)
+			r.changed(*rec)
+		}
+		result <- err
+	})
+}
+
+// Delete stops and forgets the attempts that t means; none is no error. grace
+// 0 is the default, negative kills at once.
+func (r *Runner) Delete(ctx context.Context, t Target, grace time.Duration) error {
+	result := make(chan error, 1)
+	return r.command(ctx, result, func() {
+		var first error
+		for _, rec := range r.records {
+			if !t.Matches(rec.Spec) || rec.Delete {
+				continue
+			}
+			rec.Delete, rec.NotUntil, rec.Fails = true, time.Time{}, 0
+			if rec.cancel != nil {
+				rec.cancel() // a pull under way must not hold the removal up
+			}
+			rec.Grace = r.cfg.Grace
+			if grace != 0 {
+				rec.Grace = max(grace, 0)
+			}
+			if err := r.journal.Save(*rec); err != nil && first == nil {
+				first = err
+			}
+			r.log.Info("attempt to be removed", "container", rec.Spec.ID(), "grace", rec.Grace)
+		}
+		result <- first
+	})
+}
+
+func (r *Runner) command(ctx context.Context, result chan error, f func()) error {
+	select {
+	case r.commands <- f:
+		return <-result
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Snapshot is a copy of all records, ordered by id, as of the last look.
+func (r *Runner) Snapshot() []Record {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]Record(nil), r.snapshot...)
+}
+
+// Ready is closed once records and containers have been read: before, a
+// report would say that nothing runs.
+func (r *Runner) Ready() <-chan struct{} { return r.ready }
+
+// Run works until ctx ends. Containers keep running.
+func (r *Runner) Run(ctx context.Context) error {
+	kept, err := r.journal.Load()
+	if err != nil {
+		return err
+	}
+	for _, k := range kept {
+		r.records[k.Spec.ID()] = &k
+	}
+	inner, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { r.watch(inner) })
+	defer func() {
+		cancel()
+		watch.Wait()
+	}()
+	defer r.drain(cancel)
+	tick := time.NewTicker(r.cfg.Every)
+	defer tick.Stop()
+	backoff := lifecycle.NewBackoff(100*time.Millisecond, 2*time.Second)
+	for {
+		if err := r.pass(inner); err != nil && inner.Err() == nil {
+			r.log.Warn("containerd does not answer; trying again", "error", err)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(backoff.Next()):
+			}
+		} else {
+			backoff.Reset()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case f := <-r.commands:
+			f()
+		case o := <-r.outcomes:
+			r.take(o)
+		case <-r.ring:
+		case <-tick.C:
+			r.measure(inner)
+		}
+	}
+}
+
+// drain lets steps end that are under way.
+func (r *Runner) drain(cancel func()) {
+	cancel()
+	done := make(chan struct{})
+	go func() { r.steps.Wait(); close(done) }()
+	for {
+		select {
+		case o := <-r.outcomes:
+			if o.err == nil && o.state != instance.Failed {
+				r.take(o)
+			}
+		case <-done:
+			return
+		}
+	}
+}
+
+func (r *Runner) watch(ctx context.Context) {
+	backoff := lifecycle.NewBackoff(100*time.Millisecond, 5*time.Second)
+	for ctx.Err() == nil {
+		_ = r.rt.Watch(ctx, func() {
+			backoff.Reset()
+			select {
+			case r.ring <- struct{}{}:
+			default:
+			}
+		})
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff.Next()):
+		}
+	}
+}
+
+// pass observes, plans and starts the steps.
+func (r *Runner) pass(ctx context.Context) error {
+	look, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	list, err := r.rt.List(look)
+	if err != nil {
+		return err
+	}
+	have := make(map[string]*runtime.Container, len(list))
+	for _, c := range list {
+		id := c.Spec.ID()
+		have[id] = &c
+		if r.records[id] == nil { // its journal entry is lost: the container brings it back
+			rec := &Record{Spec: c.Spec, State: instance.Creating, Seq: 1}
+			r.records[id] = rec
+			r.log.Info("container adopted", "container", id, "phase", c.Phase.String())
+		}
+		r.records[id].Pid = c.Pid
+	}
+	now := time.Now()
+	for id, rec := range r.records {
+		if rec.Busy || now.Before(rec.NotUntil) {
+			continue
+		}
+		if a := Plan(*rec, have[id], r.cfg.Boot); a.Kind != Nothing {
+			r.begin(ctx, rec, a, have[id])
+		}
+	}
+	r.publish()
+	select {
+	case <-r.ready:
+	default:
+		close(r.ready)
+	}
+	return nil
+}
+
+func (r *Runner) begin(ctx context.Context, rec *Record, a Action, c *runtime.Container) {
+	rec.Busy = true
+	ctx, rec.cancel = context.WithCancel(ctx)
+	copied := *rec
+	r.steps.Go(func() {
+		defer copied.cancel()
+		r.slots <- struct{}{}
+		defer func() { <-r.slots }()
+		r.outcomes <- r.apply(ctx, copied, a, c, func(o outcome) { r.outcomes <- o })
+	})
+}
+
+// take writes the outcome of a step into its record.
+func (r *Runner) take(o outcome) {
+	rec := r.records[o.id]
+	if rec == nil {
+		return
+	}
+	if !o.partial {
+		rec.Busy, rec.cancel = false, nil
+		rec.Networks = rec.Networks || o.network
+		if o.err != nil && rec.Delete && o.kind == Make {
+			rec.Fails = 0 // cut off on purpose
+		} else if o.err != nil {
+			rec.Fails++
+			rec.NotUntil = time.Now().Add(min(time.Second<<min(rec.Fails-1, 4), 10*time.Second))
+			r.log.Warn("step failed; trying again", "container", o.id, "step", o.kind.String(), "error", o.err, "fails", rec.Fails)
+		} else {
+			rec.Fails = 0
+		}
+	}
+	if o.forget {
+		if err := r.journal.Forget(o.id); err != nil {
+			r.log.Error("journal", "error", err)
+			return
+		}
+		r.log.Info("attempt removed", "container", o.id)
+		rec.State, rec.Seq, rec.Reason = instance.Undeployed, rec.Seq+1, ""
+		delete(r.records, o.id)
+		r.publish()
+		r.changed(*rec)
+		return
+	}
+	before := *rec
+	if o.boot != "" {
+		rec.Boot = o.boot
+	}
+	if o.address != "" {
+		rec.Address = o.address
+	}
+	if o.state > rec.State || (o.state == rec.State && o.reason != "" && o.reason != rec.Reason) {
+		rec.State, rec.Reason, rec.Exit, rec.Seq = o.state, o.reason, o.exit, rec.Seq+1
+	}
+	if rec.Seq == before.Seq && rec.Boot == before.Boot && rec.Address == before.Address {
+		return
+	}
+	if err := r.journal.Save(*rec); err != nil {
+		r.log.Error("journal", "error", err)
+	}
+	if rec.Seq != before.Seq {
+		r.log.Info("attempt changed", "container", o.id, "from", Word(before.State), "to", Word(rec.State), "reason", rec.Reason)
+		r.publish()
+		r.changed(*rec)
+	}
+}
+
+// measure reads the usage of what runs.
+func (r *Runner) measure(ctx context.Context) {
+	for _, rec := range r.records {
+		if rec.State != instance.Running {
+			continue
+		}
+		s, err := r.rt.Stats(ctx, rec.Spec)
+		if err != nil {
+			continue
+		}
+		now := time.Now()
+		if span := now.Sub(rec.usedAt).Seconds(); !rec.usedAt.IsZero() && span > 0 {
+			rec.CPU = max(s.CPUSeconds-rec.Usage.CPUSeconds, 0) / span * 100
+		}
+		rec.Usage, rec.usedAt = s, now
+	}
+}
+
+func (r *Runner) publish() {
+	out := make([]Record, 0, len(r.records))
+	for _, rec := range r.records {
+		out = append(out, *rec)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Spec.ID() < out[j].Spec.ID() })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.snapshot = out
+}
+
+// Word is a state as it is written everywhere.
+func Word(s instance.State) string {
+	return [...]string{"", "CREATING", "CREATED", "RUNNING", "COMPLETED", "DEAD", "FAILED", "UNDEPLOYED"}[s&7]
+}
