@@ -113,6 +113,9 @@ func (c *Control) commit(ctx context.Context, req sla.Descriptor, homes []model.
 	for i, a := range req.Applications {
 		for _, want := range a.Services {
 			s, err := c.newService(ctx, homes[i], want)
+			if errors.Is(err, errs.Conflict) {
+				return c.locate(ctx, req, homes, err)
+			}
 			if err != nil {
 				return err
 			}
@@ -121,7 +124,7 @@ func (c *Control) commit(ctx context.Context, req sla.Descriptor, homes []model.
 	}
 	err = c.store.Descriptors().Commit(ctx, *d)
 	if errors.Is(err, errs.Conflict) {
-		return c.locate(ctx, req, homes, *d, err)
+		return c.locate(ctx, req, homes, fmt.Errorf("store descriptor: %w", err))
 	}
 	if err != nil {
 		return fmt.Errorf("store descriptor: %w", err)
@@ -132,9 +135,7 @@ func (c *Control) commit(ctx context.Context, req sla.Descriptor, homes []model.
 func (c *Control) newService(ctx context.Context, home model.Application, want sla.Service) (model.Service, error) {
 	s := model.Service{
 		ID: model.ServiceID(c.ids.next(c.now())), Application: home.ID, Owner: home.Owner, Spec: want.Spec, Chosen: want.Address.IsValid(), Revision: 1,
-		Name: model.ServiceName{
-			App: home.Name, AppNamespace: home.Namespace, Service: want.Name, ServiceNamespace: want.Namespace,
-		},
+		Name: jobName(home, want),
 	}
 	var err error
 	s.Address, err = c.addresses.PickService(ctx, s.Name.String(), want.Address)
@@ -151,47 +152,41 @@ func (c *Control) newService(ctx context.Context, home model.Application, want s
 	}
 }
 
-// locate finds out which name of a descriptor was taken. The store has
-// decided; this only adds the place for the answer.
-func (c *Control) locate(ctx context.Context, req sla.Descriptor, homes []model.Application, d store.Descriptor, taken error) error {
-	at := func(path, value string) error {
-		return Located{Problem: errs.Problem{Path: path, Value: value, Message: taken.Error()}, Err: taken}
+func jobName(home model.Application, want sla.Service) model.ServiceName {
+	return model.ServiceName{App: home.Name, AppNamespace: home.Namespace, Service: want.Name, ServiceNamespace: want.Namespace}
+}
+
+// locate finds out whether it was a name that was taken, and which. A
+// descriptor that is posted twice fails by its addresses first, but what its
+// user has to hear is that the application exists. Only the answer depends on
+// this: pool and store have decided.
+func (c *Control) locate(ctx context.Context, req sla.Descriptor, homes []model.Application, taken error) error {
+	at := func(path, value, what string, id any) error {
+		p := errs.Problem{Path: path, Value: value, Message: fmt.Sprintf("%s exists already (id %s)", what, id)}
+		return Located{Problem: p, Err: taken}
 	}
-	owner := ""
-	if len(homes) > 0 {
-		owner = homes[0].Owner
-	}
-	apps, err := c.store.Applications().List(ctx, owner)
+	apps, err := c.store.Applications().List(ctx, "")
 	if err != nil {
-		return taken
-	}
-	names := map[[2]string]model.ApplicationID{}
-	for _, a := range apps {
-		names[[2]string{a.Name, a.Namespace}] = a.ID
-	}
-	for i, a := range req.Applications {
-		id, used := names[[2]string{homes[i].Name, homes[i].Namespace}]
-		if used && id != homes[i].ID {
-			return at(a.Path+".application_name", a.Name)
-		}
+		return taken // the first error matters more
 	}
 	services, err := c.store.Services().List(ctx, "")
 	if err != nil {
 		return taken
 	}
-	jobs := map[model.ServiceName]bool{}
-	for _, s := range services {
-		if s.Owner == owner {
-			jobs[s.Name] = true
-		}
-	}
-	next := 0
-	for _, a := range req.Applications {
-		for _, want := range a.Services {
-			if jobs[d.Services[next].Name] {
-				return at(want.Path+".microservice_name", want.Name)
+	for i, a := range req.Applications {
+		for _, known := range apps {
+			h := homes[i]
+			if known.ID != h.ID && known.Owner == h.Owner && known.Name == h.Name && known.Namespace == h.Namespace {
+				return at(a.Path+".application_name", a.Name, fmt.Sprintf("application %s in namespace %s", h.Name, h.Namespace), known.ID)
 			}
-			next++
+		}
+		for _, want := range a.Services {
+			name := jobName(homes[i], want)
+			for _, known := range services {
+				if known.Owner == homes[i].Owner && known.Name == name {
+					return at(want.Path+".microservice_name", want.Name, "service "+name.String(), known.ID)
+				}
+			}
 		}
 	}
 	return taken

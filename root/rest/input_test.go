@@ -113,13 +113,14 @@ func TestBodiesThatAreNoJSON(t *testing.T) {
 func TestConflicts(t *testing.T) {
 	r := newRig(t)
 	app, _ := r.seed("ann")
-	again := r.call("ann", http.MethodPost, "/api/application/", edit(t, func(_, nginx map[string]any) {
-		delete(nginx, "addresses")
-	})).refused(409)
-	if len(again.Errors) != 1 || again.Errors[0].Path != "applications[0].application_name" || again.Errors[0].Value != "clientsrvr" {
-		t.Errorf("the taken name is not named: %+v", again)
+	for _, body := range []string{seedDescriptor(t), edit(t, func(_, nginx map[string]any) { delete(nginx, "addresses") })} {
+		again := r.call("ann", http.MethodPost, "/api/application/", body).refused(409)
+		if len(again.Errors) != 1 || again.Errors[0].Path != "applications[0].application_name" || again.Errors[0].Value != "clientsrvr" ||
+			!strings.Contains(again.Message, app) {
+			t.Errorf("the taken name is not named: %+v", again)
+		}
+		r.nothingStored(2)
 	}
-	r.nothingStored(2)
 
 	taken := r.call("bob", http.MethodPost, "/api/application/", edit(t, func(app, _ map[string]any) {
 		app["application_name"] = "other"
