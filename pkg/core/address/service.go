@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"oakestra/pkg/errs"
@@ -86,7 +87,7 @@ func (p *ServicePool) Quarantine(a netip.Addr, until time.Time) {
 // Release frees an address for everybody.
 func (p *ServicePool) Release(a netip.Addr) { delete(p.held, a) }
 
-// Expire frees every address whose quarantine is over and returns them.
+// Expire frees every address whose quarantine is over and returns them, sorted.
 func (p *ServicePool) Expire(now time.Time) []netip.Addr {
 	var freed []netip.Addr
 	for a, c := range p.held {
@@ -95,6 +96,7 @@ func (p *ServicePool) Expire(now time.Time) []netip.Addr {
 			freed = append(freed, a)
 		}
 	}
+	slices.SortFunc(freed, netip.Addr.Compare)
 	return freed
 }
 

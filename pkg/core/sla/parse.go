@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"regexp"
 	"strings"
 
@@ -98,6 +99,7 @@ func (r *reader) descriptor(root any) Descriptor {
 		o.bad("applications", "", "at least one application is needed")
 	}
 	names := map[string]string{}
+	chosen := map[netip.Addr]string{}
 	services := 0
 	for i, item := range list {
 		a, ok := r.application(fmt.Sprintf("applications[%d]", i), item)
@@ -110,12 +112,27 @@ func (r *reader) descriptor(root any) Descriptor {
 		}
 		names[key] = a.Path
 		services += len(a.Services)
+		r.chosenOnce(a.Services, chosen)
 		d.Applications = append(d.Applications, a)
 	}
 	if services > MaxServices {
 		o.bad("applications", fmt.Sprint(services), fmt.Sprintf("at most %d services in one descriptor", MaxServices))
 	}
 	return d
+}
+
+// chosenOnce refuses an address that two services of one descriptor choose.
+func (r *reader) chosenOnce(list []Service, chosen map[netip.Addr]string) {
+	for _, s := range list {
+		if !s.Address.IsValid() {
+			continue
+		}
+		if first, twice := chosen[s.Address]; twice {
+			r.bad(s.Path+".addresses.rr_ip", s.Address.String(), "the same address as "+first)
+			continue
+		}
+		chosen[s.Address] = s.Path
+	}
 }
 
 func (r *reader) application(path string, v any) (Application, bool) {

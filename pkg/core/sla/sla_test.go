@@ -75,6 +75,12 @@ func TestEveryMistakeIsNamedWithPathAndValue(t *testing.T) {
 		{"huge", wrap(`"memory":1e300`), []string{svc + ".memory|1e300"}},
 		{"twice", `{"applications":[{"application_name":"a","application_namespace":"b"},{"application_name":"a","application_namespace":"b"}]}`,
 			[]string{"applications[1].application_name|a"}},
+		{"address twice", `{"applications":[{"application_name":"a","application_namespace":"b","microservices":[
+			{"microservice_name":"s","microservice_namespace":"n","code":"i","addresses":{"rr_ip":"10.30.1.1"}},
+			{"microservice_name":"t","microservice_namespace":"n","code":"i","addresses":{"rr_ip":"10.30.1.1"}}]}]}`,
+			[]string{"applications[0].microservices[1].addresses.rr_ip|10.30.1.1"}},
+		{"types", wrap(`"cmd":"sh","one_shot":1,"port":80,"vgpus":[],"constraints":{}`),
+			[]string{svc + `.cmd|"sh"`, svc + ".one_shot|1", svc + ".port|80", svc + ".vgpus|[]", svc + ".constraints|{}"}},
 		{"no image", `{"applications":[{"application_name":"a","application_namespace":"b","microservices":[{"microservice_name":"s","microservice_namespace":"n"}]}]}`,
 			[]string{svc + ".code|"}},
 	} {
