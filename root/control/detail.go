@@ -43,6 +43,8 @@ func detail(v SlotView, site siteState) string {
 		if v.Seen.Node == instance.Lost {
 			return fmt.Sprintf("node %s is lost", v.Seen.Placement.Node)
 		}
+	case instance.WordCreating, instance.WordCreated, instance.WordRunning, instance.WordDead, instance.WordCompleted,
+		instance.WordUndeployed: // the node knows best
 	}
 	return v.Seen.Observed.Reason
 }

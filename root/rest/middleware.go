@@ -2,6 +2,7 @@ package rest
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -75,7 +76,7 @@ func (a *api) recoverPanic(c *gin.Context) {
 		if p == nil {
 			return
 		}
-		if err, ok := p.(error); ok && err == http.ErrAbortHandler {
+		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(p)
 		}
 		a.Logger.Error("handler panicked", "panic", fmt.Sprint(p), "path", c.Request.URL.Path,
