@@ -78,6 +78,7 @@ func (p *plane) sendInterest(s model.ServiceID) {
 		}
 		delete(p.interests, s)
 		delete(p.bells, s)
+		delete(p.answers, s)
 		if _, ok := p.foreign[s]; ok { // nobody needs it: ask anew next time
 			delete(p.foreign, s)
 			p.staleForeign()

@@ -51,6 +51,7 @@ type plane struct {
 	slices    map[model.ServiceID]sentSlice
 	interests map[model.ServiceID]sentInterest
 	bells     map[model.ServiceID]*nodelink.Table
+	answers   map[model.ServiceID]uint64 // tables the root has sent, counted
 	spans     set[model.ServiceID]
 	forget    []leftover
 }
@@ -91,6 +92,7 @@ func newPlane(ctx context.Context, deps Deps, log *slog.Logger, book map[model.N
 		interests: map[model.ServiceID]sentInterest{},
 		bells:     map[model.ServiceID]*nodelink.Table{},
 		spans:     set[model.ServiceID]{},
+		answers:   map[model.ServiceID]uint64{},
 	}
 	for n, prefix := range book {
 		p.worker(n).subnet = prefix

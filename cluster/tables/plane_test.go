@@ -540,3 +540,39 @@ func TestOddMessages(t *testing.T) {
 		t.Fatalf("left behind: %v %v", r.plane.workers, r.plane.subnets.used)
 	}
 }
+
+// TestAbroad: a second worker that asks for a service of another cluster is
+// answered once the root has told that cluster of it.
+func TestAbroad(t *testing.T) {
+	r := newRig(t, nil)
+	s := service(1, 0)
+	first, second := r.node(0), r.node(1)
+	first.report()
+	second.report()
+	table := RootTable{
+		Query: s.Name.String(), Known: true, Service: s.ID, Name: s.Name, Address: s.Address,
+		Slices: []RootSlice{{Cluster: "c2", Endpoints: []SliceEndpoint{{
+			NamespaceIP: inSubnet(50, 2), InstanceAddress: netip.MustParseAddr("10.30.9.9"), Node: "far",
+			HostIP: underlay(70), HostPort: 50103, Subnet: subnet26(50), Dataplane: model.DataplaneVXLAN,
+		}}}},
+	}
+	q := nodelink.TableQuery{Name: s.Name.String(), Key: s.Name.String()}
+	first.ask(q)
+	r.plane.rootTable(table, r.now)
+	r.step()
+	first.deliver()
+	if len(first.answers) != 1 {
+		t.Fatalf("first: %+v", first.answers)
+	}
+	second.ask(q)
+	second.deliver()
+	if peers := r.outward[q.Name].Peers; len(second.answers) != 0 || len(peers) != 2 {
+		t.Fatalf("answered %v, root knows %d", second.answers, len(peers))
+	}
+	r.plane.rootTable(table, r.now)
+	r.step()
+	second.deliver()
+	if len(second.answers) != 1 || !second.answers[0].Known {
+		t.Fatalf("second: %+v", second.answers)
+	}
+}

@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"reflect"
 	"slices"
 	"time"
 
@@ -40,7 +41,7 @@ func (p *plane) query(n model.NodeID, q nodelink.TableQuery, now time.Time) {
 		return
 	}
 	if s, ok := p.resolve(q.Name, q.Address); ok {
-		p.serve(n, q, s, now)
+		p.serve(n, q, s, p.knownAbroad(n, s), now)
 		return
 	}
 	key := upward(q)
@@ -84,7 +85,17 @@ func (p *plane) dropName(name string) {
 	}
 }
 
-func (p *plane) serve(n model.NodeID, q nodelink.TableQuery, s model.ServiceID, now time.Time) {
+// knownAbroad says whether other clusters that host the service have been told
+// of the worker, or need not be.
+func (p *plane) knownAbroad(n model.NodeID, s model.ServiceID) bool {
+	hosted := slices.ContainsFunc(p.foreign[s].Slices, func(sl RootSlice) bool { return len(sl.Endpoints) > 0 })
+	return !hosted || slices.ContainsFunc(p.interests[s].peers, func(o nodelink.Peer) bool { return o.Node == n })
+}
+
+// serve answers a query for a known service. abroad: other clusters know the
+// asker already; otherwise the root, which answers every interest after it has
+// told them, is waited for as the hosts here are.
+func (p *plane) serve(n model.NodeID, q nodelink.TableQuery, s model.ServiceID, abroad bool, now time.Time) {
 	w := p.worker(n)
 	if !w.ours {
 		p.watch(s, n)
@@ -97,8 +108,10 @@ func (p *plane) serve(n model.NodeID, q nodelink.TableQuery, s model.ServiceID, 
 	if !p.watchers.has(s, n) && p.wanters.add(s, n) {
 		p.touchWorker(n)
 	}
+	heard := p.answers[s]
 	p.waits = append(p.waits, &wait{
 		deadline: now.Add(hostsWait),
+		ready:    func() bool { return abroad || p.answers[s] > heard },
 		who:      func() set[model.NodeID] { return without(p.hosts.by[s], n) },
 		done: func(now time.Time) {
 			p.watch(s, n)
@@ -173,22 +186,23 @@ func (p *plane) rootTable(t RootTable, now time.Time) {
 		p.unknownAtRoot(t, now)
 		return
 	}
+	p.answers[t.Service]++
+	changed := !reflect.DeepEqual(p.foreign[t.Service], t)
 	p.foreign[t.Service] = t
-	p.staleForeign()
 	if _, ok := p.interests[t.Service]; !ok && t.Query != "" {
 		p.interests[t.Service] = sentInterest{query: t.Query}
 	}
-	p.named(t.Service)
-	for n := range p.watchers.by[t.Service] {
-		p.dirty[n] = struct{}{}
+	if changed {
+		p.staleForeign()
+		p.named(t.Service)
 	}
 	waiting := p.asks
 	p.asks = nil
 	for _, a := range waiting {
 		if s, ok := p.resolve(a.query.Name, a.query.Address); ok {
-			p.serve(a.node, a.query, s, now)
+			p.serve(a.node, a.query, s, true, now)
 		} else if upward(a.query) == t.Query { // the address of a slot that runs nowhere yet
-			p.serve(a.node, a.query, t.Service, now)
+			p.serve(a.node, a.query, t.Service, true, now)
 		} else {
 			p.asks = append(p.asks, a)
 		}

@@ -13,6 +13,7 @@ import (
 type wait struct {
 	who      func() set[model.NodeID] // asked once, after the push
 	need     map[model.NodeID]uint64  // nil before that
+	ready    func() bool              // and this holds; nil: nothing else
 	deadline time.Time
 	done     func(now time.Time)
 }
@@ -29,7 +30,7 @@ func (p *plane) settle(now time.Time) bool {
 		if w.need == nil {
 			w.need = p.unapplied(w.who(), now)
 		}
-		if now.Before(w.deadline) && p.missing(w.need, now) {
+		if now.Before(w.deadline) && (p.missing(w.need, now) || (w.ready != nil && !w.ready())) {
 			left = append(left, w)
 		} else {
 			ready = append(ready, w)
