@@ -1,0 +1,87 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"oakestra/api/local"
+	"oakestra/node/clusterlink"
+	"oakestra/node/netclient"
+	"oakestra/node/runner"
+	"oakestra/node/runtime"
+	"oakestra/node/telemetry"
+	"oakestra/pkg/lifecycle"
+)
+
+// NetManagerWait is how long a start waits for NetManager.
+const NetManagerWait = 30 * time.Second
+
+// Deps are the daemon's effects.
+type Deps struct {
+	Runtime runtime.Runtime
+	Net     *netclient.Client // nil: loopback only
+	Machine *telemetry.Machine
+	Log     *slog.Logger
+}
+
+// Daemon is one NodeEngine.
+type Daemon struct {
+	cfg  Config
+	deps Deps
+}
+
+// New makes a daemon; nothing happens before Run.
+func New(cfg Config, deps Deps) *Daemon { return &Daemon{cfg: cfg, deps: deps} }
+
+// Run works until ctx ends. Containers are left running.
+func (d *Daemon) Run(ctx context.Context) error {
+	facts, err := d.deps.Machine.Facts()
+	if err != nil {
+		return err
+	}
+	var network runner.Network
+	if d.deps.Net != nil {
+		if err := d.deps.Net.Wait(ctx, NetManagerWait); err != nil {
+			return err
+		}
+		network = d.deps.Net
+	}
+	journal, err := runner.OpenJournal(filepath.Join(d.cfg.Data, "attempts"))
+	if err != nil {
+		return err
+	}
+	var link *clusterlink.Link
+	work := runner.New(runner.Config{Boot: facts.Boot}, runner.Deps{
+		Runtime: d.deps.Runtime, Network: network, Journal: journal, Log: d.deps.Log,
+		Changed: func(r runner.Record) { link.Changed(r) },
+	})
+	link = clusterlink.New(clusterlink.Config{Address: d.cfg.Address, Port: d.cfg.Port, Data: d.cfg.Data,
+		Name: d.cfg.Name, VCPUs: d.cfg.VCPUs, NetPort: d.cfg.NetPort}, work, d.deps.Machine, d.deps.Log, d.identify)
+	return lifecycle.Run(ctx, lifecycle.Part{Name: "runner", Run: work.Run}, lifecycle.Part{Name: "cluster link", Run: link.Run})
+}
+
+// identify tells NetManager who this worker is, until it listens.
+func (d *Daemon) identify(ctx context.Context, r clusterlink.Registered) {
+	if d.deps.Net == nil {
+		return
+	}
+	backoff := lifecycle.NewBackoff(500*time.Millisecond, 10*time.Second)
+	for {
+		err := d.deps.Net.Identify(ctx, local.Register{ClientID: r.ID, ClusterAddress: r.Host, MQTTPort: r.MQTTPort, NodeKey: r.Key})
+		if err == nil {
+			d.deps.Log.Info("NetManager knows this worker", "node", r.ID)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		d.deps.Log.Warn("NetManager refused this worker; trying again", "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(backoff.Next()):
+		}
+	}
+}
