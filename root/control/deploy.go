@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -64,6 +65,9 @@ func (c *Control) Undeploy(ctx context.Context, who Caller, id model.ServiceID, 
 				s.Tombstone = true
 				return s, nil
 			})
+			if number == All && errors.Is(err, errs.NotFound) {
+				return nil // it went meanwhile
+			}
 			return err
 		})
 	}
