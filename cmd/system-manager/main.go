@@ -1,0 +1,34 @@
+// Command system-manager is the root of an Oakestra installation.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"oakestra/pkg/version"
+)
+
+func main() {
+	cfg, opts, err := parse(os.Args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "system-manager:", err)
+		os.Exit(2)
+	case opts.version:
+		fmt.Println("system-manager", version.Version)
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, cfg, opts); err != nil {
+		fmt.Fprintln(os.Stderr, "system-manager:", err)
+		os.Exit(1)
+	}
+}

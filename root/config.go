@@ -1,0 +1,49 @@
+package root
+
+import (
+	"net"
+	"strings"
+
+	"oakestra/pkg/errs"
+)
+
+// Config of a system manager. cmd/system-manager fills it from flags and
+// environment.
+type Config struct {
+	Listen        string // host:port of REST, docs and cluster links; port 0 chooses one
+	Data          string // directory of the store and its companions
+	AdminPassword Secret // of a fresh install; "" = Admin, from private addresses only
+	Security      string // "default" or "open"
+	Quoted        bool   // answers in the double-encoded form of one client of 2022
+}
+
+// Secret does not print itself.
+type Secret string
+
+// String hides the value.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "(set)"
+}
+
+// DefaultConfig is what runs without any setting.
+func DefaultConfig() Config {
+	return Config{Listen: ":10000", Data: "/var/lib/oakestra/root", Security: "default"}
+}
+
+// Validate lists every mistake.
+func (c Config) Validate() error {
+	var p errs.Problems
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		p = append(p, errs.Problem{Path: "-listen", Value: c.Listen, Message: "must be host:port or :port"})
+	}
+	if strings.TrimSpace(c.Data) == "" {
+		p = append(p, errs.Problem{Path: "-data", Message: "must name a directory"})
+	}
+	if c.Security != "default" && c.Security != "open" {
+		p = append(p, errs.Problem{Path: "OAKESTRA_SECURITY", Value: c.Security, Message: `must be "default" or "open"; "strict" comes with enrolment`})
+	}
+	return p.Err()
+}
