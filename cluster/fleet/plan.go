@@ -23,16 +23,16 @@ type Kind uint8
 
 // The kinds, in the order in which a slot needs them.
 const (
-	Stale   Kind = iota // a reported attempt is older than the current one
-	Revert              // go back to an attempt that was thought lost
-	Back                // the attempt ended: wait before the next
-	Retry               // give up the attempt; the next is placed
-	Place               // choose a node
-	Deploy              // tell the node
-	Leave               // take the endpoint out of the tables
-	Retire              // the endpoint has left: the attempt may be deleted
-	Delete              // tell the node to remove an attempt
-	Done                // nothing is left of a tombstone
+	Stale  Kind = iota // a reported attempt is older than the current one
+	Revert             // go back to an attempt that was thought lost
+	Back               // the attempt ended: wait before the next
+	Retry              // give up the attempt; the next is placed
+	Place              // choose a node
+	Deploy             // tell the node
+	Leave              // take the endpoint out of the tables
+	Retire             // the endpoint has left: the attempt may be deleted
+	Delete             // tell the node to remove an attempt
+	Done               // nothing is left of a tombstone
 )
 
 var kinds = [...]string{"stale", "revert", "back", "retry", "place", "deploy", "leave", "retire", "delete", "done"}

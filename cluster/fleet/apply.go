@@ -1,0 +1,195 @@
+package fleet
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"oakestra/cluster/nodelink"
+	"oakestra/cluster/store"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/core/placement"
+)
+
+func (c *core) have(s *slot) Have {
+	h := Have{Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Braked: c.now.Before(c.brakeUntil)}
+	for id, n := range c.nodes {
+		seen := n.seen[s.Instance]
+		involved := id == s.Placement.Node || len(seen) > 0 || s.Tombstone ||
+			slices.ContainsFunc(s.Old, func(o store.Old) bool { return o.Node == id })
+		if involved {
+			h.Nodes[id] = NodeHave{n.live, n.completeAt, n.Original}
+			h.Seen = append(h.Seen, seen...)
+		}
+	}
+	return h
+}
+
+func (c *core) plan(s *slot) {
+	acts, again := Plan(s.Want, c.have(s), c.now)
+	delete(c.timers, s.Instance)
+	if !again.IsZero() {
+		c.timers[s.Instance] = again
+	}
+	for _, a := range acts {
+		c.apply(s, a)
+	}
+}
+
+func (c *core) apply(s *slot, a Action) {
+	if a.Kind != Deploy && a.Kind != Delete {
+		c.f.log.Info("slot", "instance", s.Instance, "action", a.String())
+	}
+	switch a.Kind {
+	case Stale:
+		s.Old = append(s.Old, store.Old{Epoch: a.Epoch, Node: a.Node})
+		c.change(s)
+	case Revert:
+		c.revert(s, a)
+	case Back:
+		c.back(s, a)
+	case Retry:
+		c.retry(s, a)
+	case Place:
+		c.place(s)
+	case Deploy:
+		s.DeployAt, s.Sends = c.now, s.Sends+1
+		c.send(a.Node, c.deployMessage(s))
+		c.look[s.Instance] = true
+	case Leave:
+		c.leave(s)
+	case Retire:
+		c.giveUp(s)
+		s.Placement.Verdict = instance.Pending
+		c.change(s)
+	case Delete:
+		o := store.Old{Epoch: a.Epoch, Node: a.Node}
+		s.DeletedAt[o] = c.now
+		c.send(a.Node, nodelink.Outbound{Delete: &nodelink.Delete{
+			Attempt: instance.Attempt{Instance: s.Instance, Epoch: a.Epoch}, Name: s.Service.Name, Runtime: s.Service.Spec.Runtime,
+			GraceMS: c.f.cfg.Grace.Milliseconds(),
+		}})
+	case Done:
+		c.done(s)
+	}
+}
+
+// giveUp turns the current attempt into an old one.
+func (c *core) giveUp(s *slot) {
+	o := store.Old{Epoch: s.Epoch(), Node: s.Placement.Node}
+	if s.Placement.Verdict == instance.Placed && !slices.Contains(s.Old, o) {
+		s.Old = append(s.Old, o)
+	}
+	c.index.Release(s.Instance.String())
+	c.wakeRefused()
+}
+
+func (c *core) fresh(s *slot) {
+	s.DeployAt, s.Sends, s.Missed, s.running = time.Time{}, 0, false, time.Time{}
+	s.RetryAt, s.Observed, s.vital = time.Time{}, instance.Observed{}, instance.Vital{}
+}
+
+func (c *core) revert(s *slot, a Action) {
+	c.giveUp(s)
+	s.Old = slices.DeleteFunc(s.Old, func(o store.Old) bool { return o.Epoch == a.Epoch && o.Node == a.Node })
+	s.Placement.Try = a.Epoch.Try
+	c.fresh(s)
+	c.settleOn(s, a.Node)
+	s.Observed = instance.Observed{Epoch: a.Epoch, State: instance.Running}
+	s.running = c.now
+}
+
+func (c *core) back(s *slot, a Action) {
+	if !s.running.IsZero() && c.now.Sub(s.running) >= time.Minute {
+		s.failures = 0
+	}
+	pause := min(time.Second<<min(s.failures, 6), time.Minute)
+	s.failures++
+	s.RetryAt = c.now.Add(pause)
+	s.avoid = nil
+	if s.Observed.State == instance.Failed || c.nodes[a.Node] != nil && c.nodes[a.Node].Original {
+		s.avoid = []string{string(a.Node)}
+	}
+	c.look[s.Instance] = true
+}
+
+func (c *core) retry(s *slot, a Action) {
+	if n := c.nodes[a.Node]; n == nil || n.live == instance.Lost {
+		s.avoid = []string{string(a.Node)}
+	}
+	c.giveUp(s)
+	c.fresh(s)
+	s.LastTry++
+	s.Placement = instance.Placement{Try: s.LastTry}
+	c.change(s)
+}
+
+func (c *core) settleOn(s *slot, id model.NodeID) {
+	p := instance.Placement{Try: s.Placement.Try, Node: id, Verdict: instance.Placed}
+	if n := c.nodes[id]; n != nil {
+		p.Host, p.HostIP = n.Host, n.Address
+	}
+	s.Placement = p
+	c.index.Reserve(s.Instance.String(), string(id), request(s))
+	c.change(s)
+}
+
+func (c *core) place(s *slot) {
+	if s.Placement.Try == 0 {
+		s.LastTry++
+		s.Placement.Try = s.LastTry
+	}
+	choice, err := c.index.Place(request(s))
+	if err == nil {
+		s.RetryAt = time.Time{}
+		c.settleOn(s, model.NodeID(choice.ID))
+		return
+	}
+	reasons := []instance.Reason{{Name: "nodes", Detail: "no worker has registered"}}
+	var refusal *placement.Refusal
+	if errors.As(err, &refusal) && len(refusal.Reasons) > 0 {
+		reasons = refusal.Reasons
+	}
+	changed := s.Placement.Verdict != instance.Refused || !slices.Equal(reasons, s.Placement.Reasons)
+	s.Placement.Verdict, s.Placement.Reasons = instance.Refused, reasons
+	s.RetryAt = c.now.Add(c.f.cfg.ClusterRetry)
+	if changed {
+		c.change(s)
+	}
+	c.look[s.Instance] = true // to set the timer
+}
+
+func (c *core) deployMessage(s *slot) nodelink.Outbound {
+	return nodelink.Outbound{Deploy: &nodelink.Deploy{
+		Attempt: s.Attempt(), Name: s.Service.Name, Spec: s.Service.Spec, Runtime: s.Service.Spec.Runtime,
+		ServiceAddress: s.Service.Address, InstanceAddress: s.Address, Tenant: s.Service.Owner,
+	}}
+}
+
+// leave waits outside of the loop for the tables of other workers.
+func (c *core) leave(s *slot) {
+	s.Leaving = true
+	attempt, id := s.Attempt(), s.Instance
+	c.afterCommit(func() {
+		c.leaves.Go(func() {
+			c.f.deps.Network.Leave(c.ctx, attempt)
+			_ = c.f.do(c.ctx, func(c *core) {
+				if s := c.slots[id]; s != nil && s.Attempt() == attempt {
+					s.Left = true
+					c.look[id] = true
+				}
+			})
+		})
+	})
+}
+
+func (c *core) done(s *slot) {
+	delete(c.slots, s.Instance)
+	delete(c.timers, s.Instance)
+	c.index.Release(s.Instance.String())
+	c.drops = append(c.drops, s.Instance)
+	c.goneFacts = append(c.goneFacts, Facts{Instance: s.Instance, Grant: s.Grant, Placement: s.Placement, Gone: true})
+	c.tellService(s.Instance.Service)
+	c.wakeRefused()
+}

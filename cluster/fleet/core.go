@@ -1,0 +1,254 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"oakestra/cluster/nodelink"
+	"oakestra/cluster/store"
+	"oakestra/cluster/tables"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/core/placement"
+)
+
+// Grants is the list of blocks the root has leased.
+type Grants = []netip.Prefix
+
+type node struct {
+	store.Node
+	witness
+	live       instance.Liveness
+	judgeAt    time.Time
+	boot       string
+	usage      model.Usage
+	completeAt time.Time
+	seen       map[model.InstanceID][]Seen
+	orphans    []Orphan
+	subnet     netip.Prefix
+	dataplane  model.Dataplane
+}
+
+type slot struct {
+	Want
+	vital    instance.Vital
+	failures int
+	running  time.Time // since when the attempt runs
+	avoid    []string
+	gone     map[store.Old]int // reports without it since its Delete
+}
+
+type core struct {
+	f            *Fleet
+	ctx          context.Context
+	now          time.Time
+	nodes        map[model.NodeID]*node
+	slots        map[model.InstanceID]*slot
+	byJob        map[string]model.ServiceID
+	index        *placement.Index
+	blocks       []netip.Prefix
+	revision     uint64
+	synced       bool
+	look         map[model.InstanceID]bool // plan again now
+	timers       map[model.InstanceID]time.Time
+	losses       []time.Time
+	brakeUntil   time.Time
+	dirty        map[model.InstanceID]bool // to store
+	tell         map[model.InstanceID]bool // to report
+	dirtyNodes   map[model.NodeID]bool
+	changedNodes map[model.NodeID]bool
+	drops        []model.InstanceID
+	goneFacts    []Facts
+	newBlocks    bool
+	newRevision  bool
+	orphansMoved bool
+	after        []func() // once stored
+	leaves       sync.WaitGroup
+}
+
+func newCore(ctx context.Context, f *Fleet, s store.State) *core {
+	c := &core{
+		f: f, ctx: ctx, now: time.Now(), nodes: map[model.NodeID]*node{}, slots: map[model.InstanceID]*slot{}, byJob: map[string]model.ServiceID{},
+		index: placement.NewIndex(), blocks: s.Blocks, revision: s.Revision, look: map[model.InstanceID]bool{}, timers: map[model.InstanceID]time.Time{},
+		dirty: map[model.InstanceID]bool{}, tell: map[model.InstanceID]bool{}, dirtyNodes: map[model.NodeID]bool{}, changedNodes: map[model.NodeID]bool{},
+	}
+	for _, n := range s.Nodes {
+		v := &node{Node: n, witness: witness{Base: c.now, Networked: n.Network}}
+		c.nodes[n.ID] = v
+		v.judgeAt = c.now
+		c.tellNode(v)
+	}
+	c.allow()
+	for _, v := range s.Slots {
+		sl := &slot{Want: Want{Slot: v, DeletedAt: map[store.Old]time.Time{}}, gone: map[store.Old]int{}}
+		c.slots[v.Instance] = sl
+		c.byJob[v.Service.Name.String()] = v.Instance.Service
+		if v.Placement.Verdict == instance.Placed {
+			c.index.Reserve(v.Instance.String(), string(v.Placement.Node), request(sl))
+		}
+		c.look[v.Instance] = true
+	}
+	for id := range c.services() {
+		c.tellService(id)
+	}
+	if len(c.blocks) > 0 {
+		f.deps.Network.Blocks(c.blocks)
+	}
+	return c
+}
+
+func (c *core) services() map[model.ServiceID]bool {
+	out := map[model.ServiceID]bool{}
+	for id := range c.slots {
+		out[id.Service] = true
+	}
+	return out
+}
+
+func (c *core) tellService(id model.ServiceID) {
+	t := tables.Service{ID: id, Instances: map[int]netip.Addr{}}
+	for k, s := range c.slots {
+		if k.Service == id {
+			t.Name, t.Address, t.Tenant = s.Service.Name, s.Service.Address, s.Service.Owner
+			t.Instances[k.Number] = s.Address
+		}
+	}
+	if len(t.Instances) == 0 {
+		c.f.deps.Network.ForgetService(id)
+		return
+	}
+	c.f.deps.Network.SetService(t)
+}
+
+func request(s *slot) placement.Request {
+	spec := s.Service.Spec
+	only, restricted := placement.OnlyNodes(spec.Constraints)
+	return placement.Request{
+		Service: s.Instance.Service, Demand: spec.Demand, Runtime: spec.Runtime, Architectures: spec.Arch,
+		Network: spec.NeedsNetwork(s.Service.Chosen), Ports: spec.Ports, Only: only, Restricted: restricted, Avoid: s.avoid,
+	}
+}
+
+func (c *core) afterCommit(f func()) { c.after = append(c.after, f) }
+
+func (c *core) send(id model.NodeID, m nodelink.Outbound) {
+	c.afterCommit(func() {
+		if err := c.f.deps.Link.Send(c.ctx, id, m); err != nil {
+			c.f.log.Debug("message not queued", "node", id, "error", err) // sent again by the plan
+		}
+	})
+}
+
+func probe() nodelink.Outbound { return nodelink.Outbound{Probe: &nodelink.Probe{}} }
+
+func (c *core) change(s *slot) {
+	c.dirty[s.Instance], c.tell[s.Instance], c.look[s.Instance] = true, true, true
+}
+
+// nodeSlots looks again at everything that a node holds or should hold.
+func (c *core) nodeSlots(id model.NodeID) {
+	for k, s := range c.slots {
+		if s.Placement.Node == id && s.Placement.Verdict == instance.Placed {
+			c.look[k], c.tell[k] = true, true
+		}
+		for _, o := range s.Old {
+			if o.Node == id {
+				c.look[k] = true
+			}
+		}
+	}
+}
+
+// wakeRefused places again what found no room, soon.
+func (c *core) wakeRefused() {
+	for k, s := range c.slots {
+		if s.Placement.Verdict == instance.Refused && s.RetryAt.After(c.now) {
+			s.RetryAt = c.now
+			c.look[k] = true
+		}
+	}
+}
+
+func (c *core) tick() {
+	for _, n := range c.nodes {
+		if !n.judgeAt.IsZero() && !n.judgeAt.After(c.now) {
+			c.liveness(n)
+		}
+	}
+	if !c.brakeUntil.IsZero() && !c.now.Before(c.brakeUntil) {
+		c.brakeUntil = time.Time{}
+		for k := range c.slots {
+			c.look[k] = true
+		}
+	}
+	for k, t := range c.timers {
+		if !t.After(c.now) {
+			delete(c.timers, k)
+			c.look[k] = true
+		}
+	}
+}
+
+// settle plans what changed until nothing moves, stores it, then tells.
+func (c *core) settle(ctx context.Context) error {
+	for round := 0; len(c.look) > 0 && round < 5; round++ {
+		todo := c.look
+		c.look = map[model.InstanceID]bool{}
+		for k := range todo {
+			if s := c.slots[k]; s != nil {
+				c.plan(s)
+			}
+		}
+	}
+	b := store.Batch{DropSlots: c.drops}
+	for k := range c.dirty {
+		if s := c.slots[k]; s != nil {
+			b.Slots = append(b.Slots, s.Slot)
+		}
+	}
+	for id := range c.dirtyNodes {
+		b.Nodes = append(b.Nodes, c.nodes[id].Node)
+	}
+	if c.newBlocks {
+		b.Blocks = &c.blocks
+	}
+	if c.newRevision {
+		b.Revision = &c.revision
+	}
+	if !b.Empty() {
+		if err := c.f.deps.Book.Commit(ctx, b); err != nil {
+			if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+				return nil
+			}
+			return fmt.Errorf("write the cluster's book: %w", err)
+		}
+	}
+	clear(c.dirty)
+	clear(c.dirtyNodes)
+	c.drops, c.newBlocks, c.newRevision = nil, false, false
+	c.announce()
+	return nil
+}
+
+func (c *core) announce() {
+	facts := c.goneFacts
+	for k := range c.tell {
+		if s := c.slots[k]; s != nil {
+			facts = append(facts, c.facts(s))
+		}
+	}
+	c.goneFacts = nil
+	clear(c.tell)
+	if len(facts) > 0 {
+		c.f.deps.Root.Report(facts)
+	}
+	after := c.after
+	c.after = nil
+	for _, f := range after {
+		f()
+	}
+}

@@ -1,0 +1,47 @@
+package fleet
+
+import (
+	"time"
+
+	"oakestra/pkg/core/instance"
+)
+
+// witness is what two agents have shown of a node.
+type witness struct {
+	Engine, Net time.Time // last sign of each since start, zero: none
+	Base        time.Time // silence before it proves nothing
+	Networked   bool
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// judge says what the silence of both agents means, and when to look again.
+func judge(w witness, c Config, now time.Time) (instance.Liveness, time.Time) {
+	engine := later(w.Engine, w.Base)
+	any := later(engine, w.Net)
+	limit := any.Add(c.LostAfter)
+	if w.Networked && w.Net.After(engine) {
+		if l := engine.Add(c.AgentLostAfter); l.Before(limit) {
+			limit = l
+		}
+	}
+	suspect := any.Add(c.LostAfter / 2)
+	switch {
+	case !now.Before(limit):
+		return instance.Lost, time.Time{}
+	case !now.Before(suspect):
+		return instance.Suspect, limit
+	case w.Engine.IsZero() && w.Net.IsZero():
+		return instance.Unseen, suspect
+	}
+	return instance.Alive, suspect
+}
+
+// brake decides whether losing so many nodes within one window means that it
+// is rather us who cannot hear.
+func brake(lost, all int) bool { return lost > max(3, all*30/100) }
