@@ -126,7 +126,7 @@ func (m *Machine) cpu() float64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	busy := total - idle
-	if total > m.total && busy >= m.busy {
+	if m.total > 0 && total > m.total && busy >= m.busy {
 		m.percent = 100 * float64(busy-m.busy) / float64(total-m.total)
 	}
 	m.busy, m.total = busy, total

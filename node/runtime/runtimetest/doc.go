@@ -1,0 +1,2 @@
+// Package runtimetest is the suite every runtime.Runtime passes.
+package runtimetest
