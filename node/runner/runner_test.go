@@ -1,0 +1,130 @@
+package runner_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"oakestra/node/runner"
+	"oakestra/node/runtime"
+	"oakestra/node/runtime/fakeruntime"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/errs"
+)
+
+var spec = runtime.Spec{Service: "0123456789abcdef01234567", Grant: 1, Try: 1, JobName: "a.b.c.d", Image: "x"}
+
+// start runs a runner in the bubble until the returned stop.
+func start(t *testing.T, rt *fakeruntime.Fake, dir, boot string) (*runner.Runner, func()) {
+	t.Helper()
+	j, err := runner.OpenJournal(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := runner.New(runner.Config{Boot: boot}, runner.Deps{Runtime: rt, Journal: j, Log: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	return r, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func state(r *runner.Runner) string {
+	time.Sleep(time.Minute) // virtual: every step and retry has happened
+	synctest.Wait()
+	text := ""
+	for _, rec := range r.Snapshot() {
+		text += fmt.Sprintf("%s %d;", runner.Word(rec.State), rec.Exit)
+	}
+	return text
+}
+
+func want(t *testing.T, r *runner.Runner, word string) {
+	t.Helper()
+	if got := state(r); got != word {
+		t.Errorf("state %q, want %q", got, word)
+	}
+}
+
+func TestLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt, dir := fakeruntime.New(), t.TempDir()
+		r, stop := start(t, rt, dir, "b1")
+		if err := r.Deploy(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+		want(t, r, "RUNNING 0;")
+		if err := r.Deploy(t.Context(), spec); err != nil { // again: nothing
+			t.Fatal(err)
+		}
+		newer := spec
+		newer.Try = 2
+		if err := r.Deploy(t.Context(), newer); err != nil { // does not stop the older
+			t.Fatal(err)
+		}
+		want(t, r, "RUNNING 0;RUNNING 0;")
+		stop()
+		calls := len(rt.Calls())
+		r, stop = start(t, rt, dir, "b1") // adopts
+		want(t, r, "RUNNING 0;RUNNING 0;")
+		if n := len(rt.Calls()); n != calls {
+			t.Errorf("a restart called %v", rt.Calls()[calls:])
+		}
+		rt.Exit(newer.ID(), 3)
+		want(t, r, "RUNNING 0;DEAD 3;")
+		target := runner.Target{Service: string(spec.Service), Epoch: instance.Epoch{Grant: 1, Try: 1}}
+		if err := r.Delete(t.Context(), target, 0); err != nil {
+			t.Fatal(err)
+		}
+		want(t, r, "DEAD 3;")
+		stop()
+		r, stop = start(t, rt, dir, "b1") // terminal records are kept
+		want(t, r, "DEAD 3;")
+		stop()
+	})
+}
+
+func TestRebootRunsAgainAndVanishedIsDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt, dir := fakeruntime.New(), t.TempDir()
+		r, stop := start(t, rt, dir, "b1")
+		if err := r.Deploy(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+		want(t, r, "RUNNING 0;")
+		stop()
+		rt.Reboot()
+		r, stop = start(t, rt, dir, "b2")
+		want(t, r, "RUNNING 0;")
+		if list, _ := rt.List(t.Context()); len(list) != 1 || list[0].Phase != runtime.Running {
+			t.Errorf("after the reboot: %+v", list)
+		}
+		rt.Reboot() // tasks vanish while the machine stays up
+		want(t, r, "DEAD 137;")
+		stop()
+	})
+}
+
+func TestFailures(t *testing.T) {
+	for name, s := range map[string]runtime.Spec{"no image": spec, "no network": {Service: spec.Service, Image: "x", Ports: "80:80"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rt := fakeruntime.New()
+				rt.Fail("Pull", errs.NotFound)
+				r, stop := start(t, rt, t.TempDir(), "b1")
+				if err := r.Deploy(t.Context(), s); err != nil {
+					t.Fatal(err)
+				}
+				want(t, r, "FAILED 0;")
+				stop()
+			})
+		})
+	}
+}
