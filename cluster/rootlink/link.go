@@ -1,0 +1,335 @@
+package rootlink
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	linkv1 "oakestra/api/link/v1"
+	"oakestra/cluster/fleet"
+	"oakestra/cluster/store"
+	"oakestra/cluster/tables"
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
+	"oakestra/pkg/lifecycle"
+)
+
+const (
+	beat   = 5 * time.Second
+	silent = 15 * time.Second
+)
+
+// Config says where the root is and who we are.
+type Config struct {
+	Root     string // host, host:port or URL; port 10000 when it has none
+	Name     string
+	Location string
+	Version  string
+	Port     uint16 // of our HTTP
+}
+
+// Target is host:port of a root as users write it.
+func Target(s string) (string, error) {
+	s = strings.TrimSpace(s)
+	if _, rest, ok := strings.Cut(s, "://"); ok {
+		u, err := url.Parse("//" + rest)
+		if err != nil {
+			return "", fmt.Errorf("root %q: %w: %w", s, err, errs.Invalid)
+		}
+		s = u.Host
+	}
+	s = strings.TrimSuffix(s, "/")
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return net.JoinHostPort(a.String(), "10000"), nil
+	}
+	if s == "" || strings.ContainsAny(s, " /") {
+		return "", fmt.Errorf("root %q: want host, host:port or URL: %w", s, errs.Invalid)
+	}
+	if !strings.Contains(s, ":") {
+		return net.JoinHostPort(s, "10000"), nil
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil || host == "" || port == "" {
+		return "", fmt.Errorf("root %q: want host, host:port or URL: %w", s, errs.Invalid)
+	}
+	return s, nil
+}
+
+// Fleet is what the link needs of the workers' side.
+type Fleet interface {
+	Snapshot(ctx context.Context) (fleet.Snapshot, error)
+	Holdings(ctx context.Context) (fleet.Holdings, error)
+	Desired(ctx context.Context, d fleet.Desired) error
+	Blocks(ctx context.Context, g fleet.Grants) error
+}
+
+// Tables is what the link needs of the network plane.
+type Tables interface {
+	RootTable(t tables.RootTable)
+	RootPeers(service model.ServiceID, peers []Peer)
+}
+
+// Link is the way to the root: fleet.Root and tables.Uplink.
+type Link struct {
+	cfg       Config
+	log       *slog.Logger
+	session   string
+	out       outbox
+	connected atomic.Bool
+	cluster   atomic.Value // string
+}
+
+var (
+	_ fleet.Root    = (*Link)(nil)
+	_ tables.Uplink = (*Link)(nil)
+)
+
+// New makes a link that does nothing until Run.
+func New(cfg Config, logger *slog.Logger) *Link {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &Link{cfg: cfg, log: logger.With("part", "rootlink"), session: random(), out: newOutbox()}
+}
+
+func random() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+// Connected says whether the root has welcomed us on the present stream.
+func (l *Link) Connected() bool { return l.connected.Load() }
+
+// ClusterID is the id the root gave, "" before.
+func (l *Link) ClusterID() string {
+	s, _ := l.cluster.Load().(string)
+	return s
+}
+
+// Run dials and serves until ctx ends.
+func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) error {
+	id, err := identity(ctx, book, l.cfg.Name)
+	if err != nil {
+		return err
+	}
+	l.cluster.Store(string(id.Cluster))
+	target, err := Target(l.cfg.Root)
+	if err != nil {
+		return err
+	}
+	conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
+	}
+	defer func() { _ = conn.Close() }()
+	pause := lifecycle.NewBackoff(time.Second, 30*time.Second)
+	for {
+		s := &session{link: l, book: book, fleet: f, tables: t, id: &id, welcomed: pause.Reset}
+		err := s.run(ctx, linkv1.NewLinkClient(conn))
+		l.connected.Store(false)
+		l.out.disconnect()
+		if ctx.Err() != nil {
+			return nil
+		}
+		wait := pause.Next()
+		l.log.Warn("no link to the root; the cluster works on alone", "root", target, "error", err, "again_in", wait)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		conn.ResetConnectBackoff()
+	}
+}
+
+// identity makes the cluster's key at the first start.
+func identity(ctx context.Context, book store.Store, name string) (store.Identity, error) {
+	state, err := book.Load(ctx)
+	if err != nil {
+		return store.Identity{}, fmt.Errorf("read the cluster's identity: %w", err)
+	}
+	id := state.Identity
+	if id.Key == "" {
+		id.Key = random()
+	}
+	if id.Name != name { // another name is another cluster to the root
+		id.Name, id.Cluster = name, ""
+	}
+	if id != state.Identity {
+		err = book.SaveIdentity(ctx, id)
+	}
+	return id, err
+}
+
+type session struct {
+	link     *Link
+	book     store.Store
+	fleet    Fleet
+	tables   Tables
+	id       *store.Identity
+	welcomed func()
+	heard    atomic.Int64
+}
+
+func (s *session) run(ctx context.Context, client linkv1.LinkClient) error {
+	g, ctx := errgroup.WithContext(ctx)
+	stream, err := client.Control(ctx)
+	if err != nil {
+		return err
+	}
+	held, err := s.fleet.Holdings(ctx)
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(helloTo(s.link.cfg, *s.id, s.link.session, held)); err != nil {
+		_, err = stream.Recv()
+		return err
+	}
+	s.heard.Store(time.Now().UnixNano())
+	up := make(chan *linkv1.Up, 16)
+	g.Go(func() error { return s.receive(ctx, stream, up) })
+	g.Go(func() error { return s.transmit(ctx, stream, up) })
+	return g.Wait()
+}
+
+func (s *session) receive(ctx context.Context, stream linkv1.Link_ControlClient, up chan<- *linkv1.Up) error {
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		s.heard.Store(time.Now().UnixNano())
+		if err := s.handle(ctx, m, up); err != nil {
+			return err
+		}
+	}
+}
+
+func push(ctx context.Context, up chan<- *linkv1.Up, m *linkv1.Up) error {
+	select {
+	case up <- m:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *session) handle(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.Up) error {
+	switch b := m.GetBody().(type) {
+	case *linkv1.Down_Welcome:
+		return s.welcome(ctx, b.Welcome, up)
+	case *linkv1.Down_Desired:
+		if err := s.fleet.Desired(ctx, desiredFrom(b.Desired)); err != nil {
+			return err
+		}
+		return push(ctx, up, &linkv1.Up{Body: &linkv1.Up_Applied{Applied: &linkv1.Applied{Revision: b.Desired.GetRevision()}}})
+	case *linkv1.Down_Heartbeat:
+		if !b.Heartbeat.GetEcho() {
+			return push(ctx, up, heartbeat(b.Heartbeat.GetSeq(), true))
+		}
+	case *linkv1.Down_Table:
+		s.tables.RootTable(tableFrom(b.Table))
+	case *linkv1.Down_Peers:
+		s.tables.RootPeers(model.ServiceID(b.Peers.GetServiceId()), peersFrom(b.Peers.GetPeers()))
+	case *linkv1.Down_Blocks:
+		if b.Blocks.GetError() != "" {
+			s.link.log.Warn("the root gives no address block", "error", b.Blocks.GetError())
+		}
+		if list := prefixes(b.Blocks.GetBlocks()); len(list) > 0 {
+			return s.fleet.Blocks(ctx, list)
+		}
+	case *linkv1.Down_Attach:
+		s.link.log.Warn("sessions are not served yet", "session", b.Attach.GetSessionId())
+	}
+	return nil
+}
+
+func (s *session) welcome(ctx context.Context, w *linkv1.Welcome, up chan<- *linkv1.Up) error {
+	if s.id.Incarnation != 0 && s.id.Incarnation != w.GetIncarnation() {
+		s.link.log.Warn("the root's store is another one; everything here goes on", "from", s.id.Incarnation, "to", w.GetIncarnation())
+	}
+	next := *s.id
+	next.Cluster, next.Incarnation = model.ClusterID(w.GetClusterId()), w.GetIncarnation()
+	if next != *s.id {
+		if err := s.book.SaveIdentity(ctx, next); err != nil {
+			return err
+		}
+		*s.id = next
+	}
+	s.link.cluster.Store(w.GetClusterId())
+	if w.GetRecovery() {
+		held, err := s.fleet.Holdings(ctx)
+		if err != nil {
+			return err
+		}
+		if err := push(ctx, up, claimsTo(held)); err != nil {
+			return err
+		}
+	}
+	s.link.out.connect()
+	snap, err := s.fleet.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range snapshotTo(snap) {
+		if err := push(ctx, up, m); err != nil {
+			return err
+		}
+	}
+	s.link.connected.Store(true)
+	s.welcomed()
+	s.link.log.Info("linked to the root", "cluster", w.GetClusterId(), "incarnation", w.GetIncarnation(), "recovery", w.GetRecovery())
+	return nil
+}
+
+func heartbeat(seq uint64, echo bool) *linkv1.Up {
+	return &linkv1.Up{Body: &linkv1.Up_Heartbeat{Heartbeat: &linkv1.Heartbeat{Seq: seq, Echo: echo}}}
+}
+
+var errSilent = errors.New("the root has been silent for 15s")
+
+func (s *session) transmit(ctx context.Context, stream linkv1.Link_ControlClient, up <-chan *linkv1.Up) error {
+	tick := time.NewTicker(beat)
+	defer tick.Stop()
+	for seq := uint64(1); ; {
+		var list []*linkv1.Up
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case m := <-up:
+			list = append(list, m)
+		case <-s.link.out.bell:
+			if s.link.connected.Load() {
+				list = s.link.out.take()
+			}
+		case now := <-tick.C:
+			if now.Sub(time.Unix(0, s.heard.Load())) > silent {
+				return errSilent
+			}
+			list = append(list, heartbeat(seq, false))
+			if s.link.connected.Load() {
+				list = append(list, s.link.out.take()...)
+			}
+			seq++
+		}
+		for _, m := range list {
+			if err := stream.Send(m); err != nil {
+				return err
+			}
+		}
+	}
+}

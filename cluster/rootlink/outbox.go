@@ -1,0 +1,166 @@
+package rootlink
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	linkv1 "oakestra/api/link/v1"
+	"oakestra/cluster/fleet"
+	"oakestra/cluster/nodelink"
+	"oakestra/cluster/tables"
+	"oakestra/pkg/core/model"
+)
+
+// Peer is a worker of another cluster.
+type Peer = nodelink.Peer
+
+// outbox keeps the last word about each thing until it is sent. Slices,
+// interests and the wish for a block are kept for every later root.
+type outbox struct {
+	mu        sync.Mutex
+	bell      chan struct{}
+	on        bool
+	facts     map[model.InstanceID]fleet.Facts
+	orphans   *[]fleet.Orphan
+	nodes     map[model.NodeID]fleet.NodeView
+	removed   []model.NodeID
+	aggregate *fleet.Aggregate
+	notes     []*linkv1.Up
+	slices    map[model.ServiceID]tables.Slice
+	sliced    map[model.ServiceID]bool // to send
+	interests map[string]tables.Interest
+	asked     map[string]bool // to send
+	block     []netip.Prefix
+	wantBlock bool
+}
+
+func newOutbox() outbox {
+	return outbox{
+		bell: make(chan struct{}, 1), facts: map[model.InstanceID]fleet.Facts{}, nodes: map[model.NodeID]fleet.NodeView{},
+		slices: map[model.ServiceID]tables.Slice{}, sliced: map[model.ServiceID]bool{}, interests: map[string]tables.Interest{}, asked: map[string]bool{},
+	}
+}
+
+func (o *outbox) edit(fn func()) {
+	o.mu.Lock()
+	fn()
+	o.mu.Unlock()
+	select {
+	case o.bell <- struct{}{}:
+	default:
+	}
+}
+
+func (o *outbox) disconnect() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.on = false
+	clear(o.facts)
+	clear(o.nodes)
+	o.orphans, o.removed = nil, nil
+}
+
+// connect starts collecting, before the snapshot is asked for.
+func (o *outbox) connect() {
+	o.edit(func() {
+		o.on = true
+		for id := range o.slices {
+			o.sliced[id] = true
+		}
+		for q := range o.interests {
+			o.asked[q] = true
+		}
+	})
+}
+
+func (o *outbox) take() []*linkv1.Up {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.on {
+		return nil
+	}
+	var out []*linkv1.Up
+	if len(o.facts) > 0 || o.orphans != nil {
+		out = append(out, reportTo(false, o.facts, o.orphans))
+		clear(o.facts)
+		o.orphans = nil
+	}
+	if len(o.nodes)+len(o.removed) > 0 {
+		out = append(out, nodesTo(false, o.nodes, o.removed))
+		clear(o.nodes)
+		o.removed = nil
+	}
+	if o.aggregate != nil {
+		out = append(out, aggregateTo(*o.aggregate))
+		o.aggregate = nil
+	}
+	for id := range o.sliced {
+		out = append(out, sliceTo(o.slices[id]))
+	}
+	clear(o.sliced)
+	for q := range o.asked {
+		out = append(out, interestTo(o.interests[q]))
+		if o.interests[q].Remove {
+			delete(o.interests, q)
+		}
+	}
+	clear(o.asked)
+	if o.wantBlock {
+		out = append(out, &linkv1.Up{Body: &linkv1.Up_BlockRequest{BlockRequest: &linkv1.BlockRequest{Held: texts(o.block)}}})
+		o.wantBlock = false
+	}
+	out = append(out, o.notes...)
+	o.notes = nil
+	return out
+}
+
+// Report tells facts of slots.
+func (l *Link) Report(facts []fleet.Facts) {
+	l.out.edit(func() {
+		for _, f := range facts {
+			if l.out.on {
+				l.out.facts[f.Instance] = f
+			}
+		}
+	})
+}
+
+// Orphans tells all containers that nothing explains.
+func (l *Link) Orphans(all []fleet.Orphan) {
+	l.out.edit(func() { l.out.orphans = &all })
+}
+
+// Nodes tells workers that changed.
+func (l *Link) Nodes(changed []fleet.NodeView, removed []model.NodeID) {
+	l.out.edit(func() {
+		for _, n := range changed {
+			l.out.nodes[n.ID] = n
+		}
+		l.out.removed = append(l.out.removed, removed...)
+	})
+}
+
+// Aggregate tells the cluster's sums.
+func (l *Link) Aggregate(a fleet.Aggregate) { l.out.edit(func() { l.out.aggregate = &a }) }
+
+// Note tells something a user should be able to read; the last 256 are kept.
+func (l *Link) Note(kind, subject, message string) {
+	n := &linkv1.Up{Body: &linkv1.Up_Event{Event: &linkv1.EventNote{Kind: kind, Subject: subject, Message: message, UnixMs: time.Now().UnixMilli()}}}
+	l.out.edit(func() { l.out.notes = append(l.out.notes[max(0, len(l.out.notes)-255):], n) })
+}
+
+// SendSlice tells this cluster's part of a table.
+func (l *Link) SendSlice(s tables.Slice) {
+	l.out.edit(func() { l.out.slices[s.Service], l.out.sliced[s.Service] = s, true })
+}
+
+// SendInterest asks for a table.
+func (l *Link) SendInterest(i tables.Interest) {
+	l.out.edit(func() { l.out.interests[i.Query], l.out.asked[i.Query] = i, true })
+}
+
+// RequestBlock asks for room for more subnets.
+func (l *Link) RequestBlock(held []netip.Prefix) {
+	l.out.edit(func() { l.out.block, l.out.wantBlock = held, true })
+}
