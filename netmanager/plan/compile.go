@@ -29,6 +29,7 @@ type Endpoint struct {
 	ServiceIP netip.Addr // invalid when unknown
 	Tenant    string
 	Ports     []Port
+	Retired   bool // about to stop: no new flows by the service address
 }
 
 // Port publishes a container port on the node.
@@ -78,6 +79,7 @@ type backend struct {
 	address  netip.Addr // instance address
 	to       netip.Addr
 	dead     bool
+	retired  bool
 }
 
 func services(s State) []rules.Service {
@@ -107,6 +109,7 @@ func services(s State) []rules.Service {
 		}
 		if e.ServiceIP.IsValid() {
 			by[e.ServiceIP] = append(by[e.ServiceIP], e.Namespace)
+			slices.SortFunc(by[e.ServiceIP], netip.Addr.Compare)
 		}
 		if e.Address.IsValid() {
 			owned[e.Address] = e.Namespace
@@ -139,14 +142,14 @@ func backends(s State, t table.Table, matched []bool) []backend {
 		}
 		matched[i] = true
 		seen[e.Namespace] = true
-		list = append(list, backend{instance: e.Instance, address: instanceAddress(e, t), to: e.Namespace})
+		list = append(list, backend{instance: e.Instance, address: instanceAddress(e, t), to: e.Namespace, retired: e.Retired})
 	}
 	for _, e := range t.Entries {
 		if !e.Namespace.IsValid() || seen[e.Namespace] || s.Node.Subnet.Contains(e.Namespace) {
 			continue
 		}
 		seen[e.Namespace] = true
-		list = append(list, backend{e.Instance, e.Address, e.Namespace, s.Dead[e.Node]})
+		list = append(list, backend{instance: e.Instance, address: e.Address, to: e.Namespace, dead: s.Dead[e.Node]})
 	}
 	slices.SortFunc(list, func(a, b backend) int {
 		return cmp.Or(cmp.Compare(a.instance, b.instance), a.to.Compare(b.to))
@@ -169,6 +172,9 @@ func instanceAddress(e Endpoint, t table.Table) netip.Addr {
 func alive(list []backend) []netip.Addr {
 	var live, all []netip.Addr
 	for _, b := range list {
+		if b.retired {
+			continue
+		}
 		all = append(all, b.to)
 		if !b.dead {
 			live = append(live, b.to)

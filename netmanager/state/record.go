@@ -35,6 +35,7 @@ type Container struct {
 	Try       uint32
 	PortText  string
 	Attached  bool // its interface and rules were in
+	Listed    bool // the cluster's table has named it
 	Leaving   bool // undeploy was asked for and is not through yet
 	plan.Endpoint
 }
