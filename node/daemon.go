@@ -62,26 +62,33 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return lifecycle.Run(ctx, lifecycle.Part{Name: "runner", Run: work.Run}, lifecycle.Part{Name: "cluster link", Run: link.Run})
 }
 
-// identify tells NetManager who this worker is, until it listens.
+// identify tells NetManager who this worker is, again and again: it may be
+// started anew at any time, and the same identity twice is no error.
 func (d *Daemon) identify(ctx context.Context, r clusterlink.Registered) {
 	if d.deps.Net == nil {
 		return
 	}
 	backoff := lifecycle.NewBackoff(500*time.Millisecond, 10*time.Second)
+	told := false
 	for {
 		err := d.deps.Net.Identify(ctx, local.Register{ClientID: r.ID, ClusterAddress: r.Host, MQTTPort: r.MQTTPort, NodeKey: r.Key})
-		if err == nil {
-			d.deps.Log.Info("NetManager knows this worker", "node", r.ID)
-			return
-		}
 		if ctx.Err() != nil {
 			return
 		}
-		d.deps.Log.Warn("NetManager refused this worker; trying again", "error", err)
+		pause := 10 * time.Second
+		switch {
+		case err != nil:
+			d.deps.Log.Warn("NetManager refused this worker; trying again", "error", err)
+			told, pause = false, backoff.Next()
+		case !told:
+			d.deps.Log.Info("NetManager knows this worker", "node", r.ID)
+			told = true
+			backoff.Reset()
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(backoff.Next()):
+		case <-time.After(pause):
 		}
 	}
 }
