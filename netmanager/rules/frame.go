@@ -12,7 +12,7 @@ var loopback = netip.MustParsePrefix("127.0.0.0/8")
 func frame(n Node, caps Caps) map[string]Chain {
 	chains := map[string]Chain{
 		"raw-in":   {Hook: Hook{"filter", "prerouting", -300}, Rules: rawIn(n)},
-		"raw-out":  {Hook: Hook{"filter", "output", -300}, Rules: []Rule{rule(on(UDPToSet, SetTunnelPorts), on(DstInSet, SetSenders), do(Untracked))}},
+		"raw-out":  {Hook: Hook{"filter", "output", -300}, Rules: rawOut()},
 		"hold-in":  {Hook: Hook{"filter", "prerouting", -151}, Rules: []Rule{rule(append([]Term{on(IifIs, Bridge)}, hold()...)...)}},
 		"hold-out": {Hook: Hook{"filter", "output", -151}, Rules: []Rule{rule(hold()...)}},
 		"dnat-in":  {Hook: Hook{"nat", "prerouting", -110}, Rules: dnat()},
@@ -45,6 +45,16 @@ func rawIn(n Node) []Rule {
 		rule(count(UDPTo, uint32(portOr(n.Port))), do(DstLocal), on(SrcInSet, SetSenders), do(Untracked), do(Accept)),
 		rule(count(UDPTo, uint32(portOr(n.Port))), do(DstLocal), do(Drop)),
 	)
+}
+
+// rawOut keeps the tunnel's packets out of connection tracking. It silences
+// redirects: two containers that meet through a service address share the
+// bridge, and must not learn to go around the translation.
+func rawOut() []Rule {
+	return []Rule{
+		rule(on(OifIs, Bridge), do(ICMPRedirect), do(Drop)),
+		rule(on(UDPToSet, SetTunnelPorts), on(DstInSet, SetSenders), do(Untracked)),
+	}
 }
 
 // hold marks first packets to addresses nobody has programmed. The queueing

@@ -27,6 +27,7 @@ const (
 	CtDnat                   // the flow's destination was translated
 	IsTCP                    //
 	TCPSyn                   // SYN without RST
+	ICMPRedirect
 	UDPTo                    // N: destination port
 	UDPToSet                 // Name: set of ports
 	Mark                     // N: set these bits of the packet mark
@@ -59,7 +60,7 @@ type Term struct {
 var words = map[Op]string{
 	IifIs: "iif %s", OifIs: "oif %s", OifNot: "oif != %s", SrcIn: "src %p", DstIn: "dst %p", SrcInSet: "src @%s",
 	DstInSet: "dst @%s", DstNotInSet: "dst != @%s", SrcNetInSet: "src/26 @%s", SrcNetNotInSet: "src/26 != @%s",
-	DstNetInSet: "dst/26 @%s", DstLocal: "dst local", CtNew: "new", CtDnat: "dnatted", IsTCP: "tcp", TCPSyn: "tcp syn",
+	DstNetInSet: "dst/26 @%s", DstLocal: "dst local", CtNew: "new", CtDnat: "dnatted", IsTCP: "tcp", TCPSyn: "tcp syn", ICMPRedirect: "icmp redirect",
 	UDPTo: "udp to %n", UDPToSet: "udp to @%s", Mark: "mark %n", Untracked: "notrack", ClampMSS: "clamp mss",
 	Drop: "drop", Accept: "accept", RefuseTCP: "reject rst", Refuse: "reject", GoToByDst: "goto by dst @%s",
 	GoToByPort: "goto by port @%s", GoTo: "goto %s", DnatSlot: "dnat slot of %n", DnatPort: "dnat port slot of %n",
