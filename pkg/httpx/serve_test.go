@@ -22,7 +22,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type echo struct {
 	once sync.Once
 	stop chan struct{}
-	ln   net.Listener
 }
 
 func (e *echo) Serve(ln net.Listener) error {

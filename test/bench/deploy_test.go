@@ -158,7 +158,7 @@ func newOwn(b *testing.B, s *site.Site, marker string) *own {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { client.Close() })
+	b.Cleanup(func() { _ = client.Close() })
 	o := &own{b: b, client: client, marker: marker, dir: b.TempDir()}
 	ctx, cancel := o.context()
 	defer cancel()

@@ -121,7 +121,7 @@ func (w *walk) evenSpread() {
 			names[strings.Fields(line + " ?")[0]] = true
 		}
 		if err != nil || len(names) != 3 {
-			return fmt.Errorf("%v: %v", err, names)
+			return fmt.Errorf("%w: %v", err, names)
 		}
 		return nil
 	})
