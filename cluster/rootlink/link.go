@@ -291,6 +291,7 @@ func (s *session) welcome(ctx context.Context, w *linkv1.Welcome, up chan<- *lin
 		}
 	}
 	s.link.connected.Store(true)
+	s.link.out.edit(func() {}) // send what came meanwhile
 	s.welcomed()
 	s.link.log.Info("linked to the root", "cluster", w.GetClusterId(), "incarnation", w.GetIncarnation(), "recovery", w.GetRecovery())
 	return nil
@@ -313,17 +314,13 @@ func (s *session) transmit(ctx context.Context, stream linkv1.Link_ControlClient
 		case m := <-up:
 			list = append(list, m)
 		case <-s.link.out.bell:
-			if s.link.connected.Load() {
-				list = s.link.out.take()
-			}
+			list = s.changes(up)
 		case now := <-tick.C:
 			if now.Sub(time.Unix(0, s.heard.Load())) > silent {
 				return errSilent
 			}
 			list = append(list, heartbeat(seq, false))
-			if s.link.connected.Load() {
-				list = append(list, s.link.out.take()...)
-			}
+			list = append(list, s.changes(up)...)
 			seq++
 		}
 		for _, m := range list {
@@ -331,5 +328,22 @@ func (s *session) transmit(ctx context.Context, stream linkv1.Link_ControlClient
 				return err
 			}
 		}
+	}
+}
+
+// changes takes what is to be sent; the snapshot, still in up, goes first.
+func (s *session) changes(up <-chan *linkv1.Up) []*linkv1.Up {
+	if !s.link.connected.Load() {
+		return nil
+	}
+	var list []*linkv1.Up
+	for {
+		select {
+		case m := <-up:
+			list = append(list, m)
+			continue
+		default:
+		}
+		return append(list, s.link.out.take()...)
 	}
 }
