@@ -67,7 +67,7 @@ func (c *core) apply(s *slot, a Action) {
 		o := store.Old{Epoch: a.Epoch, Node: a.Node}
 		s.DeletedAt[o] = c.now
 		c.send(a.Node, nodelink.Outbound{Delete: &nodelink.Delete{
-			Attempt: instance.Attempt{Instance: s.Instance, Epoch: a.Epoch}, Name: s.Service.Name, Runtime: s.Service.Spec.Runtime,
+			Attempt: instance.Attempt{Instance: s.Instance, Epoch: a.Epoch}, Name: s.Service.Name, Runtime: c.word(s, a.Node),
 			GraceMS: c.f.cfg.Grace.Milliseconds(),
 		}})
 	case Done:
@@ -162,7 +162,7 @@ func (c *core) place(s *slot) {
 
 func (c *core) deployMessage(s *slot) nodelink.Outbound {
 	return nodelink.Outbound{Deploy: &nodelink.Deploy{
-		Attempt: s.Attempt(), Name: s.Service.Name, Spec: s.Service.Spec, Runtime: s.Service.Spec.Runtime,
+		Attempt: s.Attempt(), Name: s.Service.Name, Spec: s.Service.Spec, Runtime: c.word(s, s.Placement.Node),
 		ServiceAddress: s.Service.Address, InstanceAddress: s.Address, Tenant: s.Service.Owner,
 	}}
 }
@@ -192,4 +192,14 @@ func (c *core) done(s *slot) {
 	c.goneFacts = append(c.goneFacts, Facts{Instance: s.Instance, Grant: s.Grant, Placement: s.Placement, Gone: true})
 	c.tellService(s.Instance.Service)
 	c.wakeRefused()
+}
+
+// word is the runtime as the node spells it: an original crashes on a word
+// that it did not list.
+func (c *core) word(s *slot, id model.NodeID) string {
+	r := s.Service.Spec.Runtime
+	if n := c.nodes[id]; n != nil && (r == "container" || r == "") && slices.Contains(n.Runtimes, "docker") {
+		return "docker"
+	}
+	return r
 }
