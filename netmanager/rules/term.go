@@ -28,11 +28,11 @@ const (
 	IsTCP                    //
 	TCPSyn                   // SYN without RST
 	ICMPRedirect
-	UDPTo                    // N: destination port
-	UDPToSet                 // Name: set of ports
-	Mark                     // N: set these bits of the packet mark
-	Untracked                // no connection tracking
-	ClampMSS                 // to the MTU of the route
+	UDPTo     // N: destination port
+	UDPToSet  // Name: set of ports
+	Mark      // N: set these bits of the packet mark
+	Untracked // no connection tracking
+	ClampMSS  // to the MTU of the route
 	Drop
 	Accept
 	RefuseTCP  // answer with RST

@@ -127,6 +127,12 @@ func (h *Host) raiseOuter(outer, bridge netlink.Link, a host.Attachment) error {
 	if outer.Attrs().Flags&net.FlagUp == 0 {
 		err = errors.Join(err, h.nl.LinkSetUp(outer))
 	}
+	// With bridge-nf-call-iptables (Docker sets it), a frame whose destination
+	// was translated to its own sender never leaves the bridge, which returns
+	// frames to the port they came from in hairpin mode only.
+	if p, infoErr := h.nl.LinkGetProtinfo(outer); infoErr != nil || !p.Hairpin {
+		err = errors.Join(err, h.nl.LinkSetHairpin(outer, true))
+	}
 	if outer.Attrs().Alias != a.Name {
 		err = errors.Join(err, h.nl.LinkSetAlias(outer, a.Name))
 	}

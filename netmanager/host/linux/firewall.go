@@ -43,7 +43,8 @@ func firewallRules(queue uint16, n rules.Node) map[string][]string {
 	forward := []string{
 		"-A OAK-FORWARD -i oakbr0 -j ACCEPT",
 		"-A OAK-FORWARD -i oakvx0 -o oakbr0 -j ACCEPT",
-		"-A OAK-FORWARD -o oakbr0 -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -j ACCEPT",
+		"-A OAK-FORWARD -o oakbr0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+		"-A OAK-FORWARD -o oakbr0 -m conntrack --ctstate DNAT -j ACCEPT",
 	}
 	if n.Direct {
 		forward = append(forward, "-A OAK-FORWARD -s 10.18.0.0/15 -o oakbr0 -j ACCEPT", "-A OAK-FORWARD -s 10.20.0.0/14 -o oakbr0 -j ACCEPT",
