@@ -84,7 +84,7 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 	}
 	c.allow()
 	for _, v := range s.Slots {
-		sl := &slot{Want: Want{Slot: v, DeletedAt: map[store.Old]time.Time{}}, gone: map[store.Old]int{}}
+		sl := &slot{Want: Want{Slot: v, Loaded: true, DeletedAt: map[store.Old]time.Time{}}, gone: map[store.Old]int{}}
 		c.slots[v.Instance] = sl
 		c.byJob[v.Service.Name.String()] = v.Instance.Service
 		if v.Placement.Verdict == instance.Placed {

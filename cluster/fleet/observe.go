@@ -86,7 +86,7 @@ func (c *core) report(n *node, r *nodelink.NodeReport) {
 			o.State = instance.Running // originals: presence
 		}
 		s := c.slots[id]
-		if s == nil || s.Epoch().Less(e) && !s.Tombstone || e.IsZero() {
+		if s == nil || !ours(s.Slot, e) || e.IsZero() {
 			orphans = append(orphans, Orphan{n.ID, id, k.JobName, e})
 			if s == nil && !e.IsZero() { // a tombstone may still come for it
 				n.seen[id] = append(n.seen[id], Seen{n.ID, e, o.State})
@@ -94,7 +94,7 @@ func (c *core) report(n *node, r *nodelink.NodeReport) {
 			continue
 		}
 		n.seen[id] = append(n.seen[id], Seen{n.ID, e, o.State})
-		if len(was[id]) == 0 {
+		if len(was[id]) == 0 || e != s.Epoch() || s.Placement.Node != n.ID {
 			c.look[id] = true
 		}
 		c.observed(n, s, o)

@@ -69,6 +69,7 @@ type Want struct {
 	DeletedAt map[store.Old]time.Time
 	Observed  instance.Observed
 	Missed    bool // was reported and is not any more
+	Loaded    bool // placed before this start of the manager
 }
 
 // NodeHave is a worker as far as a slot needs it.
@@ -160,7 +161,7 @@ func (p *planner) stale() {
 		if p.current(s) || p.isOld(o) {
 			continue
 		}
-		if p.w.Tombstone && s.Epoch.Grant <= p.w.Grant || s.Epoch.Less(p.w.Epoch()) || s.Epoch == p.w.Epoch() {
+		if ours(p.w.Slot, s.Epoch) {
 			p.add(Stale, s.Node, s.Epoch, "")
 		}
 	}
@@ -247,7 +248,7 @@ func (p *planner) revert() bool {
 // deploy sends, and sends again when a report that is younger than the last
 // message does not hold the attempt.
 func (p *planner) deploy(n NodeHave) {
-	if n.CompleteAt.IsZero() && p.w.DeployAt.IsZero() && p.w.Sends == 0 && n.Liveness == instance.Unseen {
+	if n.CompleteAt.IsZero() && (p.w.Loaded || n.Liveness == instance.Unseen) {
 		return // after a start: the node may hold it already
 	}
 	if n.Original {
@@ -294,4 +295,10 @@ func (p *planner) reverting(o store.Old) bool {
 		}
 	}
 	return false
+}
+
+// ours says whether an attempt was made here, or before. What is newer than
+// anything in the book is an orphan: the book may have been restored.
+func ours(s store.Slot, e instance.Epoch) bool {
+	return e.Grant < s.Grant || e.Grant == s.Grant && (s.Tombstone || e.Try <= s.LastTry)
 }

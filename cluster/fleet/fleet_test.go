@@ -1,0 +1,112 @@
+package fleet
+
+import (
+	"testing"
+	"time"
+
+	"oakestra/cluster/nodelink/memlink"
+	"oakestra/pkg/core/instance"
+)
+
+func (r *rig) wantTotal(running, started int) {
+	r.t.Helper()
+	if a, b := r.total(); a != running || b != started {
+		r.t.Fatalf("running %d, started %d; want %d, %d (facts %+v)", a, b, running, started, r.root.get(slotID))
+	}
+}
+
+func TestRunAndRemove(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		r.desire(false)
+		time.Sleep(10 * time.Second)
+		r.wantTotal(1, 1)
+		if f := r.root.get(slotID); f.Observed.State != instance.Running || f.Placement.Try != 1 {
+			t.Fatalf("facts %+v", f)
+		}
+		r.desire(true)
+		time.Sleep(20 * time.Second)
+		r.wantTotal(0, 1)
+		if !r.root.get(slotID).Gone || len(r.book.slots) != 0 {
+			t.Fatal("the tombstone is not carried out")
+		}
+	})
+}
+
+func TestRestartOfManagerRestartsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		r.desire(false)
+		time.Sleep(10 * time.Second)
+		for range 3 {
+			r.stop()
+			time.Sleep(time.Minute)
+			r.start()
+			time.Sleep(15 * time.Second)
+			r.wantTotal(1, 1)
+		}
+	})
+}
+
+func TestLostWorkerIsReplacedAndReturns(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		r.desire(false)
+		time.Sleep(10 * time.Second)
+		first := r.nodes[r.root.get(slotID).Placement.Host]
+		first.link.Disconnect()
+		time.Sleep(9 * time.Second)
+		r.wantTotal(1, 1) // not yet
+		time.Sleep(8 * time.Second)
+		r.wantTotal(2, 2)
+		first.link.Connect()
+		time.Sleep(20 * time.Second)
+		r.wantTotal(1, 2)
+	})
+}
+
+func TestReturnBeforeReplacementRuns(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1") // nowhere else to go
+		r.desire(false)
+		time.Sleep(10 * time.Second)
+		r.nodes["w1"].link.Disconnect()
+		time.Sleep(30 * time.Second)
+		if f := r.root.get(slotID); f.Placement.Verdict != instance.Refused {
+			t.Fatalf("facts %+v", f)
+		}
+		r.nodes["w1"].link.Connect()
+		time.Sleep(20 * time.Second)
+		r.wantTotal(1, 1)
+	})
+}
+
+func TestDeadIsTriedAgainWithPauses(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1")
+		r.desire(false)
+		time.Sleep(10 * time.Second)
+		for want := 2; want <= 4; want++ {
+			r.nodes["w1"].set(instance.Dead)
+			time.Sleep(30 * time.Second)
+			r.wantTotal(1, want)
+		}
+	})
+}
+
+func TestDisturbedReportsConverge(t *testing.T) {
+	for seed := range uint64(100) {
+		bubble(t, func(t *testing.T) {
+			r := newRig(t, "w1", "w2", "w3")
+			f := memlink.Faults{Drop: 0.2, Dup: 0.2, Reorder: 0.2}
+			r.hub.Fault(seed, f, f)
+			r.desire(false)
+			time.Sleep(5 * time.Minute)
+			r.hub.Fault(seed, memlink.Faults{}, memlink.Faults{})
+			time.Sleep(time.Minute)
+			if n, _ := r.total(); n != 1 {
+				t.Fatalf("seed %d: %d attempts run", seed, n)
+			}
+		})
+	}
+}

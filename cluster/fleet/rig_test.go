@@ -1,0 +1,215 @@
+package fleet
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"oakestra/cluster/nodelink"
+	"oakestra/cluster/nodelink/memlink"
+	"oakestra/cluster/store"
+	"oakestra/cluster/tables"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/testkit"
+)
+
+// book is a store.Store of maps.
+type book struct {
+	mu    sync.Mutex
+	slots map[model.InstanceID]store.Slot
+	nodes map[model.NodeID]store.Node
+}
+
+func newBook() *book {
+	return &book{slots: map[model.InstanceID]store.Slot{}, nodes: map[model.NodeID]store.Node{}}
+}
+
+func (b *book) Load(context.Context) (store.State, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var s store.State
+	for _, v := range b.slots {
+		v.Old = append([]store.Old(nil), v.Old...)
+		s.Slots = append(s.Slots, v)
+	}
+	for _, v := range b.nodes {
+		s.Nodes = append(s.Nodes, v)
+	}
+	return s, nil
+}
+
+func (b *book) Commit(_ context.Context, w store.Batch) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range w.Slots {
+		v.Old = append([]store.Old(nil), v.Old...)
+		b.slots[v.Instance] = v
+	}
+	for _, id := range w.DropSlots {
+		delete(b.slots, id)
+	}
+	for _, v := range w.Nodes {
+		b.nodes[v.ID] = v
+	}
+	return nil
+}
+
+type quiet struct{ tables.Network }
+
+func (quiet) Handle(nodelink.Inbound)                      {}
+func (quiet) SetService(tables.Service)                    {}
+func (quiet) ForgetService(model.ServiceID)                {}
+func (quiet) SetNode(tables.Node)                          {}
+func (quiet) NodeLiveness(model.NodeID, instance.Liveness) {}
+func (quiet) Leave(context.Context, instance.Attempt)      {}
+func (quiet) Gone(instance.Attempt)                        {}
+func (quiet) Blocks([]netip.Prefix)                        {}
+
+// above remembers the last facts of each slot.
+type above struct {
+	mu    sync.Mutex
+	facts map[model.InstanceID]Facts
+}
+
+func (a *above) Report(list []Facts) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, f := range list {
+		a.facts[f.Instance] = f
+	}
+}
+func (a *above) get(id model.InstanceID) Facts {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.facts[id]
+}
+func (*above) Orphans([]Orphan)                 {}
+func (*above) Nodes([]NodeView, []model.NodeID) {}
+func (*above) Aggregate(Aggregate)              {}
+func (*above) Note(string, string, string)      {}
+
+// worker is a NodeEngine that obeys at once and reports every 2 s.
+type worker struct {
+	mu      sync.Mutex
+	link    *memlink.Node
+	has     map[instance.Attempt]instance.State
+	started int
+	seq     uint64
+}
+
+func (w *worker) run(ctx context.Context) {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		w.mu.Lock()
+		for _, m := range w.link.Pending() {
+			if m.Deploy != nil {
+				if _, ok := w.has[m.Deploy.Attempt]; !ok {
+					w.has[m.Deploy.Attempt] = instance.Running
+					w.started++
+				}
+			}
+			if m.Delete != nil {
+				delete(w.has, m.Delete.Attempt)
+			}
+		}
+		w.seq++
+		r := &nodelink.NodeReport{Boot: "b", Seq: w.seq, Complete: true}
+		for a, s := range w.has {
+			r.Containers = append(r.Containers, nodelink.Container{Service: a.Instance.Service, Number: a.Instance.Number, Observed: instance.Observed{Epoch: a.Epoch, State: s}})
+		}
+		w.mu.Unlock()
+		w.link.Send(nodelink.Inbound{Report: r})
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (w *worker) count() (running, started int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.has {
+		if s == instance.Running {
+			running++
+		}
+	}
+	return running, w.started
+}
+
+func (w *worker) set(s instance.State) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for a := range w.has {
+		w.has[a] = s
+	}
+}
+
+type rig struct {
+	t     *testing.T
+	hub   *memlink.Hub
+	book  *book
+	root  *above
+	f     *Fleet
+	nodes map[string]*worker
+	stop  func()
+	wg    sync.WaitGroup
+	ctx   context.Context
+}
+
+func newRig(t *testing.T, hosts ...string) *rig {
+	r := &rig{t: t, hub: memlink.New(), book: newBook(), root: &above{facts: map[model.InstanceID]Facts{}}, nodes: map[string]*worker{}}
+	ctx, cancel := context.WithCancel(t.Context())
+	r.ctx = ctx
+	r.wg.Go(func() { _ = r.hub.Run(ctx) })
+	r.start()
+	for _, h := range hosts {
+		id, err := r.f.Register(ctx, Registration{Host: h, Key: h, Runtimes: []string{"container"}, Architecture: "amd64", Capacity: model.Resources{MilliCPU: 4000, MemoryMB: 4000}})
+		if err != nil || string(id) != h {
+			t.Fatalf("register %s: %q, %v", h, id, err)
+		}
+		w := &worker{link: r.hub.Node(id), has: map[instance.Attempt]instance.State{}}
+		r.nodes[h] = w
+		r.wg.Go(func() { w.run(ctx) })
+	}
+	t.Cleanup(func() { cancel(); r.wg.Wait() })
+	return r
+}
+
+func (r *rig) start() {
+	ctx, cancel := context.WithCancel(r.ctx)
+	f := New(Config{}, Deps{Book: r.book, Link: r.hub, Network: quiet{}, Root: r.root, Logger: testkit.Logger(r.t)})
+	done := make(chan struct{})
+	r.f, r.stop = f, func() { cancel(); <-done }
+	r.wg.Go(func() { defer close(done); _ = f.Run(ctx) })
+}
+
+var slotID = model.InstanceID{Service: "aaaaaaaaaaaaaaaaaaaaaaaa", Number: 0}
+
+func (r *rig) desire(tombstone bool) {
+	r.t.Helper()
+	err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: 1, Changed: []Assignment{{
+		Instance: slotID, Grant: 7, Revision: 1, Tombstone: tombstone,
+		Service: model.Service{ID: slotID.Service, Name: model.ServiceName{App: "a", AppNamespace: "b", Service: "c", ServiceNamespace: "d"},
+			Spec: model.ServiceSpec{Runtime: "container", Demand: model.Resources{MemoryMB: 100}}},
+	}}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) total() (running, started int) {
+	for _, w := range r.nodes {
+		a, b := w.count()
+		running, started = running+a, started+b
+	}
+	return running, started
+}
+
+func bubble(t *testing.T, fn func(t *testing.T)) { t.Helper(); synctest.Test(t, fn) }
