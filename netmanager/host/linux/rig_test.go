@@ -28,6 +28,7 @@ type worker struct {
 	*nshost.Host
 	t    testing.TB
 	h    *linux.Host
+	stop func() // ends Run and closes h
 	want rules.Desired
 }
 
@@ -86,8 +87,8 @@ func (s *site) plug(h *nshost.Host, cidr string) {
 }
 
 // open makes a Host over the kernel of the worker and runs it until t ends or
-// the returned function is called.
-func (w *worker) open() (stop func()) {
+// w.stop is called.
+func (w *worker) open() {
 	w.t.Helper()
 	h, err := linux.New(linux.Config{Netns: w.Path(), HoldFor: 2 * time.Second, Recheck: 100 * time.Millisecond}, testkit.Logger(w.t))
 	if err != nil {
@@ -98,7 +99,7 @@ func (w *worker) open() (stop func()) {
 	done := make(chan error, 1)
 	go func() { done <- h.Run(ctx) }()
 	stopped := false
-	stop = func() {
+	w.stop = func() {
 		if stopped {
 			return
 		}
@@ -109,8 +110,7 @@ func (w *worker) open() (stop func()) {
 		}
 		h.Close()
 	}
-	w.t.Cleanup(stop)
-	return stop
+	w.t.Cleanup(w.stop)
 }
 
 func (w *worker) apply() {
