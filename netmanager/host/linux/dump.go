@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -88,31 +89,89 @@ func dump(c *nftables.Conn, raw *mdl.Conn) (rules.Ruleset, error) {
 	}
 	r = rules.Ruleset{Chains: map[string]rules.Chain{}, Sets: map[string]map[rules.Key]rules.Value{}}
 	for _, name := range rules.Sets() {
-		elements, err := c.GetSetElements(set(name))
-		if err != nil {
-			return r, fmt.Errorf("list set %s: %w: %w", name, errs.Unavailable, err)
+		if r.Sets[name], err = dumpSet(raw, name); err != nil {
+			return r, err
 		}
-		r.Sets[name] = parseElements(name, elements)
 	}
 	return r, dumpChains(c, raw, r)
 }
 
-func parseElements(set string, elements []nftables.SetElement) map[rules.Key]rules.Value {
-	_, _, verdict := rules.Sizes(set)
-	out := make(map[rules.Key]rules.Value, len(elements))
-	for _, e := range elements {
+// dumpSet reads a set in raw: the library takes an allocation for each of an
+// element's parts, which is most of the time of a resync.
+func dumpSet(raw *mdl.Conn, name string) (map[rules.Key]rules.Value, error) {
+	data, err := mdl.MarshalAttributes([]mdl.Attribute{
+		{Type: unix.NFTA_SET_ELEM_LIST_TABLE, Data: []byte(rules.Table + "\x00")},
+		{Type: unix.NFTA_SET_ELEM_LIST_SET, Data: []byte(name + "\x00")},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list set %s: %w: %w", name, errs.Internal, err)
+	}
+	reply, err := raw.Execute(mdl.Message{
+		Header: mdl.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETSETELEM, Flags: mdl.Request | mdl.Dump},
+		Data:   append([]byte{unix.NFPROTO_IPV4, 0, 0, 0}, data...),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list set %s: %w: %w", name, errs.Unavailable, err)
+	}
+	_, _, verdict := rules.Sizes(name)
+	out := map[rules.Key]rules.Value{}
+	for _, m := range reply {
+		parseElements(m.Data, verdict, out)
+	}
+	return out, nil
+}
+
+// parseElements adds the elements of one message. What it cannot read it
+// leaves out: the set then differs and is written again.
+func parseElements(message []byte, verdict bool, out map[rules.Key]rules.Value) {
+	if len(message) < 4 {
+		return
+	}
+	list := attribute(message[4:], unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+	for len(list) > 0 {
+		var element []byte
+		_, element, list = next(list)
 		var k rules.Key
 		var v rules.Value
-		copy(k[:], e.Key)
-		// The library hands over a verdict undecoded, as a value.
+		key := attribute(attribute(element, unix.NFTA_SET_ELEM_KEY), unix.NFTA_DATA_VALUE)
+		if len(key) == 0 {
+			continue
+		}
+		copy(k[:], key)
+		data := attribute(element, unix.NFTA_SET_ELEM_DATA)
 		if verdict {
-			v.Chain = parseChain(e.Val)
+			name := attribute(attribute(data, unix.NFTA_DATA_VERDICT), unix.NFTA_VERDICT_CHAIN)
+			v.Chain = strings.TrimSuffix(string(name), "\x00")
 		} else {
-			copy(v.Data[:], e.Val)
+			copy(v.Data[:], attribute(data, unix.NFTA_DATA_VALUE))
 		}
 		out[k] = v
 	}
-	return out
+}
+
+// attribute finds the value of the first attribute of a kind, nil without one.
+func attribute(data []byte, kind uint16) []byte {
+	for len(data) > 0 {
+		var got uint16
+		var value []byte
+		if got, value, data = next(data); got == kind && value != nil {
+			return value
+		}
+	}
+	return nil
+}
+
+// next splits off the first attribute; a broken one ends the data.
+func next(data []byte) (kind uint16, value, rest []byte) {
+	if len(data) < 4 {
+		return 0, nil, nil
+	}
+	length := int(binary.NativeEndian.Uint16(data))
+	if length < 4 || length > len(data) {
+		return 0, nil, nil
+	}
+	kind = binary.NativeEndian.Uint16(data[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+	return kind, data[4:length], data[min((length+3)&^3, len(data)):]
 }
 
 func dumpChains(c *nftables.Conn, raw *mdl.Conn, r rules.Ruleset) error {
@@ -197,19 +256,4 @@ func comment(data []byte) string {
 		data = data[2+len(value):]
 	}
 	return ""
-}
-
-// parseChain reads the chain out of a verdict.
-func parseChain(data []byte) string {
-	ad, err := mdl.NewAttributeDecoder(data)
-	if err != nil {
-		return ""
-	}
-	name := ""
-	for ad.Next() {
-		if ad.Type() == unix.NFTA_VERDICT_CHAIN {
-			name = ad.String()
-		}
-	}
-	return name
 }

@@ -110,10 +110,7 @@ func TestScanDoesNotStarveOthers(t *testing.T) {
 	scanner, client, server := s.run(1, 2, addr("10.30.1.1")), s.run(1, 3, addr("10.30.1.2")), s.run(1, 4, addr("10.30.1.3"))
 	serve(t, server.Host, "server")
 	asked := w.answer(0, map[string][]netip.Addr{"10.30.0.50": {server.addr}})
-	var c net.PacketConn
-	if err := scanner.In(func() (err error) { c, err = net.ListenPacket("udp4", ":0"); return err }); err != nil {
-		t.Fatal(err)
-	}
+	c := listenPacket(t, scanner.Host, ":0")
 	defer c.Close()
 	start := time.Now()
 	for i := range 2000 {

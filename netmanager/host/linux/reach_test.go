@@ -62,10 +62,7 @@ func TestPingUDPAndEgress(t *testing.T) {
 	client.Exec(t, "ping", "-c1", "-W2", "10.18.2.2")
 	s.workers[0].Exec(t, "ping", "-c1", "-W2", "10.18.2.1")
 
-	var server net.PacketConn
-	if err := far.In(func() (err error) { server, err = net.ListenPacket("udp4", ":53"); return err }); err != nil {
-		t.Fatal(err)
-	}
+	server := listenPacket(t, far.Host, ":53")
 	defer server.Close()
 	go func() {
 		buf := make([]byte, 1500)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -133,19 +132,8 @@ func (s *site) run(i, k int, instance netip.Addr) *box {
 	s.t.Helper()
 	w := s.workers[i-1]
 	b := &box{Host: nshost.New(s.t), addr: container(i, k)}
-	cmd := b.Command("sleep", "600")
-	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	// ip enters the namespace before it becomes sleep.
-	testkit.Eventually(s.t, patience, func() error {
-		if got, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid)); err != nil || strings.HasSuffix(got, "/ip") {
-			return fmt.Errorf("still %s: %v", got, err)
-		}
-		return nil
-	})
-	b.attachment = host.Attachment{Name: b.Name, Pid: cmd.Process.Pid, Address: netip.PrefixFrom(b.addr, 26), Gateway: rules.Gateway(subnet(i))}
+	pid, _ := process(s.t, b.Host)
+	b.attachment = host.Attachment{Name: b.Name, Pid: pid, Address: netip.PrefixFrom(b.addr, 26), Gateway: rules.Gateway(subnet(i))}
 	got, err := w.h.Attach(context.Background(), b.attachment)
 	if err != nil {
 		s.t.Fatal(err)
@@ -181,6 +169,16 @@ func (w *worker) service(address string, backends ...netip.Addr) {
 	w.apply()
 }
 
+// listenPacket opens a UDP socket inside the namespace.
+func listenPacket(t testing.TB, h *nshost.Host, address string) net.PacketConn {
+	t.Helper()
+	var c net.PacketConn
+	if err := h.In(func() (err error) { c, err = net.ListenPacket("udp4", address); return err }); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // serve answers every connection with "<name> <who it sees>\n" and then echoes.
 func serve(t testing.TB, h *nshost.Host, name string) {
 	t.Helper()
@@ -202,9 +200,8 @@ func serve(t testing.TB, h *nshost.Host, name string) {
 
 // ask connects and returns the server's name and who it sees.
 func ask(from *nshost.Host, to string) (name, seen string, err error) {
-	c, r, name, seen, err := open(from, to)
+	c, _, name, seen, err := open(from, to)
 	if err == nil {
-		_ = r
 		c.Close()
 	}
 	return name, seen, err

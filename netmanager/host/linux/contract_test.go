@@ -1,0 +1,105 @@
+package linux_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"oakestra/netmanager/host/hosttest"
+	"oakestra/netmanager/host/linux"
+	"oakestra/netmanager/rules"
+	"oakestra/pkg/errs"
+	"oakestra/pkg/testkit"
+	"oakestra/pkg/testkit/nshost"
+)
+
+func TestContract(t *testing.T) {
+	hosttest.Run(t, func(t *testing.T) hosttest.Machine {
+		needKernel(t)
+		return hosttest.Machine{Host: machine(t), Underlay: underlay(1), Process: func(t *testing.T) (int, func()) {
+			return process(t, nshost.New(t))
+		}}
+	})
+}
+
+// machine is a worker alone, with an uplink.
+func machine(t testing.TB) *linux.Host {
+	t.Helper()
+	n := nshost.New(t)
+	n.Bridge(t, "up0")
+	n.Address(t, "up0", "192.0.2.1/24")
+	n.Exec(t, "ip", "route", "add", "default", "via", "192.0.2.250")
+	h, err := linux.New(linux.Config{Netns: n.Path()}, testkit.Logger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+// process keeps the namespace until stop or the end of t.
+func process(t testing.TB, n *nshost.Host) (pid int, stop func()) {
+	t.Helper()
+	cmd := n.Command("sleep", "600")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop = func() { cmd.Process.Kill(); cmd.Wait() }
+	t.Cleanup(stop)
+	// ip enters the namespace before it becomes sleep.
+	testkit.Eventually(t, patience, func() error {
+		if got, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid)); err != nil || strings.HasSuffix(got, "/ip") {
+			return fmt.Errorf("still %s: %v", got, err)
+		}
+		return nil
+	})
+	return cmd.Process.Pid, stop
+}
+
+// Check names the port that another program holds, and what to do.
+func TestCheckFindsATakenPort(t *testing.T) {
+	needKernel(t)
+	n := nshost.New(t)
+	h, err := linux.New(linux.Config{Netns: n.Path()}, testkit.Logger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	node := rules.Node{ID: "node1"}
+	if err := h.Check(context.Background(), node); err != nil {
+		t.Fatalf("free port: %v", err)
+	}
+	c := listenPacket(t, n, ":50103")
+	defer c.Close()
+	err = h.Check(context.Background(), node)
+	if !errors.Is(err, errs.Invalid) || !strings.Contains(err.Error(), "ss -lunp sport = :50103") {
+		t.Errorf("got %v", err)
+	}
+	if _, _, err := h.Underlay(context.Background(), ""); !errors.Is(err, errs.NotFound) {
+		t.Errorf("no default route: %v", err)
+	}
+}
+
+// Peers come, move to another address or port, and go.
+func TestPeersMove(t *testing.T) {
+	s := newSite(t, 2)
+	w := s.workers[0]
+	s.run(1, 2, netip.Addr{})
+	w.want.Peers[0].HostIP, w.want.Peers[0].Port = underlay(9), 50200
+	w.apply()
+	out := w.Exec(t, "bridge", "fdb", "show", "dev", "oakvx0")
+	if !strings.Contains(out, "dst 192.0.2.9 port 50200") || strings.Contains(out, "192.0.2.2") {
+		t.Errorf("forwarding entries:\n%s", out)
+	}
+	w.want.Peers = nil
+	w.apply()
+	for _, c := range []string{"bridge fdb show dev oakvx0", "ip neigh show dev oakvx0", "ip route"} {
+		if out := w.Exec(t, "sh", "-c", c); strings.Contains(out, "10.18.2.") || strings.Contains(out, "192.0.2.9") {
+			t.Errorf("%s still shows\n%s", c, out)
+		}
+	}
+}
