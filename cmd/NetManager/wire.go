@@ -19,6 +19,7 @@ import (
 	"oakestra/netmanager/host/linux"
 	"oakestra/netmanager/local"
 	"oakestra/netmanager/state"
+	"oakestra/pkg/lifecycle"
 	"oakestra/pkg/logging"
 	"oakestra/pkg/version"
 )
@@ -151,8 +152,12 @@ func run(ctx context.Context, args []string) error {
 	if o.purge {
 		return netmanager.Purge(ctx, h, file)
 	}
-	return netmanager.New(o.cfg, netmanager.Deps{
+	d := netmanager.New(o.cfg, netmanager.Deps{
 		Host: h, File: file, Logger: log,
 		Dial: func(t netmanager.Target) netmanager.Uplink { return clusterlink.New(t, log) },
-	}).Run(ctx)
+	})
+	return lifecycle.Run(ctx,
+		lifecycle.Part{Name: "host", Run: h.Run}, // held packets, and the watch over the firewall
+		lifecycle.Part{Name: "daemon", Run: d.Run},
+	)
 }
