@@ -183,12 +183,15 @@ func listenPacket(t testing.TB, h *nshost.Host, address string) net.PacketConn {
 func serve(t testing.TB, h *nshost.Host, name string) {
 	t.Helper()
 	l := h.Listen(t, "tcp4", ":80")
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
+			context.AfterFunc(ctx, func() { c.Close() })
 			go func() {
 				defer c.Close()
 				fmt.Fprintf(c, "%s %s\n", name, c.RemoteAddr().(*net.TCPAddr).IP)
