@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -109,5 +110,27 @@ func BenchmarkFullWrite(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StartTimer()
+	}
+}
+
+// BenchmarkApply: the whole of Apply, links and rules, when an endpoint changed.
+func BenchmarkApply(b *testing.B) {
+	n := nshost.New(b)
+	n.Bridge(b, "up0")
+	n.Address(b, "up0", "192.0.2.1/24")
+	h, err := New(Config{Netns: n.Path()}, testkit.Logger(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { h.Close() })
+	d := crowd()
+	d.Node = rules.Node{ID: "node1", Subnet: netip.MustParsePrefix("10.18.1.0/26"), HostIP: netip.MustParseAddr("192.0.2.1")}
+	for i := 0; b.Loop(); i++ {
+		s := &d.Services[i%len(d.Services)]
+		s.Backends = slices.Clone(s.Backends)
+		s.Backends[i%10] = netip.AddrFrom4([4]byte{10, 29, byte(i >> 8), byte(i)})
+		if err := h.Apply(context.Background(), d); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -100,6 +100,13 @@ func (f *firewall) recheck(generation func() (uint32, error)) error {
 	return nil
 }
 
+// stands says whether the rules were made for this node.
+func (f *firewall) stands(n rules.Node) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.tool != "" && f.node == n
+}
+
 // ensure compares with what iptables-save prints and writes only what differs.
 func (f *firewall) ensure(n rules.Node) error {
 	f.mu.Lock()

@@ -119,6 +119,11 @@ func (h *Host) Apply(ctx context.Context, d rules.Desired) error {
 	if err := h.removePeers(d); err != nil {
 		return err
 	}
+	// Looking at iptables starts programs, so it is left to Run's watch once
+	// the rules stand for this node.
+	if h.fw.stands(d.Node) {
+		return nil
+	}
 	return h.fw.ensure(d.Node)
 }
 

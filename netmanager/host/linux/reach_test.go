@@ -1,6 +1,7 @@
 package linux_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -135,6 +136,38 @@ func TestForeignRules(t *testing.T) {
 	}
 	expectSeen(t, client.Host, service+":80", "far", "10.30.1.1")
 	expectSeen(t, nameless.Host, service+":80", "far", "10.18.1.3")
+}
+
+// Where the machine's rules are in the legacy variant, ours go there.
+func TestLegacyIptables(t *testing.T) {
+	testkit.RequireRoot(t, "ip", "iptables-legacy", "iptables-legacy-save")
+	s := newSite(t, 1)
+	client, server := s.run(1, 2, addr("10.30.1.1")), s.run(1, 3, addr("10.30.1.2"))
+	serve(t, server.Host, "server")
+	w := s.workers[0]
+	if err := w.h.Remove(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	w.Exec(t, "iptables-legacy", "-P", "FORWARD", "DROP")
+	w.Exec(t, "iptables-legacy", "-A", "INPUT", "-i", "lo", "-j", "ACCEPT")
+	w.apply()
+	for _, b := range []*box{client, server} {
+		if _, err := w.h.Attach(context.Background(), b.attachment); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out := w.Exec(t, "iptables-legacy", "-S"); !strings.Contains(out, "-A FORWARD -j OAK-FORWARD") {
+		t.Errorf("legacy rules:\n%s", out)
+	}
+	w.answer(0, map[string][]netip.Addr{service: {server.addr}})
+	expectSeen(t, client.Host, service+":80", "server", "10.30.1.1")
+	w.Exec(t, "iptables-legacy", "-F", "OAK-FORWARD")
+	testkit.Eventually(t, patience, func() error {
+		if out := w.Exec(t, "iptables-legacy", "-S", "OAK-FORWARD"); !strings.Contains(out, "-A OAK-FORWARD -i oakbr0 -j ACCEPT") {
+			return fmt.Errorf("not put back:\n%s", out)
+		}
+		return nil
+	})
 }
 
 // Strangers can neither tunnel to us nor claim to be another worker's container.
