@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"oakestra/pkg/core/instance"
@@ -215,15 +216,17 @@ func rejectRoom(e *entry, r Request, no complaint) *instance.Reason {
 	}
 	for _, p := range []struct {
 		name, unit string
+		parts      float64 // of the unit
 		want, have int64
 	}{
-		{"vcpus", "m", r.Demand.MilliCPU, free.MilliCPU},
-		{"memory", " MiB", r.Demand.MemoryMB, free.MemoryMB},
-		{"vgpus", "", r.Demand.GPUs, free.GPUs},
-		{"storage", " MiB", r.Demand.DiskMB, free.DiskMB},
+		{"vcpus", "", 1000, r.Demand.MilliCPU, free.MilliCPU},
+		{"memory", " MiB", 1, r.Demand.MemoryMB, free.MemoryMB},
+		{"vgpus", "", 1, r.Demand.GPUs, free.GPUs},
+		{"storage", " MiB", 1, r.Demand.DiskMB, free.DiskMB},
 	} {
 		if p.want > 0 && p.want > p.have {
-			return no(p.name, "%d > %d%s free", p.want, max(p.have, 0), p.unit)
+			amount := func(n int64) string { return strconv.FormatFloat(float64(n)/p.parts, 'f', -1, 64) }
+			return no(p.name, "%s > %s%s free", amount(p.want), amount(max(p.have, 0)), p.unit)
 		}
 	}
 	return nil
