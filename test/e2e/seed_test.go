@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -163,7 +164,7 @@ func (w *walk) pids() string {
 	return strings.Join(list, "\n")
 }
 
-// flow is one long transfer through the service address: 4 MiB at 64 KiB/s.
+// flow is one long transfer through the service address: 4 MiB at 96 KiB/s.
 type flow struct {
 	cmd *exec.Cmd
 	out *strings.Builder
@@ -182,6 +183,9 @@ func (w *walk) openFlow() *flow {
 
 func (w *walk) closeFlow(f *flow) {
 	w.T.Helper()
+	if err := f.cmd.Process.Signal(syscall.Signal(0)); err != nil {
+		w.T.Errorf("the long transfer ended before the step did, it proves nothing: %v %s", err, f.out)
+	}
 	if err := f.cmd.Wait(); err != nil || strings.TrimSpace(f.out.String()) != fmt.Sprint(4<<20) {
 		w.T.Errorf("the long transfer broke: %v, %s of %d bytes", err, f.out.String(), 4<<20)
 	}

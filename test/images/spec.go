@@ -27,7 +27,7 @@ http {
     listen 60;
     root /usr/share/nginx/html;
     location = /whoami { default_type text/plain; return 200 "$hostname $remote_addr\n"; }
-    location = /slow { limit_rate 64k; alias /usr/share/nginx/html/big; }
+    location = /slow { limit_rate 96k; alias /usr/share/nginx/html/big; }
   }
 }
 `

@@ -53,13 +53,7 @@ func namespaces(prefix string) ([]string, error) {
 // killAll ends the processes whose network namespace is one of names, and
 // their descendants, until none is left.
 func killAll(names []string) error {
-	inodes := map[uint64]bool{}
-	for _, n := range names {
-		var st syscall.Stat_t
-		if err := syscall.Stat(filepath.Join("/run/netns", n), &st); err == nil {
-			inodes[st.Ino] = true
-		}
-	}
+	inodes := inodesOf(names)
 	if len(inodes) == 0 {
 		return nil
 	}
@@ -74,6 +68,34 @@ func killAll(names []string) error {
 		}
 	}
 	return fmt.Errorf("processes %v do not end", left)
+}
+
+// Processes lists the command names of everything that runs on the lab's
+// hosts, containers included.
+func (l *Lab) Processes() []string {
+	names, err := namespaces(l.prefix)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var list []string
+	for _, pid := range members(inodesOf(names)) {
+		comm, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
+		if err == nil {
+			list = append(list, strings.TrimSpace(string(comm)))
+		}
+	}
+	return list
+}
+
+func inodesOf(names []string) map[uint64]bool {
+	inodes := map[uint64]bool{}
+	for _, n := range names {
+		var st syscall.Stat_t
+		if err := syscall.Stat(filepath.Join("/run/netns", n), &st); err == nil {
+			inodes[st.Ino] = true
+		}
+	}
+	return inodes
 }
 
 // members lists the processes of the namespaces and their descendants.

@@ -130,7 +130,12 @@ func (h *Host) Command(ctx context.Context, name string, args ...string) *exec.C
 // Run runs a program inside the host's network to its end, at most 60 s, and
 // returns what it printed.
 func (h *Host) Run(name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	return h.RunFor(60*time.Second, name, args...)
+}
+
+// RunFor is Run with another limit.
+func (h *Host) RunFor(limit time.Duration, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	out, err := h.Command(ctx, name, args...).CombinedOutput()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,16 +27,18 @@ type Site struct {
 	Engine  map[string]*netlab.Process // by worker
 	Network map[string]*netlab.Process // by worker
 
-	bin      string
-	registry *netlab.Process
+	bin        string
+	registries string
 }
 
 // Workers are the names of the two workers.
 var Workers = []string{"w1", "w2"}
 
-// binaries builds the programs once per run.
-func binaries(t testing.TB) string {
+// Binaries builds the programs, or takes them from OAK_BIN, and returns their
+// directory.
+func Binaries(t testing.TB) string {
 	t.Helper()
+	requireRoot(t)
 	if dir := os.Getenv("OAK_BIN"); dir != "" {
 		return dir
 	}
@@ -90,11 +93,10 @@ func requireRoot(t testing.TB) {
 // Start brings the whole site up and waits until both workers take instances.
 func Start(t testing.TB) *Site {
 	t.Helper()
-	requireRoot(t)
-	s := &Site{T: t, bin: binaries(t), Engine: map[string]*netlab.Process{}, Network: map[string]*netlab.Process{}}
+	s := &Site{T: t, bin: Binaries(t), Engine: map[string]*netlab.Process{}, Network: map[string]*netlab.Process{}}
 	s.Lab = netlab.New(t, netlab.Config{Hosts: []string{"root", "site", "w1", "w2", "outside"}})
 	t.Cleanup(s.purge)
-	s.startRegistry()
+	s.registries = Registry(t, s.Lab, s.bin, "root")
 	s.StartRoot()
 	s.Cluster = s.Lab.Host("site").Start(t, netlab.Program{Path: s.Program("cluster-manager"),
 		Args: []string{"-data", s.Lab.Path("cluster")},
@@ -125,27 +127,31 @@ func Start(t testing.TB) *Site {
 // Program is the path of one of the built programs.
 func (s *Site) Program(name string) string { return filepath.Join(s.bin, name) }
 
-func (s *Site) startRegistry() {
-	s.T.Helper()
-	addr := s.Lab.Host("root").Addr + ":5555"
-	file := s.Lab.Path("registry-ready")
+// Registry serves the quick start's images on a host of the lab and returns a
+// file of registry mirrors that leads there.
+func Registry(t testing.TB, lab *netlab.Lab, bin, host string) (file string) {
+	t.Helper()
+	program, ready := filepath.Join(bin, "demo-registry"), lab.Path("registry-ready")
+	addr := lab.Host(host).Addr + ":5555"
 	// Packages are fetched by the machine itself: the lab has no way out.
-	cache := filepath.Join(repository(s.T), "build", "images")
-	warm := exec.Command(s.Program("demo-registry"), "-listen", "127.0.0.1:0", "-cache", cache, "-ready", file)
+	cache := filepath.Join(repository(t), "build", "images")
+	warm := exec.Command(program, "-listen", "127.0.0.1:0", "-cache", cache, "-ready", ready)
 	if err := warm.Start(); err != nil {
-		s.T.Fatal(err)
+		t.Fatal(err)
 	}
-	s.Eventually("the images are built", 4*time.Minute, func() error { _, err := os.Stat(file); return err })
+	exists := func() error { _, err := os.Stat(ready); return err }
+	eventually(t, "the images are built", 4*time.Minute, exists)
 	_ = warm.Process.Kill()
 	_ = warm.Wait()
-	_ = os.Remove(file)
-	s.registry = s.Lab.Host("root").Start(s.T, netlab.Program{Path: s.Program("demo-registry"),
-		Args: []string{"-listen", addr, "-cache", cache, "-ready", file}})
-	s.Eventually("the registry serves", time.Minute, func() error { _, err := os.Stat(file); return err })
-	config := fmt.Sprintf(`{"registries":{"docker.io":{"mirrors":["http://%s"]}}}`, addr)
-	if err := os.WriteFile(s.Lab.Path("registries.json"), []byte(config), 0o644); err != nil {
-		s.T.Fatal(err)
+	_ = os.Remove(ready)
+	registry := lab.Host(host).Start(t, netlab.Program{Path: program, Args: []string{"-listen", addr, "-cache", cache, "-ready", ready}})
+	t.Cleanup(registry.Stop)
+	eventually(t, "the registry serves", time.Minute, exists)
+	file = lab.Path("registries.json")
+	if err := os.WriteFile(file, fmt.Appendf(nil, `{"registries":{"docker.io":{"mirrors":["http://%s"]}}}`, addr), 0o644); err != nil {
+		t.Fatal(err)
 	}
+	return file
 }
 
 // StartRoot runs the root on its machine.
@@ -161,7 +167,7 @@ func (s *Site) startWorker(w string) {
 		Args: []string{"-p", "6000", "-data", s.Lab.Path(w, "net")}})
 	s.Engine[w] = h.Start(s.T, netlab.Program{Path: s.Program("NodeEngine"),
 		Args: []string{"-a", s.Lab.Host("site").Addr, "-p", "10100", "-n", "6000", "-vcpus", "8", "-name", w,
-			"-data", s.Lab.Path(w, "node"), "-containerd", "managed", "-registries", s.Lab.Path("registries.json")}})
+			"-data", s.Lab.Path(w, "node"), "-containerd", "managed", "-registries", s.registries}})
 }
 
 // purge removes what the workers made, with the programs' own commands, before
@@ -184,7 +190,6 @@ func (s *Site) purge() {
 	}
 	s.Cluster.Stop()
 	s.Root.Stop()
-	s.registry.Stop()
 }
 
 // assertNothingLeft looks for links, rules and mounts after a purge.
@@ -209,13 +214,18 @@ func (s *Site) assertNothingLeft(w string) {
 // Eventually repeats a check until it holds, or fails with its last error.
 func (s *Site) Eventually(what string, within time.Duration, check func() error) {
 	s.T.Helper()
+	eventually(s.T, what, within, check)
+}
+
+func eventually(t testing.TB, what string, within time.Duration, check func() error) {
+	t.Helper()
 	var err error
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if err = check(); err == nil {
 			return
 		}
 	}
-	s.T.Fatalf("not within %s: %s: %v", within, what, err)
+	t.Fatalf("not within %s: %s: %v", within, what, err)
 }
 
 // --- the API, by curl, from the machine outside -----------------------------
@@ -389,12 +399,13 @@ type Container struct {
 // ErrGone says that no such container runs.
 var ErrGone = errors.New("no such container")
 
-// Containers lists the first process of every container, by its cgroup.
-func (s *Site) Containers() []Container {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		s.T.Fatal(err)
-	}
+// Containers lists the first process of every container of the site.
+func (s *Site) Containers() []Container { return ContainersOf(Workers...) }
+
+// ContainersOf lists the first process of every container of some workers, by
+// their cgroups. A process that moved to a nested group is not listed twice.
+func ContainersOf(workers ...string) []Container {
+	entries, _ := os.ReadDir("/proc")
 	seen := map[string]bool{}
 	var list []Container
 	for _, e := range entries {
@@ -404,18 +415,17 @@ func (s *Site) Containers() []Container {
 		}
 		data, err := os.ReadFile("/proc/" + e.Name() + "/cgroup")
 		if err != nil {
-			continue
+			continue // it has ended
 		}
 		for _, line := range strings.Split(string(data), "\n") {
 			_, path, ok := strings.Cut(line, "/oakestra/")
-			if !ok || seen[path] {
+			if !ok {
 				continue
 			}
-			for _, w := range Workers {
-				if strings.Contains("/"+path+"/", "/"+w+"/") {
-					seen[path] = true
-					list = append(list, Container{Pid: pid, Worker: w, Group: path})
-				}
+			worker, _, _ := strings.Cut(path, "/")
+			if !seen[path] && slices.Contains(workers, worker) {
+				seen[path] = true
+				list = append(list, Container{Pid: pid, Worker: worker, Group: path})
 			}
 			break
 		}
