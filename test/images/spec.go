@@ -10,6 +10,7 @@ type Spec struct {
 	Dirs       []string
 	Entrypoint []string
 	Command    []string
+	User       string
 }
 
 const nginxConf = `# Listens on 80 as the official image does, and on 60, the container port
@@ -34,6 +35,7 @@ http {
 
 const passwd = `root:x:0:0:root:/root:/bin/sh
 www-data:x:33:33:www-data:/var/www:/bin/false
+curl_user:x:100:101::/home/curl_user:/bin/sh
 nobody:x:65534:65534:nobody:/nonexistent:/bin/false
 `
 
@@ -69,6 +71,7 @@ func Curl() Spec {
 		Links:      links,
 		Dirs:       []string{"run", "tmp", "root", "dev", "proc", "sys"},
 		Entrypoint: []string{"/usr/bin/curl"},
+		User:       "curl_user", // by name, as the official image has it
 	}
 }
 
