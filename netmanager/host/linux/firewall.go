@@ -76,28 +76,23 @@ func (h *Host) watchFirewall(ctx context.Context) error {
 }
 
 // recheck puts back what is missing. With iptables on nf_tables, a generation
-// that has not moved proves that nothing is, without starting a program.
+// that has not moved proves that nothing is, without starting a program. It
+// holds the lock all the while: a Remove in between would be undone.
 func (f *firewall) recheck(generation func() (uint32, error)) error {
 	f.mu.Lock()
-	node, tool, gen := f.node, f.tool, f.gen
-	f.mu.Unlock()
-	if tool == "" {
-		return nil // nothing applied yet
+	defer f.mu.Unlock()
+	if f.tool == "" {
+		return nil // nothing applied yet, or removed
 	}
 	now, err := generation()
-	if err == nil && now == gen && !strings.Contains(tool, "legacy") {
+	if err == nil && now == f.gen && !strings.Contains(f.tool, "legacy") {
 		return nil
 	}
-	if err := f.ensure(node); err != nil {
+	if err := f.write(f.node); err != nil {
 		return err
 	}
-	if now, err = generation(); err != nil {
-		return err
-	}
-	f.mu.Lock()
-	f.gen = now
-	f.mu.Unlock()
-	return nil
+	f.gen, err = generation()
+	return err
 }
 
 // stands says whether the rules were made for this node.
@@ -111,6 +106,11 @@ func (f *firewall) stands(n rules.Node) bool {
 func (f *firewall) ensure(n rules.Node) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.write(n)
+}
+
+// write needs the lock.
+func (f *firewall) write(n rules.Node) error {
 	return f.in(func() error {
 		if f.tool == "" {
 			f.tool = detect()
@@ -131,41 +131,56 @@ func (f *firewall) ensure(n rules.Node) error {
 }
 
 func (f *firewall) ensureTable(table string, want, have []string) error {
-	ours := func(line string) bool { return !strings.HasPrefix(line, "-A OAK-") }
-	var script strings.Builder
-	if !slices.Equal(slices.DeleteFunc(slices.Clone(have), ours), sortedByChain(want)) {
-		// Declaring a chain empties it; the whole script is one transaction.
-		for _, j := range jumps {
-			if j.table == table && !strings.Contains(script.String(), ":"+j.to+" ") {
-				fmt.Fprintf(&script, ":%s - [0:0]\n", j.to)
-			}
-		}
-		script.WriteString(strings.Join(want, "\n") + "\n")
+	exists := func(chain string) bool {
+		return builtIn(chain) || slices.ContainsFunc(have, func(l string) bool { return strings.HasPrefix(l, ":"+chain+" ") })
 	}
-	for _, j := range jumps {
-		if j.table == table && slices.ContainsFunc(have, func(l string) bool { return strings.HasPrefix(l, ":"+j.from+" ") }) &&
-			!slices.Contains(have, j.line()) {
-			fmt.Fprintf(&script, "-I %s 1 -j %s\n", j.from, j.to)
+	if !strings.Contains(f.tool, "legacy") {
+		// iptables-save prints built-in chains that are not there as well.
+		there, err := chainsOf(table)
+		if err != nil {
+			return err
 		}
+		exists = func(chain string) bool { return slices.Contains(there, chain) }
 	}
-	// A table that nothing has used yet prints no chains, but has the built-in ones.
-	if !slices.Contains(have, "*"+table) {
-		script.Reset()
-		for _, j := range jumps {
-			if j.table == table && j.from != "DOCKER-USER" {
-				if !strings.Contains(script.String(), ":"+j.to+" ") {
-					fmt.Fprintf(&script, ":%s - [0:0]\n", j.to)
-				}
-				fmt.Fprintf(&script, "-I %s 1 -j %s\n", j.from, j.to)
-			}
-		}
-		script.WriteString(strings.Join(want, "\n") + "\n")
-	}
-	if script.Len() == 0 {
+	script := tableScript(table, want, have, exists)
+	if script == "" {
 		return nil
 	}
-	_, err := run(f.tool+"-restore", "*"+table+"\n"+script.String()+"COMMIT\n", "-w", "5", "--noflush")
+	_, err := run(f.tool+"-restore", "*"+table+"\n"+script+"COMMIT\n", "-w", "5", "--noflush")
 	return err
+}
+
+// tableScript is what iptables-restore has to do, "" for nothing. A system
+// chain that does not exist comes into being with its first rule, and is
+// marked as made by us.
+func tableScript(table string, want, have []string, exists func(chain string) bool) string {
+	foreign := func(line string) bool { return !strings.HasPrefix(line, "-A OAK-") }
+	rewrite := !slices.Equal(slices.DeleteFunc(slices.Clone(have), foreign), sortedByChain(want))
+	declared := map[string]bool{}
+	var chains, lines strings.Builder
+	for _, j := range jumps {
+		if j.table != table {
+			continue
+		}
+		// Declaring a chain empties it; the whole script is one transaction.
+		if rewrite && !declared[j.to] {
+			declared[j.to] = true
+			fmt.Fprintf(&chains, ":%s - [0:0]\n", j.to)
+		}
+		if !exists(j.from) {
+			if !builtIn(j.from) {
+				continue
+			}
+			fmt.Fprintf(&chains, ":%s%s - [0:0]\n", madeMark, j.from)
+		}
+		if !slices.Contains(have, j.line()) {
+			fmt.Fprintf(&lines, "-I %s 1 -j %s\n", j.from, j.to)
+		}
+	}
+	if rewrite {
+		lines.WriteString(strings.Join(want, "\n") + "\n")
+	}
+	return chains.String() + lines.String()
 }
 
 func (j jump) line() string { return "-A " + j.from + " -j " + j.to }
@@ -180,7 +195,8 @@ func sortedByChain(lines []string) []string {
 }
 
 // remove takes our chains out of both variants: the machine may have changed
-// its mind since.
+// its mind since. System chains that came into being for us go as well, unless
+// somebody uses them by now. Tables of the legacy variant cannot be unloaded.
 func (f *firewall) remove() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -191,29 +207,53 @@ func (f *firewall) remove() error {
 			if _, err := exec.LookPath(tool + "-save"); err != nil {
 				continue
 			}
+			// Without -t: asking the legacy variant for a table loads it.
+			have, err := run(tool+"-save", "")
+			if err != nil {
+				all = errors.Join(all, err)
+				continue
+			}
 			for _, table := range []string{"filter", "mangle"} {
-				all = errors.Join(all, removeFrom(tool, table))
+				made, err := removeFrom(tool, table, section(have, table))
+				if err == nil && tool == "iptables-nft" {
+					err = dropEmpty(table, made)
+				}
+				all = errors.Join(all, err)
 			}
 		}
 		return all
 	})
 }
 
-func removeFrom(tool, table string) error {
-	have, err := run(tool+"-save", "", "-t", table)
-	if err != nil || !strings.Contains(have, ":OAK-") {
-		return err
+// section is what iptables-save printed of one table.
+func section(saved, table string) string {
+	_, rest, found := strings.Cut(saved, "*"+table+"\n")
+	if !found {
+		return ""
 	}
+	body, _, _ := strings.Cut(rest, "\nCOMMIT")
+	return body
+}
+
+// removeFrom takes our chains out and returns the system chains we had made.
+func removeFrom(tool, table, have string) (made []string, err error) {
 	var script strings.Builder
 	var chains []string
 	for line := range strings.Lines(have) {
 		line = strings.TrimSpace(line)
 		switch {
 		case strings.HasPrefix(line, ":OAK-"):
-			chains = append(chains, strings.Fields(line[1:])[0])
+			name := strings.Fields(line[1:])[0]
+			chains = append(chains, name)
+			if from, ok := strings.CutPrefix(name, madeMark); ok {
+				made = append(made, from)
+			}
 		case strings.Contains(line, "-j OAK-"):
 			fmt.Fprintln(&script, "-D"+strings.TrimPrefix(line, "-A"))
 		}
+	}
+	if len(chains) == 0 {
+		return nil, nil
 	}
 	for _, c := range chains {
 		fmt.Fprintf(&script, "-F %s\n", c)
@@ -222,7 +262,7 @@ func removeFrom(tool, table string) error {
 		fmt.Fprintf(&script, "-X %s\n", c)
 	}
 	_, err = run(tool+"-restore", "*"+table+"\n"+script.String()+"COMMIT\n", "-w", "5", "--noflush")
-	return err
+	return made, err
 }
 
 // detect picks the variant that holds the machine's rules: rules of one are

@@ -56,8 +56,10 @@ func openTable(ns int) (*table, error) {
 func (t *table) close() error { return errors.Join(t.conn.CloseLasting(), t.gens.Close()) }
 
 // generation is the kernel's count of nftables transactions in the namespace.
-func (t *table) generation() (uint32, error) {
-	reply, err := t.gens.Execute(mdl.Message{
+func (t *table) generation() (uint32, error) { return generation(t.gens) }
+
+func generation(c *mdl.Conn) (uint32, error) {
+	reply, err := c.Execute(mdl.Message{
 		Header: mdl.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN, Flags: mdl.Request},
 		Data:   make([]byte, 4),
 	})
