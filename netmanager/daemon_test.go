@@ -3,6 +3,7 @@ package netmanager
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -236,5 +237,27 @@ func TestAnEndpointTheClusterTakesOutGetsNoNewFlows(t *testing.T) {
 		r.say(snapshot(3, own))
 		got, _ = r.kernel.service("10.30.30.30")
 		equal(t, "after it was taken out", got, nil)
+	})
+}
+
+func TestTheUnderlayMovesUnderRunningContainers(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.kernel.with(func() { r.kernel.underlay = addr("127.0.0.1") })
+		wait(16 * time.Second)
+		r.register()
+		a := r.deploy(request("a.n.s.n", 100))
+		before := r.kernel.names()
+		r.kernel.with(func() { r.kernel.underlay = addr("198.51.100.7") })
+		wait(16 * time.Second)
+		if got := r.kernel.node().HostIP; got != addr("198.51.100.7") {
+			t.Errorf("underlay in the rules: %s", got)
+		}
+		told := func(m Outbound) bool { return m.Report != nil && m.Report.HostIP == addr("198.51.100.7") }
+		if r.cluster.count(told) == 0 {
+			t.Error("the cluster was not told")
+		}
+		if !slices.Equal(before, r.kernel.names()) || r.deploy(request("a.n.s.n", 100)) != a {
+			t.Errorf("attached %v, before %v", r.kernel.names(), before)
+		}
 	})
 }

@@ -183,7 +183,7 @@ func (l *loop) adopt() {
 		}
 	}
 	if len(l.containers) > 0 {
-		l.log.Info("adopting containers", "count", len(l.containers), "subnet", l.subnet.String())
+		l.log.Info("adopting containers", "count", len(l.containers), "subnet", text(l.subnet))
 	}
 	l.underlay()
 	if len(l.containers) > 0 {
@@ -207,7 +207,7 @@ func (l *loop) underlay() {
 			if addr == l.hostIP && mtu == l.mtu {
 				return
 			}
-			l.log.Info("underlay", "address", addr.String(), "mtu", mtu, "public", public.String())
+			l.log.Debug("underlay", "from", text(l.hostIP), "to", text(addr), "mtu", mtu, "public", text(public))
 			l.hostIP, l.mtu = addr, mtu
 			l.change()
 			l.report()
@@ -266,11 +266,22 @@ func (l *loop) readiness() error {
 	case !l.subnet.IsValid():
 		return fmt.Errorf("no subnet from the cluster manager yet (MQTT %s:%d)", l.reg.Address, l.reg.Port)
 	case !l.hostIP.IsValid():
-		return fmt.Errorf("this machine has no address towards other workers: no default route (choose an interface with -iface)")
+		return fmt.Errorf("this machine has no address towards other workers yet (choose an interface with -iface)")
 	case l.apply.last != nil:
 		return fmt.Errorf("the kernel refuses the rules: %w", l.apply.last)
 	case l.apply.done == 0:
 		return fmt.Errorf("rules are being written")
 	}
 	return nil
+}
+
+// text prints what may be missing yet for the log.
+func text[T interface {
+	IsValid() bool
+	String() string
+}](v T) string {
+	if !v.IsValid() {
+		return ""
+	}
+	return v.String()
 }

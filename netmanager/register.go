@@ -112,10 +112,10 @@ func (l *loop) takeSubnet(s Subnet) {
 		return
 	}
 	if l.subnet.IsValid() && len(l.containers) > 0 {
-		l.log.Warn("keeping the subnet in use", "subnet", l.subnet.String(), "offered", s.Prefix.String())
+		l.log.Warn("keeping the subnet in use", "subnet", text(l.subnet), "offered", text(s.Prefix))
 		return
 	}
-	l.log.Info("subnet", "from", l.subnet.String(), "to", s.Prefix.String())
+	l.log.Info("subnet", "from", text(l.subnet), "to", text(s.Prefix))
 	l.subnet, l.last = s.Prefix, netip.Addr{}
 	clear(l.quarantine)
 	l.change()

@@ -30,18 +30,21 @@ type kernel struct {
 	dead      map[int]bool
 	refuse    error // of Apply
 	broken    error // of Attach
+	underlay  netip.Addr
 }
 
 func newKernel() *kernel {
 	return &kernel{
-		attached: map[string]host.Attachment{}, released: map[netip.Addr][]bool{},
+		attached: map[string]host.Attachment{}, released: map[netip.Addr][]bool{}, underlay: addr("192.0.2.1"),
 		unknown: make(chan netip.Addr), dead: map[int]bool{},
 	}
 }
 
 func (k *kernel) Check(context.Context, rules.Node) error { return nil }
 func (k *kernel) Underlay(context.Context, string) (netip.Addr, int, error) {
-	return addr("192.0.2.1"), 1500, nil
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.underlay, 1500, nil
 }
 func (k *kernel) Apply(_ context.Context, d rules.Desired) error {
 	k.mu.Lock()
@@ -103,6 +106,12 @@ func (k *kernel) names() []string {
 }
 
 func (k *kernel) Remove(context.Context) error { return nil }
+
+func (k *kernel) node() rules.Node {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.applied[len(k.applied)-1].Node
+}
 
 func (k *kernel) service(a string) ([]netip.Addr, bool) {
 	k.mu.Lock()

@@ -55,7 +55,8 @@ func Compile(s State) rules.Desired {
 }
 
 func usable(s State, p table.Peer) bool {
-	return p.Node != s.Node.ID && p.HostIP.IsValid() && p.Subnet.IsValid() &&
+	// A peer on loopback is a machine without a network.
+	return p.Node != s.Node.ID && p.HostIP.IsValid() && !p.HostIP.IsLoopback() && p.Subnet.IsValid() &&
 		!p.Subnet.Overlaps(s.Node.Subnet) && (p.Dataplane == "" || p.Dataplane == "vxlan")
 }
 

@@ -2,15 +2,12 @@ package linux
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os/exec"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"oakestra/netmanager/rules"
 	"oakestra/pkg/errs"
@@ -62,67 +59,4 @@ func (h *Host) checkPort(port uint16) error {
 		}
 		return c.Close()
 	})
-}
-
-// Underlay is the first address of the named interface, or of the one with the
-// default route of the lowest metric.
-func (h *Host) Underlay(ctx context.Context, iface string) (netip.Addr, int, error) {
-	link, err := h.underlayLink(iface)
-	if err != nil {
-		return netip.Addr{}, 0, err
-	}
-	list, err := h.nl.AddrList(link, unix.AF_INET)
-	if err != nil {
-		return netip.Addr{}, 0, fmt.Errorf("addresses of %s: %w: %w", link.Attrs().Name, errs.Unavailable, err)
-	}
-	for _, x := range list {
-		if a, ok := netip.AddrFromSlice(x.IP.To4()); ok && x.Scope == int(netlink.SCOPE_UNIVERSE) {
-			return a, link.Attrs().MTU, nil
-		}
-	}
-	return netip.Addr{}, 0, fmt.Errorf("interface %s has no IPv4 address: %w", link.Attrs().Name, errs.NotFound)
-}
-
-func (h *Host) underlayLink(iface string) (netlink.Link, error) {
-	if iface != "" {
-		link, err := h.nl.LinkByName(iface)
-		var absent netlink.LinkNotFoundError
-		if errors.As(err, &absent) {
-			return nil, fmt.Errorf("interface %s: %w", iface, errs.NotFound)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("interface %s: %w: %w", iface, errs.Unavailable, err)
-		}
-		return link, nil
-	}
-	routes, err := h.nl.RouteList(nil, unix.AF_INET)
-	if err != nil {
-		return nil, fmt.Errorf("list routes: %w: %w", errs.Unavailable, err)
-	}
-	best := -1
-	for i, r := range routes {
-		if isDefault(r) && (best < 0 || r.Priority < routes[best].Priority) {
-			best = i
-		}
-	}
-	if best < 0 {
-		return nil, fmt.Errorf("no default route; name the interface with -iface: %w", errs.NotFound)
-	}
-	index := routes[best].LinkIndex
-	if index == 0 && len(routes[best].MultiPath) > 0 {
-		index = routes[best].MultiPath[0].LinkIndex
-	}
-	link, err := h.nl.LinkByIndex(index)
-	if err != nil {
-		return nil, fmt.Errorf("interface %d: %w: %w", index, errs.Unavailable, err)
-	}
-	return link, nil
-}
-
-func isDefault(r netlink.Route) bool {
-	if r.Dst == nil {
-		return true
-	}
-	ones, _ := r.Dst.Mask.Size()
-	return ones == 0 && r.Dst.IP.IsUnspecified()
 }

@@ -30,6 +30,8 @@ type Host struct {
 	table *table
 	hold  *hold
 	fw    *firewall
+
+	underlay underlay // the last choice, for the log
 }
 
 var _ host.Host = (*Host)(nil)
