@@ -29,8 +29,8 @@ func (l *loop) receive(m Inbound) {
 	switch {
 	case m.Session:
 		l.book.Synced = false
-		l.uplink.full = true
-		l.send(Outbound{AskSubnet: true})
+		l.uplink.full, l.uplink.live = true, true
+		l.send(Outbound{AskSubnet: true}) // the one in use may be somebody else's by now
 		l.report()
 		l.watchOwn()
 	case m.Subnet != nil:

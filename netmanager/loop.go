@@ -67,6 +67,7 @@ type conversation struct {
 	stop context.CancelFunc
 	seq  uint64
 	full bool // the next report is a snapshot
+	live bool // there has been a session
 }
 
 func newLoop(d *Daemon, r state.Record) *loop {

@@ -129,7 +129,7 @@ func (l *loop) takeSubnet(s Subnet) {
 
 func (l *loop) report() {
 	u := l.uplink
-	if u == nil {
+	if u == nil || !u.live {
 		return
 	}
 	if !l.subnet.IsValid() {

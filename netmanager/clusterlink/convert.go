@@ -219,11 +219,15 @@ func (p *parser) addr(text string) netip.Addr {
 }
 
 func (p *parser) prefix(text string) netip.Prefix {
+	if text == "" {
+		return netip.Prefix{} // a worker that has none yet
+	}
 	x, err := netip.ParsePrefix(text)
 	if err != nil || !x.Addr().Is4() {
 		p.fail("subnet", text)
+		return netip.Prefix{}
 	}
-	return x
+	return x.Masked()
 }
 
 func (p *parser) port(n int) uint16 {

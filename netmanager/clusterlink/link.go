@@ -144,6 +144,7 @@ func (l *Link) session(ctx context.Context, up func()) error {
 	l.log.Info("session with the cluster's broker", "broker", l.broker())
 	up()
 	l.push(ctx, netmanager.Inbound{Session: true})
+	opened := false // the cluster has been told everything in this session
 	for {
 		select {
 		case <-ctx.Done():
@@ -151,11 +152,20 @@ func (l *Link) session(ctx context.Context, up func()) error {
 		case err := <-lost:
 			return err
 		case m := <-l.out:
+			opened = opened || (m.Report != nil && m.Report.Snapshot)
+			if !opened && partial(m) {
+				continue // left over from before; the snapshot says it
+			}
 			if err := l.write(ctx, client, m); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// partial messages mean something only to who has had the whole.
+func partial(m netmanager.Outbound) bool {
+	return m.Report != nil || m.Ack != nil || m.Deployed != nil || m.Undeployed != nil
 }
 
 func await(ctx context.Context, t paho.Token) error {

@@ -24,7 +24,11 @@ func TestUnderlayOfAMachineWithLittleNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { h.Close() })
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	other := nshost.New(t)
 	link := func(name, cidr string) {
 		m.Join(t, name, other, name)
