@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"strings"
+	"testing"
+
+	"oakestra/pkg/errs"
+	"oakestra/root"
+)
+
+func TestFlagsWinOverEnvironmentOverDefaults(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		args []string
+		env  map[string]string
+		want func(*root.Config)
+	}{
+		{"nothing", nil, nil, func(*root.Config) {}},
+		{"flags", []string{"-listen", "127.0.0.1:7", "-data", "/d"}, nil, func(c *root.Config) { c.Listen, c.Data = "127.0.0.1:7", "/d" }},
+		{"environment", nil, map[string]string{"OAKESTRA_SECURITY": "open", "OAKESTRA_ADMIN_PASSWORD": "pw", "OAKESTRA_API_QUOTED": "1"},
+			func(c *root.Config) { c.Security, c.AdminPassword, c.Quoted = "open", "pw", true }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, k := range []string{"OAKESTRA_SECURITY", "OAKESTRA_ADMIN_PASSWORD", "OAKESTRA_API_QUOTED"} {
+				t.Setenv(k, c.env[k])
+			}
+			want := root.DefaultConfig()
+			c.want(&want)
+			got, _, err := parse(c.args)
+			if err != nil || got != want {
+				t.Errorf("%+v %v, want %+v", got, err, want)
+			}
+		})
+	}
+}
+
+func TestEveryMistakeIsNamedAtOnce(t *testing.T) {
+	t.Setenv("OAKESTRA_SECURITY", "strict")
+	_, _, err := parse([]string{"-listen", "10000", "-data", " "})
+	if !errors.Is(err, errs.Invalid) {
+		t.Fatalf("%v", err)
+	}
+	for _, want := range []string{"-listen", "10000", "-data", "OAKESTRA_SECURITY", "strict"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not name %q", err, want)
+		}
+	}
+}
+
+func TestASpareArgumentIsAMistake(t *testing.T) {
+	if _, _, err := parse([]string{"start"}); err == nil || !strings.Contains(err.Error(), "start") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestHelpIsNoMistakeAndTeaches(t *testing.T) {
+	if _, _, err := parse([]string{"-h"}); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("%v", err)
+	}
+	for _, want := range []string{"system-manager -data", "OAKESTRA_ADMIN_PASSWORD", "OAKESTRA_SECURITY", "Admin"} {
+		if !strings.Contains(help, want) {
+			t.Errorf("-h does not mention %q", want)
+		}
+	}
+}
+
+// The configuration may be logged as a whole.
+func TestAPasswordIsNotPrinted(t *testing.T) {
+	c := root.Config{AdminPassword: "hunter2"}
+	for _, verb := range []string{"%v", "%+v", "%s"} {
+		if text := fmt.Sprintf(verb, c); strings.Contains(text, "hunter2") {
+			t.Errorf("%s prints %s", verb, text)
+		}
+	}
+}
