@@ -209,11 +209,18 @@ func rejectKind(e *entry, r Request, no complaint) *instance.Reason {
 	return nil
 }
 
+// rejectRoom judges whether the demand fits what is free, and for clusters
+// also whether it fits a single worker: the sum alone would promise what no
+// worker has, and the rooms alone, which are as old as the last aggregate,
+// would be promised again to everybody who asks in between.
 func rejectRoom(e *entry, r Request, no complaint) *instance.Reason {
-	free := e.free()
-	if e.Rooms != nil {
-		free = largestRoom(e.Rooms, r.Demand)
+	if why := rejectDemand(e.free(), r, no); why != nil || e.Rooms == nil {
+		return why
 	}
+	return rejectDemand(largestRoom(e.Rooms, r.Demand), r, no)
+}
+
+func rejectDemand(free model.Resources, r Request, no complaint) *instance.Reason {
 	for _, p := range []struct {
 		name, unit string
 		parts      float64 // of the unit

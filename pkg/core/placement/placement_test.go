@@ -281,6 +281,38 @@ func TestInstancesOfOneServiceShareAHostPortOthersClash(t *testing.T) {
 	}
 }
 
+// A cluster's rooms are as old as its last aggregate. What was promised since
+// counts against its sum, and a sum that no single worker has is no room.
+func TestAClusterIsBoundByItsSumAndByItsLargestWorker(t *testing.T) {
+	x := NewIndex()
+	c := plain("c1")
+	c.Capacity, c.Held = model.Resources{MilliCPU: 4000, MemoryMB: 4000}, model.Resources{MemoryMB: 1000}
+	c.Rooms = []model.Resources{{MilliCPU: 2000, MemoryMB: 2000}, {MilliCPU: 2000, MemoryMB: 1000}}
+	x.Apply(Delta{Upsert: []Candidate{c}})
+	ask := func(mb int64) Request {
+		return Request{Service: "s", Runtime: "container", Demand: model.Resources{MemoryMB: mb}}
+	}
+	for _, step := range []struct {
+		mb     int64
+		reason string
+	}{
+		{2500, "c1: 2500 > 2000 MiB free"}, // the sum has it, no worker does
+		{2000, ""},
+		{1500, "c1: 1500 > 1000 MiB free"}, // the rooms still have it, the sum does not
+		{1000, ""},
+		{1, "c1: 1 > 0 MiB free"},
+	} {
+		_, err := x.Place(ask(step.mb))
+		var refusal *Refusal
+		switch {
+		case step.reason == "" && err == nil:
+			x.Reserve(fmt.Sprint(step.mb), "c1", ask(step.mb))
+		case !errors.As(err, &refusal) || len(refusal.Reasons) != 1 || refusal.Reasons[0].Detail != step.reason:
+			t.Fatalf("%d MiB: got %v, want %q", step.mb, err, step.reason)
+		}
+	}
+}
+
 func TestConstraints(t *testing.T) {
 	cs := []model.Constraint{{Type: "direct", Cluster: "c1", Nodes: []string{"a", "b"}}, {Type: "clusters", Allowed: []string{"c1", "c2"}}, {Type: "direct", Nodes: []string{"b"}}}
 	if only, yes := OnlyNodes(cs); !yes || fmt.Sprint(only) != "[b]" {
