@@ -52,6 +52,10 @@ func (l *loop) deploy(in local.Deployment, reply func(local.Deployed, error)) {
 		reply(local.Deployed{}, fmt.Errorf("no NodeEngine has registered; call /register first: %w", errs.Invalid))
 		return
 	}
+	if l.subnet.IsValid() && !l.hostIP.IsValid() && l.looking > 0 {
+		l.looked = append(l.looked, func() { l.deploy(in, reply) }) // just started
+		return
+	}
 	if !l.subnet.IsValid() || !l.hostIP.IsValid() {
 		reply(local.Deployed{}, fmt.Errorf("%w: %w", l.readiness(), errs.Unavailable))
 		return

@@ -43,8 +43,10 @@ type loop struct {
 	refusal string // why the cluster gave no subnet
 	confirm bool   // the registration was made by a call to this process
 
-	hostIP netip.Addr
-	mtu    int
+	hostIP  netip.Addr
+	mtu     int
+	looking int      // lookups of the underlay that have not answered
+	looked  []func() // what waits for one
 
 	containers []*container
 	quarantine map[netip.Addr]time.Time
@@ -196,9 +198,12 @@ func (l *loop) adopt() {
 // underlay looks up how other workers reach this one.
 func (l *loop) underlay() {
 	iface, public := l.daemon.cfg.Iface, l.daemon.cfg.PublicIP
+	l.looking++
 	l.do(func(ctx context.Context) func() {
 		addr, mtu, err := l.host.Underlay(ctx, iface)
 		return func() {
+			l.looking--
+			defer l.goOn()
 			if err != nil {
 				if !l.hostIP.IsValid() {
 					l.log.Warn("no underlay yet", "error", err)
@@ -214,6 +219,15 @@ func (l *loop) underlay() {
 			l.report()
 		}
 	})
+}
+
+// goOn with what waited for the underlay.
+func (l *loop) goOn() {
+	waiting := l.looked
+	l.looked = nil
+	for _, w := range waiting {
+		w()
+	}
 }
 
 // advertised is the address other workers send to.

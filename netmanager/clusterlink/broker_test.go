@@ -98,7 +98,9 @@ func (b *broker) start() {
 
 func (b *broker) stop() {
 	if b.server != nil {
-		b.server.Close()
+		if err := b.server.Close(); err != nil {
+			b.t.Error(err)
+		}
 		b.server = nil
 	}
 }
