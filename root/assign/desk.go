@@ -9,17 +9,16 @@ import (
 	"sync"
 	"time"
 
-	"oakestra/pkg/core/address"
 	"oakestra/pkg/core/model"
-	"oakestra/pkg/core/placement"
 	"oakestra/pkg/errs"
 	"oakestra/root/clusters"
+	"oakestra/root/control"
 	"oakestra/root/store"
 	"oakestra/root/witness"
 )
 
 // Book is what the desk reads of clusters and how it tells them; *clusters.Book
-// implements it.
+// implements it. It never calls the desk while it holds its lock.
 type Book interface {
 	Active(id model.ClusterID) bool
 	Room(id model.ClusterID) (clusters.Room, bool)
@@ -27,6 +26,7 @@ type Book interface {
 	Send(id model.ClusterID, d clusters.Desired) bool
 	Forget(id model.InstanceID)
 	Know(c store.Cluster)
+	Unexplained(known func(model.InstanceID) bool) []control.UnknownView
 }
 
 // Deps is what a Desk works with. Now may be nil.
@@ -41,48 +41,26 @@ type Deps struct {
 // Desk is the root's scheduler and registrar. Its Pool serves addresses.
 type Desk struct {
 	*Pool
-	deps Deps
-	log  *slog.Logger
-	now  func() time.Time
+	deps    Deps
+	log     *slog.Logger
+	now     func() time.Time
+	resolve *resolver
 
 	calls chan func(*state) // run by the loop, one at a time
 	bell  chan struct{}
 	loop  chan struct{} // closed when the loop has ended
 
-	mu      sync.Mutex // guards what follows, but resolve
-	woken   map[model.ServiceID]bool
-	moved   map[model.ClusterID]bool
-	shown   recoveryShown
-	opened  bool
-	resolve resolver
+	mu     sync.Mutex // guards what follows
+	woken  map[model.ServiceID]bool
+	moved  map[model.ClusterID]bool
+	shown  recoveryShown
+	opened bool
 }
 
 // recoveryShown is the recovery as others see it.
 type recoveryShown struct {
 	on      bool
 	waiting []string
-}
-
-// state is what the loop owns.
-type state struct {
-	clusters  map[model.ClusterID]store.Cluster
-	instances map[model.InstanceID]*slot
-	services  map[model.ServiceID]model.Service
-	blocks    *address.Blocks
-	index     *placement.Index
-	// settle holds instances that were placed; their reservations end with the
-	// next aggregate of their cluster, which counts them itself.
-	settle      map[model.ClusterID]map[model.InstanceID]bool
-	incarnation uint32
-	recovery    bool
-	awaited     map[model.ClusterID]bool // clusters to be heard in recovery
-}
-
-// slot is a stored instance with what the loop remembers of it.
-type slot struct {
-	store.Instance
-	refused map[model.ClusterID]bool // under the present spec, until they have other room
-	retryAt time.Time
 }
 
 // NewDesk makes a desk that does nothing until Run.
@@ -92,9 +70,9 @@ func NewDesk(d Deps) *Desk {
 		now = time.Now
 	}
 	return &Desk{
-		Pool: newPool(), deps: d, log: d.Logger.With("part", "assign"), now: now,
+		Pool: newPool(), deps: d, log: d.Logger.With("part", "assign"), now: now, resolve: newResolver(),
 		calls: make(chan func(*state)), bell: make(chan struct{}, 1), loop: make(chan struct{}),
-		woken: map[model.ServiceID]bool{}, moved: map[model.ClusterID]bool{}, resolve: newResolver(),
+		woken: map[model.ServiceID]bool{}, moved: map[model.ClusterID]bool{},
 		shown: recoveryShown{on: true, waiting: []string{"its own store"}},
 	}
 }
@@ -122,6 +100,15 @@ func (d *Desk) ring() {
 	}
 }
 
+// news is what happened since it was asked last.
+func (d *Desk) news() (woken map[model.ServiceID]bool, moved map[model.ClusterID]bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	woken, moved = d.woken, d.moved
+	d.woken, d.moved = map[model.ServiceID]bool{}, map[model.ClusterID]bool{}
+	return woken, moved
+}
+
 // Recovery says whether the root waits for clusters, and for which.
 func (d *Desk) Recovery() (on bool, waitingFor []string) {
 	d.mu.Lock()
@@ -129,9 +116,34 @@ func (d *Desk) Recovery() (on bool, waitingFor []string) {
 	return d.shown.on, d.shown.waiting
 }
 
+// Ready says why the root cannot serve yet; nil once the store was read.
+func (d *Desk) Ready() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.opened {
+		return fmt.Errorf("the store is being read: %w", errs.Unavailable)
+	}
+	return nil
+}
+
 // Resolve finds the service of a job name or an address.
-func (d *Desk) Resolve(query string) (model.Service, map[int]netip.Addr, bool) {
-	return d.resolve.find(query)
+func (d *Desk) Resolve(query string) (model.Service, bool) { return d.resolve.find(query) }
+
+// Unknown lists containers that no record explains. They are left running.
+func (d *Desk) Unknown() []control.UnknownView { return d.deps.Book.Unexplained(d.resolve.known) }
+
+// PickService is Pool.PickService, but for an address that is taken the desk
+// first looks whether its holder was deleted a moment ago: a descriptor may be
+// deleted and posted again in one breath.
+func (d *Desk) PickService(ctx context.Context, jobName string, chosen netip.Addr) (netip.Addr, error) {
+	a, err := d.Pool.PickService(ctx, jobName, chosen)
+	if !errors.Is(err, errs.Conflict) || !d.heldBy(chosen, jobName) {
+		return a, err
+	}
+	if _, err := call(ctx, d, func(s *state) (struct{}, error) { d.pass(ctx, s); return struct{}{}, nil }); err != nil {
+		return netip.Addr{}, err
+	}
+	return d.Pool.PickService(ctx, jobName, chosen)
 }
 
 // call runs f in the loop and waits for it. Unavailable when the loop has
@@ -163,8 +175,8 @@ func (d *Desk) Run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	d.pass(ctx, s)
 	for {
+		d.pass(ctx, s)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -175,78 +187,13 @@ func (d *Desk) Run(ctx context.Context) error {
 			d.expireAddresses(ctx)
 			d.remember(ctx, s)
 		}
-		d.pass(ctx, s)
 	}
 }
 
-// open reads everything stored and finds out whether this is a recovery.
-func (d *Desk) open(ctx context.Context) (*state, error) {
-	s := &state{settle: map[model.ClusterID]map[model.InstanceID]bool{}, awaited: map[model.ClusterID]bool{}}
-	if err := d.settleIncarnation(ctx, s); err != nil {
-		return nil, fmt.Errorf("settle the incarnation: %w", err)
-	}
-	if err := d.load(ctx, s); err != nil {
-		return nil, fmt.Errorf("read the store: %w", err)
-	}
-	return s, nil
-}
-
-// load (re)builds the state from the store.
-func (d *Desk) load(ctx context.Context, s *state) error {
-	st := d.deps.Store
-	cl, err1 := st.Clusters().List(ctx)
-	ins, err2 := st.Instances().List(ctx, "")
-	svcs, err3 := st.Services().List(ctx, "")
-	blocks, err4 := st.Blocks().List(ctx)
-	claims, err5 := st.Claims().List(ctx)
-	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
-		return err
-	}
-	s.clusters, s.instances, s.services = map[model.ClusterID]store.Cluster{}, map[model.InstanceID]*slot{}, map[model.ServiceID]model.Service{}
-	s.blocks, s.index = address.NewBlocks(), placement.NewIndex()
-	for _, c := range cl {
-		s.clusters[c.ID] = c
-		d.deps.Book.Know(c)
-	}
-	for _, in := range ins {
-		s.instances[in.ID] = &slot{Instance: in}
-	}
-	for _, v := range svcs {
-		s.services[v.ID] = v
-	}
-	for _, b := range blocks {
-		if err := s.blocks.Claim(b.Prefix, b.Cluster); err != nil {
-			d.log.Error("a stored block cannot be right", "block", b.Prefix.String(), "error", err)
-		}
-	}
-	for id := range s.clusters {
-		d.refreshRoom(s, id)
-	}
-	closed := ""
-	if s.recovery {
-		closed = "the root is in recovery"
-	}
-	d.Pool.load(claims, closed)
-	d.resolve.load(s.services, s.instances)
-	d.show(s)
-	return nil
-}
-
-// expireAddresses frees rested addresses in pool and store.
-func (d *Desk) expireAddresses(ctx context.Context) {
-	for _, a := range d.expire(d.now()) {
-		if err := d.deps.Store.Claims().Release(ctx, a); err != nil {
-			d.log.Error("free a rested address", "address", a.String(), "error", err)
-		}
-	}
-}
-
-// Ready says why the root cannot serve yet; nil once the store was read.
-func (d *Desk) Ready() error {
+// show publishes whether this is a recovery, for readers outside the loop.
+func (d *Desk) show(s *state) {
+	names := s.awaitedNames()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.opened {
-		return fmt.Errorf("the store is being read: %w", errs.Unavailable)
-	}
-	return nil
+	d.shown, d.opened = recoveryShown{on: s.recovery, waiting: names}, true
 }

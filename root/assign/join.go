@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -50,23 +49,27 @@ func (d *Desk) welcome(ctx context.Context, s *state, h clusters.Hello) (cluster
 		d.deps.Book.Know(c)
 		d.remember(ctx, s)
 	}
-	if err := d.raise(ctx, s, h.Incarnation); err != nil {
+	if err := d.claimBlocks(ctx, s, c.ID, h.Blocks); err != nil {
 		return clusters.Welcome{}, err
 	}
-	// A cluster that belonged to another life of this root's store holds what
-	// this store may never have seen: it is asked for everything.
-	stranger := h.Incarnation != 0 && !d.heldIsKnown(s, h)
+	stranger := s.stranger(h)
+	if err := d.raise(ctx, s, h); err != nil {
+		return clusters.Welcome{}, err
+	}
 	return clusters.Welcome{ID: c.ID, Incarnation: s.incarnation, Recovery: s.recovery || stranger}, nil
 }
 
-// heldIsKnown says that every order a cluster holds is in the store.
-func (d *Desk) heldIsKnown(s *state, h clusters.Hello) bool {
-	for _, v := range h.Held {
-		if _, known := s.instances[v.Instance]; !known && v.Grant.Incarnation() != s.incarnation {
-			return false
+// stranger says that a cluster holds orders that only another life of this
+// root's store can have given. It is asked for everything. An order of this
+// life that has no record any more is another matter: its slot was removed.
+func (s *state) stranger(h clusters.Hello) bool {
+	return slices.ContainsFunc(h.Held, func(v clusters.Held) bool {
+		in, known := s.instances[v.Instance]
+		if known {
+			return v.Grant > in.Grant
 		}
-	}
-	return true
+		return v.Grant.Incarnation() != s.incarnation || v.Grant > s.issued
+	})
 }
 
 // identify finds the cluster's record, or makes one.
@@ -83,7 +86,7 @@ func (d *Desk) identify(s *state, h clusters.Hello) (store.Cluster, error) {
 		}
 	}
 	if byName != nil {
-		if d.deps.Book.Active(byName.ID) || d.holdsAnything(s, byName.ID) {
+		if s.awaited[byName.ID] || d.deps.Book.Active(byName.ID) || d.holdsAnything(s, byName.ID) {
 			return store.Cluster{}, fmt.Errorf("the cluster name %q belongs to a cluster with another key (id %s); give this one another CLUSTER_NAME, or restore its data directory: %w", h.Name, byName.ID, errs.Conflict)
 		}
 		byName.KeyHash = hash
@@ -107,7 +110,7 @@ func (d *Desk) nameIsFree(s *state, name string, id model.ClusterID) error {
 
 func (d *Desk) holdsAnything(s *state, id model.ClusterID) bool {
 	for _, in := range s.instances {
-		if in.Cluster == id {
+		if _, former := in.former[id]; former || in.Cluster == id {
 			return true
 		}
 	}
@@ -130,21 +133,37 @@ func isID(s string) bool {
 	return err == nil && len(b) == 12
 }
 
-// Resync answers what differs between what a cluster holds and what it should.
-func (d *Desk) Resync(ctx context.Context, id model.ClusterID, held []clusters.Held) (clusters.Desired, error) {
-	return call(ctx, d, func(s *state) (clusters.Desired, error) {
-		orders, unknown := compare(s, id, held)
-		out := d.desired(s, true, orders)
-		out.Unknown = unknown
-		return out, nil
+// Resync tells what differs between what a cluster holds and what it should.
+// In recovery that is nothing yet: somebody who has not been heard may have
+// been given the same slot later.
+func (d *Desk) Resync(ctx context.Context, id model.ClusterID, held []clusters.Held, tell func(clusters.Desired)) error {
+	_, err := call(ctx, d, func(s *state) (struct{}, error) {
+		w := &work{}
+		tell(d.snapshot(s, id, held, w))
+		if s.recovery {
+			s.held[id] = held
+		}
+		d.commit(ctx, s, w)
+		return struct{}{}, nil
 	})
+	return err
+}
+
+func (d *Desk) snapshot(s *state, id model.ClusterID, held []clusters.Held, w *work) clusters.Desired {
+	list, unknown := compare(s, id, held, w)
+	if s.recovery {
+		list = nil
+	}
+	out := d.desired(true, list)
+	out.Unknown = unknown
+	return out
 }
 
 // compare lists orders the cluster lacks or has in another revision, sorted,
-// and what it holds that the root has never heard of. An order the root gave
-// to somebody else meanwhile comes back as a tombstone, under the grant the
-// cluster holds, unless the cluster may still be needed (superseded).
-func compare(s *state, id model.ClusterID, held []clusters.Held) (orders []store.Instance, unknown []clusters.Held) {
+// and what it holds that the root has never heard of. A slot that the root
+// gave to somebody else meanwhile and that was deleted comes back as a
+// tombstone, under the grant the cluster holds.
+func compare(s *state, id model.ClusterID, held []clusters.Held, w *work) (list []store.Instance, unknown []clusters.Held) {
 	has := map[model.InstanceID]clusters.Held{}
 	for _, h := range held {
 		has[h.Instance] = h
@@ -155,16 +174,26 @@ func compare(s *state, id model.ClusterID, held []clusters.Held) (orders []store
 	for _, in := range s.instances {
 		h, holds := has[in.ID]
 		switch {
-		case in.Cluster == id && (!holds || h.Grant != in.Grant || h.Revision != in.Revision):
-			orders = append(orders, in.Instance)
-		case in.Cluster != id && holds && in.Tombstone:
-			old := in.Instance
-			old.Grant, old.Tombstone = h.Grant, true
-			orders = append(orders, old)
+		case in.Cluster == id:
+			if !holds || h.Grant != in.Grant || h.Revision != in.Revision {
+				list = append(list, in.Instance)
+			}
+		case holds:
+			in.former[id] = h.Grant
+			if in.Tombstone {
+				list = append(list, tombstone(in.Instance, h.Grant))
+			}
+		default: // it has nothing of it, and nothing more will be heard
+			if _, former := in.former[id]; !former {
+				continue
+			}
+			if delete(in.former, id); in.Tombstone && in.over() {
+				w.finished = append(w.finished, in)
+			}
 		}
 	}
-	slices.SortFunc(orders, func(a, b store.Instance) int { return compareID(a.ID, b.ID) })
-	return orders, unknown
+	slices.SortFunc(list, func(a, b store.Instance) int { return compareID(a.ID, b.ID) })
+	return list, unknown
 }
 
 // Lease gives a cluster the blocks it holds and one more. Errors: Unavailable
@@ -205,7 +234,8 @@ func (d *Desk) claimBlocks(ctx context.Context, s *state, id model.ClusterID, he
 			d.log.Error("a cluster holds a block it should not", "cluster", id, "block", p.String(), "error", err)
 			continue
 		}
-		if err := d.deps.Store.Blocks().Lease(ctx, store.Block{Prefix: p, Cluster: id}); err != nil && !errors.Is(err, errs.Conflict) {
+		if err := d.deps.Store.Blocks().Lease(ctx, store.Block{Prefix: p, Cluster: id}); err != nil {
+			s.blocks.Return(p)
 			return fmt.Errorf("store the lease of %s: %w", p, err)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"oakestra/pkg/core/address"
 	"oakestra/pkg/errs"
 	"oakestra/root/store"
@@ -77,9 +79,49 @@ func (p *Pool) retire(a netip.Addr, until time.Time) {
 	p.book.Quarantine(a, until)
 }
 
-// expire frees addresses that have rested and returns them, for the store.
-func (p *Pool) expire(now time.Time) []netip.Addr {
+// merge enters what is stored; what is reserved and not stored yet stays.
+func (p *Pool) merge(claims []store.Claim) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.book.Expire(now)
+	for _, c := range claims {
+		p.book.Restore(c.Address, c.Holder, c.Until)
+	}
+}
+
+// heldBy says whether an address is a holder's, be it resting.
+func (p *Pool) heldBy(a netip.Addr, holder string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h, ok := p.book.Holder(a)
+	return ok && h == holder
+}
+
+// rested takes the addresses whose rest is over from their holders. They
+// become free by Cancel, once the store has let go of them: were they free
+// earlier, a claim made in between would be removed with the old one.
+func (p *Pool) rested(now time.Time) []netip.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := p.book.Expire(now)
+	for _, a := range list {
+		p.book.Restore(a, "", now) // nobody's, and found again should the store fail
+	}
+	return list
+}
+
+// expireAddresses frees rested addresses in store and pool.
+func (d *Desk) expireAddresses(ctx context.Context) {
+	g := errgroup.Group{}
+	g.SetLimit(writesAtOnce)
+	for _, a := range d.rested(d.now()) {
+		g.Go(func() error {
+			if err := d.deps.Store.Claims().Release(ctx, a); err != nil {
+				d.log.Error("free a rested address", "address", a.String(), "error", err)
+				return nil
+			}
+			d.Cancel(a)
+			return nil
+		})
+	}
+	_ = g.Wait() // each was logged
 }

@@ -2,13 +2,12 @@ package assign
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
+	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
-	"oakestra/pkg/errs"
 	"oakestra/root/clusters"
 	"oakestra/root/store"
 	"oakestra/root/witness"
@@ -46,6 +45,10 @@ func (d *Desk) settleIncarnation(ctx context.Context, s *state) error {
 			return err
 		}
 	}
+	// Counting one on tells how far this store has counted.
+	if s.issued, err = meta.NextGrant(ctx); err != nil {
+		return err
+	}
 	return d.recallClusters(ctx, s, known)
 }
 
@@ -73,19 +76,32 @@ func (d *Desk) recallClusters(ctx context.Context, s *state, known witness.Recor
 	return nil
 }
 
-// raise makes the incarnation higher than one a cluster has seen: a root that
-// lost even its witness must not issue old grants again.
-func (d *Desk) raise(ctx context.Context, s *state, seen uint32) error {
-	if seen <= s.incarnation {
+// raise makes the incarnation higher than one a cluster has seen, and makes a
+// new one when the cluster has grants that were never given out: a root that
+// is an old copy down to its witness must not issue them again.
+func (d *Desk) raise(ctx context.Context, s *state, h clusters.Hello) error {
+	seen := h.Incarnation
+	for _, v := range h.Held {
+		if v.Grant > s.issued {
+			seen = max(seen, v.Grant.Incarnation())
+		}
+	}
+	if seen < s.incarnation || seen == s.incarnation && !s.overtaken(h) {
 		return nil
 	}
 	next := max(uint32(d.now().Unix()), seen+1)
 	if err := d.deps.Store.Meta().SetIncarnation(ctx, next); err != nil {
 		return fmt.Errorf("raise the incarnation to %d: %w", next, err)
 	}
-	s.incarnation = next
+	d.log.Warn("a cluster has seen a later life of this root's store, which must be an old copy", "cluster", h.Name, "incarnation", s.incarnation, "new_incarnation", next)
+	s.incarnation, s.issued = next, instance.MakeGrant(next, 0)
 	d.remember(ctx, s)
 	return nil
+}
+
+// overtaken says that a cluster holds a grant greater than any given out.
+func (s *state) overtaken(h clusters.Hello) bool {
+	return slices.ContainsFunc(h.Held, func(v clusters.Held) bool { return v.Grant > s.issued })
 }
 
 // remember writes the witness file when something in it changed.
@@ -99,104 +115,11 @@ func (d *Desk) remember(ctx context.Context, s *state) {
 	if admin, err := d.deps.Store.Users().Get(ctx, "Admin"); err == nil && !admin.MustChangePassword {
 		r.AdminHash = admin.PasswordHash
 	}
-	if err := d.deps.Witness.Save(r); err != nil {
+	err := d.deps.Witness.Save(r)
+	if err != nil && s.forgetful == nil { // it is tried every second, and told once
 		d.log.Error("remember what the store must not lose", "error", err)
 	}
-}
-
-// Adopt takes in what a cluster holds: applications, services, slots,
-// addresses and blocks, under the ids and grants they have. What the store
-// knows better (a higher grant, a tombstone) stays.
-func (d *Desk) Adopt(ctx context.Context, id model.ClusterID, c clusters.Claims) error {
-	_, err := call(ctx, d, func(s *state) (struct{}, error) {
-		var none struct{}
-		if err := d.adopt(ctx, s, id, c); err != nil {
-			return none, fmt.Errorf("adopt what cluster %s holds: %w", id, err)
-		}
-		delete(s.awaited, id)
-		if s.recovery && len(s.awaited) == 0 {
-			if err := d.endRecovery(ctx, s); err != nil {
-				return none, err
-			}
-		}
-		return none, d.load(ctx, s)
-	})
-	return err
-}
-
-func (d *Desk) adopt(ctx context.Context, s *state, id model.ClusterID, c clusters.Claims) error {
-	if err := d.claimBlocks(ctx, s, id, c.Blocks); err != nil {
-		return err
-	}
-	newest := map[model.ServiceID]model.Service{}
-	for _, in := range c.Orders {
-		if have, ok := newest[in.ID.Service]; !ok || in.Service.Revision > have.Revision {
-			in.Service.NextNumber = max(in.Service.NextNumber, have.NextNumber)
-			newest[in.ID.Service] = in.Service
-		}
-	}
-	// A service of which only tombstones are left was deleted: it must not
-	// come back to life.
-	alive := map[model.ServiceID]bool{}
-	for _, in := range c.Orders {
-		alive[in.ID.Service] = alive[in.ID.Service] || !in.Tombstone
-	}
-	for _, sid := range slices.Sorted(maps.Keys(newest)) {
-		if !alive[sid] {
-			continue
-		}
-		if err := d.adoptService(ctx, newest[sid], c.Applications[newest[sid].Application]); err != nil {
-			return err
-		}
-	}
-	for _, in := range c.Orders {
-		if err := d.adoptInstance(ctx, in); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (d *Desk) adoptService(ctx context.Context, svc model.Service, app model.Application) error {
-	if _, err := d.deps.Store.Services().Get(ctx, svc.ID); err == nil {
-		return nil
-	} else if !errors.Is(err, errs.NotFound) {
-		return err
-	}
-	commit := store.Descriptor{Services: []model.Service{svc}}
-	if _, err := d.deps.Store.Applications().Get(ctx, app.ID); errors.Is(err, errs.NotFound) {
-		commit.Applications = []model.Application{app}
-	} else if err != nil {
-		return err
-	}
-	err := d.deps.Store.Descriptors().Commit(ctx, commit)
-	if errors.Is(err, errs.Conflict) {
-		// Somebody else has the name or the address by now. The containers run
-		// on and are listed as unknown; people decide.
-		d.log.Error("a service cannot be adopted", "service", svc.ID, "name", svc.Name.String(), "error", err)
-		return nil
-	}
-	return err
-}
-
-func (d *Desk) adoptInstance(ctx context.Context, in store.Instance) error {
-	have, err := d.deps.Store.Instances().Get(ctx, in.ID)
-	switch {
-	case err == nil && (have.Tombstone || have.Grant >= in.Grant):
-		return nil
-	case err != nil && !errors.Is(err, errs.NotFound):
-		return err
-	}
-	if _, err := d.deps.Store.Services().Get(ctx, in.ID.Service); errors.Is(err, errs.NotFound) && !in.Tombstone {
-		return nil // could not be adopted, see above
-	}
-	in.CreatedAt = d.now()
-	err = d.deps.Store.Instances().Put(ctx, in)
-	if errors.Is(err, errs.Conflict) {
-		d.log.Error("an instance cannot be adopted", "instance", in.ID.String(), "error", err)
-		return nil
-	}
-	return err
+	s.forgetful = err
 }
 
 func (d *Desk) endRecovery(ctx context.Context, s *state) error {
@@ -206,6 +129,18 @@ func (d *Desk) endRecovery(ctx context.Context, s *state) error {
 	s.recovery = false
 	clear(s.awaited)
 	d.log.Info("recovery is over", "incarnation", s.incarnation)
+	if err := d.load(ctx, s); err != nil {
+		return err
+	}
+	// Now that everybody was heard: what they lack, and what their reports
+	// mean.
+	w := &work{}
+	for id, held := range s.held {
+		d.deps.Book.Send(id, d.snapshot(s, id, held, w))
+	}
+	clear(s.held)
+	d.recheck(s, w)
+	d.commit(ctx, s, w)
 	return nil
 }
 
@@ -213,26 +148,10 @@ func (d *Desk) endRecovery(ctx context.Context, s *state) error {
 // they hold is adopted when they come.
 func (d *Desk) AcceptRecovery(ctx context.Context) error {
 	_, err := call(ctx, d, func(s *state) (struct{}, error) {
-		var none struct{}
 		if !s.recovery {
-			return none, nil
+			return struct{}{}, nil
 		}
-		if err := d.endRecovery(ctx, s); err != nil {
-			return none, err
-		}
-		return none, d.load(ctx, s)
+		return struct{}{}, d.endRecovery(context.WithoutCancel(ctx), s)
 	})
 	return err
-}
-
-// show publishes whether this is a recovery, for readers outside the loop.
-func (d *Desk) show(s *state) {
-	var names []string
-	for id := range s.awaited {
-		names = append(names, s.clusters[id].Name)
-	}
-	slices.Sort(names)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.shown, d.opened = recoveryShown{on: s.recovery, waiting: names}, true
 }

@@ -1,7 +1,6 @@
 package assign
 
 import (
-	"maps"
 	"net/netip"
 	"sync"
 
@@ -9,33 +8,52 @@ import (
 )
 
 // resolver finds services by job name and by address, for table queries that
-// come from the streams' goroutines.
+// come from the streams' goroutines, and says which slots have a record.
 type resolver struct {
-	mu        *sync.RWMutex
+	mu        sync.RWMutex
 	services  map[model.ServiceID]model.Service
 	byName    map[string]model.ServiceID
 	byAddress map[netip.Addr]model.ServiceID
 	slots     map[model.ServiceID]map[int]netip.Addr
+	records   map[model.InstanceID]bool
 }
 
-func newResolver() resolver {
-	r := resolver{mu: &sync.RWMutex{}, services: map[model.ServiceID]model.Service{}, byName: map[string]model.ServiceID{}, byAddress: map[netip.Addr]model.ServiceID{}, slots: map[model.ServiceID]map[int]netip.Addr{}}
+func newResolver() *resolver {
+	r := &resolver{}
+	r.reset()
 	return r
+}
+
+func (r *resolver) reset() {
+	r.services, r.byName = map[model.ServiceID]model.Service{}, map[string]model.ServiceID{}
+	r.byAddress, r.slots = map[netip.Addr]model.ServiceID{}, map[model.ServiceID]map[int]netip.Addr{}
+	r.records = map[model.InstanceID]bool{}
 }
 
 func (r *resolver) load(services map[model.ServiceID]model.Service, instances map[model.InstanceID]*slot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	clear(r.services)
-	clear(r.byName)
-	clear(r.byAddress)
-	clear(r.slots)
+	r.reset()
 	for _, s := range services {
 		r.put(s)
 	}
 	for _, in := range instances {
 		r.putSlot(in)
 	}
+}
+
+// known says whether a slot has a record, be it a tombstone.
+func (r *resolver) known(id model.InstanceID) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.records[id]
+}
+
+// removed forgets the record of a slot.
+func (r *resolver) removed(id model.InstanceID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.records, id)
 }
 
 func (r *resolver) put(s model.Service) {
@@ -50,6 +68,7 @@ func (r *resolver) put(s model.Service) {
 }
 
 func (r *resolver) putSlot(in *slot) {
+	r.records[in.ID] = true
 	if _, known := r.services[in.ID.Service]; !known || in.Tombstone || !in.Address.IsValid() {
 		return
 	}
@@ -62,42 +81,53 @@ func (r *resolver) putSlot(in *slot) {
 	r.byAddress[in.Address] = in.ID.Service
 }
 
-// replace sets a service with its slots; gone removes it.
+// replace sets a service with its slots; one that does not exist is removed.
 func (r *resolver) replace(id model.ServiceID, s model.Service, exists bool, slots []*slot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if old, ok := r.services[id]; ok {
 		delete(r.services, id)
-		delete(r.byAddress, old.Address)
-		if r.byName[old.Name.String()] == id {
-			delete(r.byName, old.Name.String())
-		}
+		r.unmap(old.Address, id)
 		for _, a := range r.slots[id] {
-			delete(r.byAddress, a)
+			r.unmap(a, id)
 		}
 		delete(r.slots, id)
+		if name := old.Name.String(); r.byName[name] == id {
+			delete(r.byName, name)
+			for _, other := range r.services {
+				if other.Name == old.Name {
+					r.put(other)
+				}
+			}
+		}
 	}
-	if !exists {
-		return
+	if exists {
+		r.put(s)
 	}
-	r.put(s)
 	for _, in := range slots {
 		r.putSlot(in)
 	}
 }
 
-func (r *resolver) find(query string) (model.Service, map[int]netip.Addr, bool) {
+// unmap ends the meaning of an address, unless it is somebody else's by now.
+func (r *resolver) unmap(a netip.Addr, id model.ServiceID) {
+	if r.byAddress[a] == id {
+		delete(r.byAddress, a)
+	}
+}
+
+func (r *resolver) find(query string) (model.Service, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	id, ok := r.byName[query]
 	if !ok {
 		a, err := netip.ParseAddr(query)
 		if err != nil {
-			return model.Service{}, nil, false
+			return model.Service{}, false
 		}
 		if id, ok = r.byAddress[a]; !ok {
-			return model.Service{}, nil, false
+			return model.Service{}, false
 		}
 	}
-	return r.services[id], maps.Clone(r.slots[id]), true
+	return r.services[id], true
 }

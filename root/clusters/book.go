@@ -93,9 +93,13 @@ func (b *Book) Room(id model.ClusterID) (r Room, ok bool) {
 // everything when it comes back.
 func (b *Book) Send(id model.ClusterID, d Desired) bool {
 	b.mu.RLock()
-	defer b.mu.RUnlock()
 	e, ok := b.clusters[id]
-	return ok && e.session != nil && e.session.queue(desiredTo(d))
+	var s *session
+	if ok {
+		s = e.session
+	}
+	b.mu.RUnlock()
+	return s != nil && s.queue(desiredTo(d))
 }
 
 // Reports is what each cluster says of a slot, by cluster id.
@@ -163,13 +167,23 @@ func (b *Book) Nodes() []control.NodeView {
 	return list
 }
 
-// Unknown lists containers that no record explains.
-func (b *Book) Unknown() []control.UnknownView {
+// Unexplained lists containers that no record explains: those a cluster cannot
+// explain, and those it was ordered to run by a root that is not (or no more)
+// this one. known says which slots have a record.
+func (b *Book) Unexplained(known func(model.InstanceID) bool) []control.UnknownView {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	var list []control.UnknownView
 	for _, e := range b.clusters {
 		list = append(list, e.orphans...)
+	}
+	for id, of := range b.facts {
+		if known(id) {
+			continue
+		}
+		for c, f := range of {
+			list = append(list, control.UnknownView{Cluster: c, Node: f.Placement.Node, Instance: id, Epoch: instance.Epoch{Grant: f.Grant, Try: f.Placement.Try}})
+		}
 	}
 	slices.SortFunc(list, func(a, b control.UnknownView) int {
 		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Instance.String(), b.Instance.String()))
@@ -193,12 +207,16 @@ func (b *Book) report(id model.ClusterID, snapshot bool, facts []Facts, orphans 
 			}
 		}
 	}
-	// Orphans come as a whole with every report that names any, and with
-	// snapshots.
-	if snapshot || len(orphans) > 0 {
+	// Orphans come as a whole with snapshots and with every report that names
+	// any; one that says nothing at all says that there are none left.
+	if snapshot || len(orphans) > 0 || len(facts) == 0 {
 		e.orphans = orphans
 	}
 	for _, f := range facts {
+		was, again := b.facts[f.Instance][id]
+		if again && f.Grant < was.Grant && !snapshot {
+			continue // late
+		}
 		if f.Gone {
 			b.drop(f.Instance, id)
 			continue
@@ -208,7 +226,7 @@ func (b *Book) report(id model.ClusterID, snapshot bool, facts []Facts, orphans 
 			of = slotFacts{}
 			b.facts[f.Instance] = of
 		}
-		if was, again := of[id]; again && was.Grant == f.Grant {
+		if again && was.Grant == f.Grant {
 			f.Observed = instance.Merge(was.Observed, f.Observed)
 			f.Vital = instance.MergeVital(was.Vital, f.Vital)
 		}
@@ -227,6 +245,7 @@ func (b *Book) setRoom(id model.ClusterID, r Room) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.entry(id)
+	r.At = b.now()
 	e.room, e.heard = r, true
 }
 
@@ -276,6 +295,14 @@ func (b *Book) leave(id model.ClusterID, s *session) bool {
 	}
 	e.session = nil
 	return true
+}
+
+// speaks says whether s is the present stream of a cluster.
+func (b *Book) speaks(id model.ClusterID, s *session) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	e, ok := b.clusters[id]
+	return ok && e.session == s
 }
 
 // sessions is the present streams, by cluster.

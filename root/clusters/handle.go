@@ -15,12 +15,15 @@ import (
 func (s *Server) handle(ctx context.Context, sess *session, id model.ClusterID, m *linkv1.Up) error {
 	switch body := m.GetBody().(type) {
 	case *linkv1.Up_Heartbeat:
-		sess.queue(&linkv1.Down{Body: &linkv1.Down_Heartbeat{Heartbeat: &linkv1.Heartbeat{Seq: body.Heartbeat.GetSeq(), Echo: true}}})
+		if !body.Heartbeat.GetEcho() {
+			sess.replace("heartbeat", &linkv1.Down{Body: &linkv1.Down_Heartbeat{Heartbeat: &linkv1.Heartbeat{Seq: body.Heartbeat.GetSeq(), Echo: true}}})
+		}
 	case *linkv1.Up_Report:
 		s.report(id, body.Report)
 	case *linkv1.Up_Aggregate:
 		s.book.setRoom(id, roomFrom(body.Aggregate))
 		s.desk.Moved(id)
+		s.tables.review(id, sess)
 	case *linkv1.Up_Nodes:
 		s.nodes(id, body.Nodes)
 	case *linkv1.Up_Claims:
@@ -28,7 +31,7 @@ func (s *Server) handle(ctx context.Context, sess *session, id model.ClusterID, 
 	case *linkv1.Up_BlockRequest:
 		return s.lease(ctx, sess, id, body.BlockRequest)
 	case *linkv1.Up_Slice:
-		s.tables.slice(id, body.Slice)
+		s.tables.slice(id, sess, body.Slice)
 	case *linkv1.Up_Interest:
 		s.tables.interest(id, sess, body.Interest)
 	case *linkv1.Up_Event:
@@ -51,6 +54,9 @@ func (s *Server) report(id model.ClusterID, r *linkv1.Report) {
 		orphans = append(orphans, orphanFrom(o, id))
 	}
 	s.book.report(id, r.GetSnapshot(), facts, orphans)
+	if r.GetSnapshot() {
+		s.tables.hosted(id, facts)
+	}
 	s.desk.Reported(id, facts)
 }
 
@@ -78,7 +84,7 @@ func (s *Server) claims(ctx context.Context, sess *session, id model.ClusterID, 
 	for _, in := range c.Orders {
 		held = append(held, Held{Instance: in.ID, Grant: in.Grant, Revision: in.Revision})
 	}
-	return s.resync(ctx, sess, id, held)
+	return s.desk.Resync(ctx, id, held, sess.order)
 }
 
 func (s *Server) lease(ctx context.Context, sess *session, id model.ClusterID, m *linkv1.BlockRequest) error {
@@ -90,7 +96,7 @@ func (s *Server) lease(ctx context.Context, sess *session, id model.ClusterID, m
 	case err != nil:
 		return err
 	}
-	sess.queue(&linkv1.Down{Body: &linkv1.Down_Blocks{Blocks: grant}})
+	sess.replace("blocks", &linkv1.Down{Body: &linkv1.Down_Blocks{Blocks: grant}})
 	return nil
 }
 

@@ -3,6 +3,7 @@ package clusters
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
@@ -15,8 +16,9 @@ type Desk interface {
 	// Welcome says who a cluster is. Errors: errs.Conflict when the name
 	// belongs to another key, errs.Invalid for a name that cannot be one.
 	Welcome(ctx context.Context, h Hello) (Welcome, error)
-	// Resync compares what a cluster holds with what it should.
-	Resync(ctx context.Context, id model.ClusterID, held []Held) (Desired, error)
+	// Resync tells what differs between what a cluster holds and what it
+	// should, in order with everything else that is announced to it.
+	Resync(ctx context.Context, id model.ClusterID, held []Held, tell func(Desired)) error
 	// Adopt takes in what a cluster holds while the root recovers.
 	Adopt(ctx context.Context, id model.ClusterID, c Claims) error
 	// Reported tells that facts of slots changed in the Book.
@@ -26,7 +28,7 @@ type Desk interface {
 	// Lease gives a cluster the blocks it holds and one more.
 	Lease(ctx context.Context, id model.ClusterID, held []netip.Prefix) ([]netip.Prefix, error)
 	// Resolve finds the service of a job name or of a 10.30 address.
-	Resolve(query string) (model.Service, map[int]netip.Addr, bool)
+	Resolve(query string) (model.Service, bool)
 }
 
 // Hello is how a cluster presents itself.
@@ -88,6 +90,7 @@ type Facts struct {
 
 // Room is what a cluster could take.
 type Room struct {
+	At                 time.Time // when it was told
 	Capacity, Reserved model.Resources
 	Largest            []model.Resources
 	ActiveNodes        int

@@ -28,8 +28,8 @@ const (
 )
 
 var (
-	errSlow     = errors.New("the cluster does not read what it is sent")
-	errSilent   = errors.New("the cluster is silent")
+	errSlow     = fmt.Errorf("the cluster has not read what it was sent for %s", streamSilent)
+	errSilent   = fmt.Errorf("the cluster has been silent for %s", streamSilent)
 	errReplaced = errors.New("a newer stream of the same cluster replaced this one")
 )
 
@@ -84,6 +84,7 @@ func (s *Server) Control(stream grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]
 		return toStatus(err)
 	}
 	id := welcome.ID
+	sess.queue(welcomeTo(welcome)) // before anybody else can reach the session
 	if before := s.book.join(model.Cluster{ID: id, Name: hello.Name, Location: hello.Location, Address: hello.Address}, sess); before != nil {
 		before.end(errReplaced)
 	}
@@ -96,31 +97,27 @@ func (s *Server) Control(stream grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]
 			s.log.Warn("cluster left", "cluster", hello.Name, "id", id, "reason", context.Cause(ctx))
 		}
 	}()
-	sess.queue(welcomeTo(welcome))
 	if !welcome.Recovery {
-		if err := s.resync(ctx, sess, id, hello.Held); err != nil {
+		if err := s.desk.Resync(ctx, id, hello.Held, sess.order); err != nil {
 			return toStatus(err)
 		}
 	}
 	s.desk.Moved(id)
 
-	written := make(chan error, 1)
-	go func() { written <- sess.write(ctx, stream) }()
+	// The writer may hang in Send when the cluster does not read. Only the end
+	// of this function frees it, so nobody waits for it here.
+	go func() {
+		if err := sess.write(ctx, stream.Send); err != nil {
+			sess.end(err)
+		}
+	}()
 	err = s.serve(ctx, sess, id, incoming)
 	sess.end(err)
-	<-written
 	return toStatus(err)
 }
 
-func (s *Server) resync(ctx context.Context, sess *session, id model.ClusterID, held []Held) error {
-	desired, err := s.desk.Resync(ctx, id, held)
-	if err != nil {
-		return err
-	}
-	sess.queue(desiredTo(desired))
-	s.tables.joined(id)
-	return nil
-}
+// order queues assignments.
+func (s *session) order(d Desired) { s.queue(desiredTo(d)) }
 
 // receive reads the stream in a goroutine that ends with it, so that silence
 // can be noticed.
@@ -181,23 +178,31 @@ func (s *Server) serve(ctx context.Context, sess *session, id model.ClusterID, i
 	silent := time.NewTimer(streamSilent)
 	defer silent.Stop()
 	for {
+		var r received
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case r = <-incoming:
 		case <-silent.C:
-			return errSilent
-		case r := <-incoming:
-			if r.err != nil {
-				return r.err
-			}
-			silent.Reset(streamSilent)
-			if s.book.seen(id) {
-				s.desk.Moved(id)
-			}
-			if err := s.handle(ctx, sess, id, r.m); err != nil {
-				return err
+			select {
+			case r = <-incoming: // we were busy, the cluster was not silent
+			default:
+				return errSilent
 			}
 		}
+		if r.err != nil {
+			return r.err
+		}
+		if !s.book.speaks(id, sess) {
+			return errReplaced // what it still says is old
+		}
+		if s.book.seen(id) {
+			s.desk.Moved(id)
+		}
+		if err := s.handle(ctx, sess, id, r.m); err != nil {
+			return err
+		}
+		silent.Reset(streamSilent)
 	}
 }
 

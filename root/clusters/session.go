@@ -3,60 +3,106 @@ package clusters
 import (
 	"context"
 	"sync"
-
-	"google.golang.org/grpc"
+	"time"
 
 	linkv1 "oakestra/api/link/v1"
 )
 
-// queueLength is how many messages may wait for a cluster. One that reads more
-// slowly than this is cut off; it hears everything again when it returns.
-const queueLength = 1024
+// mostWaiting bounds what waits for one cluster. What replaces something that
+// waits already takes no room, so this many different things wait only for a
+// cluster that has stopped reading.
+const mostWaiting = 1 << 16
 
-// session is one Control stream. One goroutine writes; everybody else queues.
+// session is one Control stream. One goroutine writes; everybody else queues,
+// and nobody waits. A stream that takes none of it for streamSilent is cut;
+// the cluster hears everything again when it returns.
 type session struct {
-	out  chan *linkv1.Down
-	cut  context.CancelCauseFunc
-	once sync.Once
-	over chan struct{}
+	cut   context.CancelCauseFunc
+	bell  chan struct{}
+	began time.Time
+
+	mu   sync.Mutex // guards what follows
+	list []*linkv1.Down
+	at   map[string]int // where a message with a key waits
+	over bool
 }
 
 func newSession(cut context.CancelCauseFunc) *session {
-	return &session{out: make(chan *linkv1.Down, queueLength), cut: cut, over: make(chan struct{})}
+	return &session{cut: cut, bell: make(chan struct{}, 1), began: time.Now(), at: map[string]int{}}
 }
 
-// queue hands a message to the writer, or cuts a stream that does not read.
-func (s *session) queue(m *linkv1.Down) bool {
-	select {
-	case <-s.over:
-		return false
-	default:
-	}
-	select {
-	case s.out <- m:
-		return true
-	default:
+// queue hands a message to the writer; false when the stream has ended.
+func (s *session) queue(m *linkv1.Down) bool { return s.replace("", m) }
+
+// replace hands over a message that makes an earlier one of the same key
+// superfluous, should that still wait.
+func (s *session) replace(key string, m *linkv1.Down) bool {
+	queued, full := s.append(key, m)
+	if full {
 		s.end(errSlow)
-		return false
 	}
+	return queued
+}
+
+func (s *session) append(key string, m *linkv1.Down) (queued, full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return false, false
+	}
+	if i, waits := s.at[key]; waits {
+		s.list[i] = m
+		return true, false
+	}
+	if len(s.list) >= mostWaiting {
+		return false, true
+	}
+	if key != "" {
+		s.at[key] = len(s.list)
+	}
+	s.list = append(s.list, m)
+	select {
+	case s.bell <- struct{}{}:
+	default:
+	}
+	return true, false
+}
+
+func (s *session) take() []*linkv1.Down {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := s.list
+	s.list = nil
+	clear(s.at)
+	return list
 }
 
 // end cuts the stream, once.
 func (s *session) end(why error) {
-	s.once.Do(func() {
-		close(s.over)
+	s.mu.Lock()
+	first := !s.over
+	s.over, s.list = true, nil
+	clear(s.at)
+	s.mu.Unlock()
+	if first {
 		s.cut(why)
-	})
+	}
 }
 
 // write sends what is queued until the stream ends.
-func (s *session) write(ctx context.Context, stream grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]) error {
+func (s *session) write(ctx context.Context, send func(*linkv1.Down) error) error {
+	stuck := time.AfterFunc(streamSilent, func() { s.end(errSlow) })
+	defer stuck.Stop()
 	for {
+		stuck.Stop()
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case m := <-s.out:
-			if err := stream.Send(m); err != nil {
+		case <-s.bell:
+		}
+		for _, m := range s.take() {
+			stuck.Reset(streamSilent)
+			if err := send(m); err != nil {
 				return err
 			}
 		}

@@ -1,9 +1,11 @@
 package clusters
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -11,140 +13,235 @@ import (
 	"oakestra/pkg/core/model"
 )
 
+// forgetAfter is how long a cluster that is back may take to say its interests
+// again before those it had are over.
+const forgetAfter = time.Minute
+
 // tables passes service tables between clusters: slices go to the clusters
 // that are interested, peers of those to the clusters that host. The root
 // changes nothing in a slice but the mark that its cluster is silent.
+//
+// A message that was queued is never written to again: a stream may be sending
+// it.
 type tables struct {
 	mu        sync.Mutex
 	book      *Book
 	desk      Desk
-	slices    map[model.ServiceID]map[model.ClusterID]*linkv1.Slice
+	slices    map[model.ServiceID]map[model.ClusterID]hosting
 	interests map[model.ClusterID]map[string]interest // by query
+	watchers  map[model.ServiceID]map[watch]bool      // the interests that mean a service; "" for those that mean none
 	version   uint64
 }
 
+// hosting is a cluster's slice and the stream that brought it.
+type hosting struct {
+	slice *linkv1.Slice
+	said  *session
+}
+
+// interest is one query of a cluster.
 type interest struct {
-	service model.ServiceID // "" when the query matches nothing yet
+	service model.ServiceID // "" while the query matches nothing
 	peers   []*linkv1.Peer
+	said    *session
+}
+
+type watch struct {
+	cluster model.ClusterID
+	query   string
 }
 
 func newTables(b *Book, d Desk) *tables {
-	return &tables{book: b, desk: d, slices: map[model.ServiceID]map[model.ClusterID]*linkv1.Slice{}, interests: map[model.ClusterID]map[string]interest{}}
+	return &tables{
+		book: b, desk: d, slices: map[model.ServiceID]map[model.ClusterID]hosting{},
+		interests: map[model.ClusterID]map[string]interest{}, watchers: map[model.ServiceID]map[watch]bool{},
+	}
 }
 
 // slice takes a cluster's endpoints of a service and passes them on.
-func (t *tables) slice(id model.ClusterID, s *linkv1.Slice) {
+func (t *tables) slice(id model.ClusterID, sess *session, s *linkv1.Slice) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	svc := model.ServiceID(s.GetServiceId())
-	of, ok := t.slices[svc]
-	if !ok {
-		of = map[model.ClusterID]*linkv1.Slice{}
-		t.slices[svc] = of
-	}
 	s.ClusterId, s.Stale = string(id), false
-	of[id] = s
+	was := t.slices[svc][id]
 	if len(s.GetEndpoints()) == 0 {
-		delete(of, id)
+		t.drop(svc, id)
+	} else {
+		if t.slices[svc] == nil {
+			t.slices[svc] = map[model.ClusterID]hosting{}
+		}
+		t.slices[svc][id] = hosting{s, sess}
+		if was.said != sess { // else it has heard, and hears of changes
+			t.pushPeers(svc, id)
+		}
 	}
 	t.push(svc)
-	t.pushPeers(svc, id)
+}
+
+func (t *tables) drop(svc model.ServiceID, id model.ClusterID) {
+	delete(t.slices[svc], id)
+	if len(t.slices[svc]) == 0 {
+		delete(t.slices, svc)
+	}
 }
 
 // interest answers a query at once and keeps its table pushed.
 func (t *tables) interest(id model.ClusterID, sess *session, i *linkv1.Interest) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	of, ok := t.interests[id]
-	if !ok {
-		of = map[string]interest{}
-		t.interests[id] = of
-	}
 	if i.GetRemove() {
-		svc := of[i.GetQuery()].service
-		delete(of, i.GetQuery())
-		if svc != "" {
-			t.pushPeersToHosts(svc)
-		}
+		t.forget(watch{id, i.GetQuery()})
 		return
 	}
-	entry := interest{peers: i.GetPeers()}
-	for _, p := range entry.peers {
+	peers := i.GetPeers()
+	for _, p := range peers {
 		p.ClusterId = string(id)
 	}
-	service, _, known := t.desk.Resolve(i.GetQuery())
-	if known {
-		entry.service = service.ID
+	w := watch{id, i.GetQuery()}
+	was := t.interests[id][w.query].service
+	in := t.bind(w, interest{peers: peers, said: sess})
+	if was != "" && was != in.service {
+		t.pushPeersToHosts(was)
 	}
-	of[i.GetQuery()] = entry
-	if known {
+	if in.service != "" {
 		// Hosts first: a server should know the client before its packet comes.
-		t.pushPeersToHosts(service.ID)
+		t.pushPeersToHosts(in.service)
 	}
-	sess.queue(t.table(id, i.GetQuery()))
+	t.tell(w, sess)
 }
 
-// joined sends a cluster that came (back) the peers of what it hosts.
-func (t *tables) joined(id model.ClusterID) {
+// means is the service of a query, "" for none.
+func (t *tables) means(query string) model.ServiceID {
+	s, _ := t.desk.Resolve(query)
+	return s.ID
+}
+
+// bind enters an interest under the service its query means now.
+func (t *tables) bind(w watch, in interest) interest {
+	t.unbind(w)
+	in.service = t.means(w.query)
+	if t.interests[w.cluster] == nil {
+		t.interests[w.cluster] = map[string]interest{}
+	}
+	t.interests[w.cluster][w.query] = in
+	if t.watchers[in.service] == nil {
+		t.watchers[in.service] = map[watch]bool{}
+	}
+	t.watchers[in.service][w] = true
+	return in
+}
+
+func (t *tables) unbind(w watch) {
+	in, ok := t.interests[w.cluster][w.query]
+	if !ok {
+		return
+	}
+	if delete(t.watchers[in.service], w); len(t.watchers[in.service]) == 0 {
+		delete(t.watchers, in.service)
+	}
+	if delete(t.interests[w.cluster], w.query); len(t.interests[w.cluster]) == 0 {
+		delete(t.interests, w.cluster)
+	}
+}
+
+// forget ends an interest.
+func (t *tables) forget(w watch) {
+	in, ok := t.interests[w.cluster][w.query]
+	t.unbind(w)
+	if ok && in.service != "" {
+		t.pushPeersToHosts(in.service)
+	}
+}
+
+// review looks at a cluster's interests again: a query may mean another
+// service by now, or none, and one that was not repeated since the cluster
+// came back is over.
+func (t *tables) review(id model.ClusterID, sess *session) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, query := range slices.Sorted(maps.Keys(t.interests[id])) {
+		in, w := t.interests[id][query], watch{id, query}
+		if in.said != sess && time.Since(sess.began) > forgetAfter {
+			t.forget(w)
+			continue
+		}
+		if t.means(query) == in.service {
+			continue
+		}
+		now := t.bind(w, in)
+		for _, svc := range []model.ServiceID{in.service, now.service} {
+			if svc != "" {
+				t.pushPeersToHosts(svc)
+			}
+		}
+		t.tell(w, sess)
+	}
+}
+
+// hosted drops the slices of services of which a cluster, having told all it
+// has, has nothing.
+func (t *tables) hosted(id model.ClusterID, facts []Facts) {
+	has := map[model.ServiceID]bool{}
+	for _, f := range facts {
+		has[f.Instance.Service] = true
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for svc, of := range t.slices {
-		if s, hosts := of[id]; hosts {
-			s.Stale = false
-			t.pushPeers(svc, id)
+		if _, listed := of[id]; listed && !has[svc] {
+			t.drop(svc, id)
 			t.push(svc)
 		}
 	}
 }
 
-// left marks a cluster's slices: they stay, since its workers may well run on.
+// left marks a cluster's slices and keeps its interests: its workers may well
+// run on and talk to others.
 func (t *tables) left(id model.ClusterID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for svc, of := range t.slices {
-		if s, hosts := of[id]; hosts {
-			s = proto.CloneOf(s)
-			s.Stale = true
-			of[id] = s
+		if h, hosts := of[id]; hosts {
+			h.slice = proto.CloneOf(h.slice)
+			h.slice.Stale = true
+			of[id] = h
 			t.push(svc)
 		}
 	}
-	delete(t.interests, id) // it says them again when it returns
 }
 
 // push sends a service's table to every interested cluster.
 func (t *tables) push(svc model.ServiceID) {
+	for w := range t.watchers[""] {
+		if t.means(w.query) == svc {
+			t.bind(w, t.interests[w.cluster][w.query])
+			t.pushPeersToHosts(svc)
+		}
+	}
 	sessions := t.book.sessions()
-	for id, of := range t.interests {
-		for query, in := range of {
-			if in.service == "" {
-				if s, _, known := t.desk.Resolve(query); known && s.ID == svc {
-					in.service = svc
-					of[query] = in
-				}
-			}
-			if sess := sessions[id]; sess != nil && in.service == svc {
-				sess.queue(t.table(id, query))
-			}
+	for w := range t.watchers[svc] {
+		if sess := sessions[w.cluster]; sess != nil {
+			t.tell(w, sess)
 		}
 	}
 }
 
-// table is what a cluster is told for a query: the slices of the others.
-func (t *tables) table(id model.ClusterID, query string) *linkv1.Down {
+// tell queues the table of a query: the slices of the others.
+func (t *tables) tell(w watch, sess *session) {
 	t.version++
-	out := &linkv1.ServiceTable{Query: query, Version: t.version}
-	if s, _, known := t.desk.Resolve(query); known {
+	out := &linkv1.ServiceTable{Query: w.query, Version: t.version}
+	if s, known := t.desk.Resolve(w.query); known {
 		out.Known, out.ServiceId, out.ServiceName = true, string(s.ID), s.Name.String()
 		out.ServiceAddress, out.Tenant = addrText(s.Address), s.Owner
 		of := t.slices[s.ID]
 		for _, c := range slices.Sorted(maps.Keys(of)) {
-			if c != id {
-				out.Slices = append(out.Slices, of[c])
+			if c != w.cluster {
+				out.Slices = append(out.Slices, of[c].slice)
 			}
 		}
 	}
-	return &linkv1.Down{Body: &linkv1.Down_Table{Table: out}}
+	sess.replace("table "+w.query, &linkv1.Down{Body: &linkv1.Down_Table{Table: out}})
 }
 
 func (t *tables) pushPeersToHosts(svc model.ServiceID) {
@@ -160,15 +257,13 @@ func (t *tables) pushPeers(svc model.ServiceID, host model.ClusterID) {
 		return
 	}
 	set := &linkv1.PeerSet{ServiceId: string(svc)}
-	for _, id := range slices.Sorted(maps.Keys(t.interests)) {
-		if id == host {
-			continue
-		}
-		for _, query := range slices.Sorted(maps.Keys(t.interests[id])) {
-			if in := t.interests[id][query]; in.service == svc {
-				set.Peers = append(set.Peers, in.peers...)
-			}
+	watchers := slices.SortedFunc(maps.Keys(t.watchers[svc]), func(a, b watch) int {
+		return cmp.Or(cmp.Compare(a.cluster, b.cluster), cmp.Compare(a.query, b.query))
+	})
+	for _, w := range watchers {
+		if w.cluster != host {
+			set.Peers = append(set.Peers, t.interests[w.cluster][w.query].peers...)
 		}
 	}
-	sess.queue(&linkv1.Down{Body: &linkv1.Down_Peers{Peers: set}})
+	sess.replace("peers "+string(svc), &linkv1.Down{Body: &linkv1.Down_Peers{Peers: set}})
 }

@@ -1,0 +1,216 @@
+package assign
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/core/placement"
+	"oakestra/pkg/errs"
+	"oakestra/root/clusters"
+	"oakestra/root/store"
+)
+
+// writesAtOnce bounds the writes made side by side; they share syncs.
+const writesAtOnce = 64
+
+// work is what one look at the state decided, before it is stored.
+type work struct {
+	grants   []grant
+	unplaced []unplaced
+	finished []*slot
+	orders   orders // that need no write
+}
+
+func (w *work) len() int { return len(w.grants) + len(w.unplaced) + len(w.finished) }
+
+// grant gives a slot to a cluster. What is stored is filled in by commit.
+type grant struct {
+	in      *slot
+	service model.Service
+	to      model.ClusterID
+	stored  store.Instance
+	err     error
+}
+
+// unplaced is why a slot waits.
+type unplaced struct {
+	in      *slot
+	word    instance.Word
+	reasons []instance.Reason
+	err     error
+}
+
+// orders are messages by cluster, one each.
+type orders map[model.ClusterID][]store.Instance
+
+func (o orders) add(to model.ClusterID, in store.Instance) { o[to] = append(o[to], in) }
+
+func (w *work) order(to model.ClusterID, in store.Instance) {
+	if w.orders == nil {
+		w.orders = orders{}
+	}
+	w.orders.add(to, in)
+}
+
+// give reserves a place for a slot that is to get a new grant.
+func (w *work) give(s *state, in *slot, svc model.Service, choice placement.Choice, r placement.Request) {
+	in.moving = true
+	s.index.Reserve(in.ID.String(), choice.ID, r)
+	w.grants = append(w.grants, grant{in: in, service: svc, to: model.ClusterID(choice.ID)})
+}
+
+// commit stores what was decided, side by side, then announces it.
+func (d *Desk) commit(ctx context.Context, s *state, w *work) {
+	d.storeGrants(ctx, s, w)
+	d.storeReasons(ctx, s, w)
+	d.finish(ctx, s, w.finished)
+	d.announce(w.orders)
+}
+
+// announce sends orders; a cluster that is away hears them when it is back.
+func (d *Desk) announce(o orders) {
+	for to, list := range o {
+		d.deps.Book.Send(to, d.desired(false, list))
+	}
+}
+
+func (d *Desk) desired(snapshot bool, list []store.Instance) clusters.Desired {
+	out := clusters.Desired{Snapshot: snapshot, Orders: list, Applications: map[model.ApplicationID]model.Application{}}
+	for _, in := range list {
+		id := in.Service.Application
+		if _, done := out.Applications[id]; done || id == "" {
+			continue
+		}
+		// Only its description is told; an application that is gone has none.
+		if app, err := d.deps.Store.Applications().Get(context.Background(), id); err == nil {
+			out.Applications[id] = app
+		}
+	}
+	return out
+}
+
+// storeGrants stores assignments. A slot that moves is ended at the cluster it
+// leaves.
+func (d *Desk) storeGrants(ctx context.Context, s *state, w *work) {
+	g := errgroup.Group{}
+	g.SetLimit(writesAtOnce)
+	for i := range w.grants {
+		v := &w.grants[i]
+		g.Go(func() error {
+			v.stored, v.err = d.storeGrant(ctx, v)
+			return nil
+		})
+	}
+	_ = g.Wait() // errors are kept with each
+	for _, v := range w.grants {
+		in := v.in
+		in.moving = false
+		if v.err != nil {
+			d.log.Error("store an assignment", "instance", in.ID.String(), "cluster", v.to, "error", v.err)
+			s.index.Release(in.ID.String())
+			in.retryAt = d.now().Add(time.Second)
+			d.again(in.ID.Service)
+			continue
+		}
+		if in.Cluster != "" && in.Cluster != v.to {
+			in.former[in.Cluster] = in.Grant
+			w.order(in.Cluster, tombstone(in.Instance, in.Grant))
+		}
+		delete(in.former, v.to)
+		delete(s.refusing, in.ID)
+		s.issued = max(s.issued, v.stored.Grant)
+		s.put(v.stored)
+		d.log.Info("instance assigned", "instance", in.ID.String(), "service", v.service.Name.String(), "cluster", s.clusters[v.to].Name, "grant", uint64(v.stored.Grant))
+		w.order(v.to, v.stored)
+	}
+}
+
+func (d *Desk) storeGrant(ctx context.Context, v *grant) (store.Instance, error) {
+	g, err := d.deps.Store.Meta().NextGrant(ctx)
+	if err != nil {
+		return store.Instance{}, err
+	}
+	return d.deps.Store.Instances().Update(ctx, v.in.ID, func(in store.Instance) (store.Instance, error) {
+		if in.Tombstone {
+			return in, fmt.Errorf("%s was deleted meanwhile: %w", in.ID, errs.Conflict)
+		}
+		in.Cluster, in.Grant, in.Unplaced, in.Reasons, in.Service = v.to, g, "", nil, v.service
+		return in, nil
+	})
+}
+
+// again looks at a service anew in a moment, not at once: what failed would
+// fail again.
+func (d *Desk) again(id model.ServiceID) { time.AfterFunc(time.Second, func() { d.Wake(id) }) }
+
+// storeReasons stores why slots wait, where that changed. Details change with
+// every aggregate and are not worth a write.
+func (d *Desk) storeReasons(ctx context.Context, s *state, w *work) {
+	same := func(a, b instance.Reason) bool { return a.Name == b.Name && a.Count == b.Count }
+	w.unplaced = slices.DeleteFunc(w.unplaced, func(u unplaced) bool {
+		return u.in.Unplaced == u.word && slices.EqualFunc(u.in.Reasons, u.reasons, same)
+	})
+	stored := make([]store.Instance, len(w.unplaced))
+	g := errgroup.Group{}
+	g.SetLimit(writesAtOnce)
+	for i, u := range w.unplaced {
+		g.Go(func() error {
+			in, err := d.deps.Store.Instances().Update(ctx, u.in.ID, func(v store.Instance) (store.Instance, error) {
+				v.Unplaced, v.Reasons = u.word, u.reasons
+				return v, nil
+			})
+			if err != nil {
+				d.log.Error("store why an instance waits", "instance", u.in.ID.String(), "error", err)
+				return nil
+			}
+			stored[i] = in
+			d.log.Warn("no cluster for an instance", "instance", in.ID.String(), "word", string(u.word), "reason", u.err.Error())
+			return nil
+		})
+	}
+	_ = g.Wait() // each was logged
+	for _, in := range stored {
+		if in.ID.Service != "" {
+			// A tombstone that came meanwhile is noticed by its own Wake.
+			s.instances[in.ID].Unplaced, s.instances[in.ID].Reasons = in.Unplaced, in.Reasons
+			s.instances[in.ID].Revision = in.Revision
+		}
+	}
+}
+
+// finish deletes the records of slots of which nothing is left.
+func (d *Desk) finish(ctx context.Context, s *state, list []*slot) {
+	until := d.now().Add(rest)
+	failed := make([]error, len(list))
+	g := errgroup.Group{}
+	g.SetLimit(writesAtOnce)
+	for i, in := range list {
+		g.Go(func() error {
+			failed[i] = d.deps.Store.Instances().Delete(ctx, in.ID, until)
+			return nil
+		})
+	}
+	_ = g.Wait() // errors are kept with each
+	for i, in := range list {
+		if err := failed[i]; err != nil && !errors.Is(err, errs.NotFound) {
+			d.log.Error("delete the record of an instance", "instance", in.ID.String(), "error", err)
+			s.waiting[in.ID] = true // the next pass tries again
+			continue
+		}
+		d.retire(in.Address, until)
+		s.drop(in.ID)
+		d.resolve.removed(in.ID)
+		d.deps.Book.Forget(in.ID)
+		d.log.Info("instance removed", "instance", in.ID.String())
+	}
+}
+
+// over says that nothing of a tombstone is left anywhere.
+func (in *slot) over() bool { return len(in.former) == 0 && (in.Cluster == "" || in.gone) }

@@ -1,0 +1,223 @@
+package assign_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	linkv1 "oakestra/api/link/v1"
+)
+
+func TestTheSameKeyIsTheSameClusterAcrossRestarts(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		a := newFake("a").join(r)
+		id := a.id
+		if len(id) != 24 {
+			t.Fatalf("id %q", id)
+		}
+		a.leave()
+		r = r.restart()
+		a.join(r)
+		if a.id != id {
+			t.Errorf("after a restart of the root %s became %s", id, a.id)
+		}
+		// The cluster forgets its id, even its name, but has its key.
+		a.leave().set(func(f *fake) { f.id, f.name = "", "renamed" })
+		a.join(r)
+		if a.id != id {
+			t.Errorf("after a change of its name %s became %s", id, a.id)
+		}
+		if list := r.book.Clusters(); len(list) != 1 || list[0].Name != "renamed" || !list[0].Active {
+			t.Errorf("clusters: %+v", list)
+		}
+	})
+}
+
+func TestANameBelongsToItsKey(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		svc := r.service("one", wants{memory: 100})
+		a := newFake("a").join(r)
+		r.deploy(svc.ID, 1)
+
+		thief := newFake("a")
+		thief.key = "another-key-0123456789"
+		refused := func(when string) {
+			t.Helper()
+			thief.join(r)
+			err := thief.why()
+			if status.Code(err) != codes.AlreadyExists || !strings.Contains(err.Error(), "CLUSTER_NAME") {
+				t.Errorf("%s: %v", when, err)
+			}
+			thief.leave()
+		}
+		refused("while the cluster is active")
+		a.leave()
+		pass(seconds(60))
+		refused("while the cluster holds an instance")
+		a.join(r)
+		r.undeploy(svc.ID, 0)
+		a.leave()
+		pass(seconds(60))
+		if thief.join(r); thief.why() != nil || thief.id != a.id {
+			t.Errorf("a cluster that lost its data and holds nothing: %v, id %s", thief.why(), thief.id)
+		}
+	})
+}
+
+func TestHelloMustMakeSense(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		for name, change := range map[string]func(*fake){
+			"no name":   func(f *fake) { f.name = "  " },
+			"long name": func(f *fake) { f.name = strings.Repeat("x", 65) },
+			"no key":    func(f *fake) { f.key = "short" },
+		} {
+			f := newFake("a").set(change)
+			f.join(r)
+			if status.Code(f.why()) != codes.InvalidArgument {
+				t.Errorf("%s: %v", name, f.why())
+			}
+			f.leave()
+		}
+		if len(r.book.Clusters()) != 0 {
+			t.Errorf("clusters: %+v", r.book.Clusters())
+		}
+	})
+}
+
+// A manager that was cut without noticing dials again: its new stream counts
+// at once, and nothing says that the cluster was away.
+func TestASecondStreamReplacesTheFirst(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		svc := r.service("one", wants{memory: 100})
+		a := newFake("a").join(r)
+		first, cancel, conn := a.ended, a.cancel, a.conn
+		a.join(r) // the first stream is still open
+		if status.Code(<-first) != codes.Aborted {
+			t.Error("the first stream goes on")
+		}
+		cancel()
+		_ = conn.Close()
+		synctest.Wait()
+		if list := r.book.Clusters(); len(list) != 1 || !list[0].Active {
+			t.Fatalf("clusters: %+v", list)
+		}
+		r.deploy(svc.ID, 1)
+		if !a.executes(svc.ID, 0) {
+			t.Error("the second stream gets no orders")
+		}
+	})
+}
+
+func TestTheFirstAnswerIsWelcomeThenASnapshot(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		svc := r.service("one", wants{memory: 100})
+		a := newFake("a").join(r)
+		r.deploy(svc.ID, 20)
+		for range 20 {
+			a.leave()
+			a.connect(r)
+			r.undeploy(svc.ID, -1) // races with the hello
+			r.deploy(svc.ID, 3)
+			a.mu.Lock()
+			downs := slices.Clone(a.downs)
+			a.mu.Unlock()
+			if len(downs) == 0 || downs[0].GetWelcome() == nil {
+				t.Fatalf("first answer: %v", downs)
+			}
+			if a.count() != 3 {
+				t.Fatalf("%d run, want 3", a.count())
+			}
+		}
+	})
+}
+
+// What the cluster has in the right revision is not sent again.
+func TestASnapshotCarriesOnlyDifferences(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		svc := r.service("one", wants{memory: 100})
+		a := newFake("a").join(r)
+		r.deploy(svc.ID, 4)
+		a.leave().join(r)
+		if got := a.orders(); len(got) != 0 {
+			t.Errorf("nothing changed, but ordered: %v", got)
+		}
+		a.leave()
+		k := func(n int) string { return key(string(svc.ID), n) }
+		a.set(func(f *fake) {
+			delete(f.held, k(0)) // lost
+			delete(f.runs, k(0))
+			f.held[k(1)].Revision--                                                             // old
+			f.held[k(2)].Grant--                                                                // of before
+			f.held["feed/0"] = &linkv1.Assignment{ServiceId: "feed", Grant: f.held[k(2)].Grant} // nobody knows it
+		})
+		r.undeploy(svc.ID, 3)
+		a.join(r)
+		var numbers []uint32
+		for _, o := range a.orders() {
+			numbers = append(numbers, o.Number)
+			if o.Tombstone != (o.Number == 3) || o.Spec.GetImage() == "" || o.Spec.GetAppDescription() != "about one" {
+				t.Errorf("order %v", o)
+			}
+		}
+		if !slices.Equal(numbers, []uint32{0, 1, 2, 3}) {
+			t.Errorf("ordered %v", numbers)
+		}
+		snap := got(a, desired)[0]
+		if !snap.Snapshot || len(snap.Unknown) != 1 || snap.Unknown[0].ServiceId != "feed" {
+			t.Errorf("snapshot: %v", snap)
+		}
+	})
+}
+
+func TestABlockIsNeverLeasedTwice(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		owner := map[string]string{}
+		ask := func(f *fake) {
+			t.Helper()
+			f.tell(func(f *fake) *linkv1.Up {
+				return &linkv1.Up{Body: &linkv1.Up_BlockRequest{BlockRequest: &linkv1.BlockRequest{Held: f.blocks}}}
+			})
+			for _, b := range f.blocks {
+				if o := owner[b]; o != "" && o != f.name {
+					t.Fatalf("block %s of %s is leased to %s", b, o, f.name)
+				}
+				owner[b] = f.name
+			}
+		}
+		a, b := newFake("a").join(r), newFake("b").join(r)
+		for range 3 {
+			ask(a)
+			ask(b)
+		}
+		if len(a.blocks) != 3 || len(b.blocks) != 3 {
+			t.Fatalf("a has %v, b has %v", a.blocks, b.blocks)
+		}
+		// The answer was lost: the same again, not one more.
+		a.set(func(f *fake) { f.blocks = f.blocks[:2] })
+		ask(a)
+		if len(a.blocks) != 3 {
+			t.Errorf("a has %v", a.blocks)
+		}
+		a.leave()
+		b.leave()
+		r = r.restart()
+		b.join(r)
+		ask(b)
+		a.join(r)
+		ask(a)
+		if len(a.blocks) != 4 || len(b.blocks) != 4 {
+			t.Errorf("after a restart a has %v, b has %v", a.blocks, b.blocks)
+		}
+	})
+}

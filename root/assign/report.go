@@ -1,0 +1,108 @@
+package assign
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+	"oakestra/root/clusters"
+)
+
+// Reported looks at what a cluster said of slots, and waits until it was
+// looked at: a cluster that floods is slowed by this.
+func (d *Desk) Reported(from model.ClusterID, facts []clusters.Facts) {
+	done := make(chan struct{})
+	select {
+	case d.calls <- func(s *state) {
+		defer close(done)
+		w := &work{}
+		for _, f := range facts {
+			if in, known := s.instances[f.Instance]; known {
+				d.judge(s, from, in, f, w)
+			} // else it is listed as unknown and left running
+		}
+		// Not the context of a stream: what is decided here outlives it.
+		d.commit(context.Background(), s, w)
+	}:
+		<-done
+	case <-d.loop:
+	}
+}
+
+// recheck looks at everything reported again: in recovery little of it could
+// be acted upon.
+func (d *Desk) recheck(s *state, w *work) {
+	for id, in := range s.instances {
+		for from, f := range d.deps.Book.Reports(id) {
+			d.judge(s, from, in, f, w)
+		}
+	}
+}
+
+// judge decides what follows from one report.
+func (d *Desk) judge(s *state, from model.ClusterID, in *slot, f clusters.Facts, w *work) {
+	switch {
+	case in.Cluster != from || f.Grant != in.Grant:
+		d.superseded(s, from, in, f, w)
+	case f.Gone && in.Tombstone:
+		in.gone = true
+		s.held[from] = slices.DeleteFunc(s.held[from], func(h clusters.Held) bool { return h.Instance == in.ID })
+		if in.over() {
+			w.finished = append(w.finished, in)
+		}
+	case in.Tombstone || f.Gone || s.recovery:
+	case f.Placement.Verdict == instance.Placed:
+		d.placed(s, from, in, f, w)
+	case f.Placement.Verdict == instance.Refused:
+		// It has booked nothing, so nothing is reserved there either.
+		s.index.Release(in.ID.String())
+		in.refused[from], s.refusing[in.ID] = true, true
+		d.elsewhere(s, in, w)
+	}
+}
+
+func (d *Desk) placed(s *state, from model.ClusterID, in *slot, f clusters.Facts, w *work) {
+	clear(in.refused)
+	delete(s.refusing, in.ID)
+	if _, reserved := s.index.Reserved(in.ID.String()); reserved {
+		if s.settle[from] == nil {
+			s.settle[from] = map[model.InstanceID]time.Time{}
+		}
+		if _, noted := s.settle[from][in.ID]; !noted {
+			s.settle[from][in.ID] = d.now()
+		}
+	}
+	if f.Observed.State == instance.Running {
+		for c, old := range d.deps.Book.Reports(in.ID) {
+			if c != in.Cluster {
+				d.superseded(s, c, in, old, w)
+			}
+		}
+	}
+}
+
+// superseded handles a report under an older grant, or of a cluster the slot
+// has left: it is stopped once its successor runs, or if it never ran.
+func (d *Desk) superseded(s *state, from model.ClusterID, in *slot, f clusters.Facts, w *work) {
+	if f.Grant >= in.Grant || from == in.Cluster {
+		return // the cluster itself drops what it held under a lower grant
+	}
+	if f.Gone {
+		if delete(in.former, from); in.Tombstone && in.over() {
+			w.finished = append(w.finished, in)
+		}
+		return
+	}
+	in.former[from] = f.Grant
+	if s.recovery {
+		return
+	}
+	current, ok := d.deps.Book.Reports(in.ID)[in.Cluster]
+	runs := ok && current.Grant == in.Grant && current.Observed.State == instance.Running
+	neverRan := f.Placement.Verdict != instance.Placed
+	if runs || neverRan || in.Tombstone {
+		w.order(from, tombstone(in.Instance, f.Grant))
+	}
+}

@@ -1,0 +1,232 @@
+package assign
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"oakestra/pkg/core/address"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/core/placement"
+	"oakestra/pkg/errs"
+	"oakestra/root/clusters"
+	"oakestra/root/store"
+)
+
+// state is what the loop owns.
+type state struct {
+	clusters  map[model.ClusterID]store.Cluster
+	instances map[model.InstanceID]*slot
+	services  map[model.ServiceID]model.Service
+	blocks    *address.Blocks
+	index     *placement.Index
+
+	// waiting slots belong to no cluster: they want one, or are tombstones
+	// that nobody has to carry out.
+	waiting map[model.InstanceID]bool
+	// refusing slots are refused by the cluster they belong to, which tries
+	// again by itself while nobody else has room.
+	refusing map[model.InstanceID]bool
+	// settle holds when instances were reported as placed; their reservations
+	// end with an aggregate that was made later and counts them itself.
+	settle map[model.ClusterID]map[model.InstanceID]time.Time
+	rooms  map[model.ClusterID]clusters.Room // as last looked at
+
+	incarnation uint32
+	issued      instance.Grant // no greater grant was ever given out by this store
+	recovery    bool
+	forgetful   error                               // why the witness file could not be written
+	awaited     map[model.ClusterID]bool            // clusters to be heard in recovery
+	held        map[model.ClusterID][]clusters.Held // what was heard: answered when recovery ends
+}
+
+// slot is a stored instance with what the loop remembers of it.
+type slot struct {
+	store.Instance
+	retryAt time.Time
+	refused map[model.ClusterID]bool // until they have more room
+	// former clusters were given the slot before, or hold it for other
+	// reasons, and have not said that nothing is left there.
+	former map[model.ClusterID]instance.Grant
+	gone   bool // its own cluster has carried the tombstone out
+	moving bool // a new grant is about to be stored
+}
+
+func newState() *state {
+	return &state{
+		settle: map[model.ClusterID]map[model.InstanceID]time.Time{}, rooms: map[model.ClusterID]clusters.Room{},
+		awaited: map[model.ClusterID]bool{}, held: map[model.ClusterID][]clusters.Held{},
+	}
+}
+
+// put enters a record and returns its slot.
+func (s *state) put(in store.Instance) *slot {
+	v, ok := s.instances[in.ID]
+	if !ok {
+		v = &slot{refused: map[model.ClusterID]bool{}, former: map[model.ClusterID]instance.Grant{}}
+		s.instances[in.ID] = v
+	}
+	v.Instance = in
+	if in.Cluster == "" {
+		s.waiting[in.ID] = true
+	} else {
+		delete(s.waiting, in.ID)
+	}
+	if in.Tombstone {
+		delete(s.refusing, in.ID)
+	}
+	return v
+}
+
+// drop forgets a record.
+func (s *state) drop(id model.InstanceID) {
+	delete(s.instances, id)
+	delete(s.waiting, id)
+	delete(s.refusing, id)
+	s.index.Release(id.String())
+}
+
+func (s *state) awaitedNames() []string {
+	var names []string
+	for id := range s.awaited {
+		names = append(names, s.clusters[id].Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// open reads everything stored and finds out whether this is a recovery.
+func (d *Desk) open(ctx context.Context) (*state, error) {
+	s := newState()
+	if err := d.settleIncarnation(ctx, s); err != nil {
+		return nil, fmt.Errorf("settle the incarnation: %w", err)
+	}
+	if err := d.load(ctx, s); err != nil {
+		return nil, fmt.Errorf("read the store: %w", err)
+	}
+	d.remember(ctx, s)
+	return s, nil
+}
+
+// load (re)builds the state from the store.
+func (d *Desk) load(ctx context.Context, s *state) error {
+	st := d.deps.Store
+	cl, err1 := st.Clusters().List(ctx)
+	ins, err2 := st.Instances().List(ctx, "")
+	svcs, err3 := st.Services().List(ctx, "")
+	blocks, err4 := st.Blocks().List(ctx)
+	claims, err5 := st.Claims().List(ctx)
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+		return err
+	}
+	s.clusters, s.instances, s.services = map[model.ClusterID]store.Cluster{}, map[model.InstanceID]*slot{}, map[model.ServiceID]model.Service{}
+	s.waiting, s.refusing = map[model.InstanceID]bool{}, map[model.InstanceID]bool{}
+	s.blocks, s.index = address.NewBlocks(), placement.NewIndex()
+	for _, v := range svcs {
+		s.services[v.ID] = v
+	}
+	for _, in := range ins {
+		s.put(in)
+	}
+	for _, b := range blocks {
+		if err := s.blocks.Claim(b.Prefix, b.Cluster); err != nil {
+			d.log.Error("a stored block cannot be right", "block", b.Prefix.String(), "error", err)
+		}
+	}
+	for _, c := range cl {
+		s.clusters[c.ID] = c
+		d.deps.Book.Know(c)
+		d.refreshRoom(s, c.ID)
+	}
+	for _, in := range s.instances {
+		d.promise(s, in)
+	}
+	closed := ""
+	if s.recovery {
+		closed = "the root is in recovery"
+	}
+	d.Pool.load(claims, closed)
+	d.resolve.load(s.services, s.instances)
+	d.show(s)
+	return nil
+}
+
+// promise reserves again what a cluster was given and has not confirmed.
+func (d *Desk) promise(s *state, in *slot) {
+	if in.Cluster == "" || in.Tombstone {
+		return
+	}
+	f, heard := d.deps.Book.Reports(in.ID)[in.Cluster]
+	if heard && f.Grant == in.Grant && f.Placement.Verdict != instance.Pending {
+		return // counted by the cluster itself, or refused
+	}
+	s.index.Reserve(in.ID.String(), string(in.Cluster), request(in, in.Service))
+}
+
+// reload reads a service and its slots again, after a user changed them or a
+// cluster's were adopted.
+func (d *Desk) reload(ctx context.Context, s *state, id model.ServiceID) error {
+	svc, err := d.deps.Store.Services().Get(ctx, id)
+	exists := err == nil
+	if err != nil && !errors.Is(err, errs.NotFound) {
+		return err
+	}
+	list, err := d.deps.Store.Instances().List(ctx, id)
+	if err != nil {
+		return err
+	}
+	old, had := s.services[id]
+	if exists {
+		s.services[id] = svc
+	} else if had {
+		delete(s.services, id)
+		d.retire(old.Address, d.now().Add(rest)) // the store did so when it removed the service
+	}
+	var slots []*slot
+	stops := orders{}
+	listed := map[model.InstanceID]bool{}
+	for _, in := range list {
+		listed[in.ID] = true
+		was, known := s.instances[in.ID]
+		stop := in.Tombstone && (!known || !was.Tombstone)
+		v := s.put(in)
+		slots = append(slots, v)
+		if stop {
+			d.stop(v, stops)
+		}
+	}
+	for sid := range s.instances {
+		if sid.Service == id && !listed[sid] {
+			s.drop(sid)
+		}
+	}
+	d.resolve.replace(id, svc, exists, slots)
+	if !s.recovery {
+		d.announce(stops)
+	}
+	return nil
+}
+
+// stop tells everybody who has a slot to remove it, each under its own grant.
+func (d *Desk) stop(in *slot, out orders) {
+	if in.Cluster != "" {
+		out.add(in.Cluster, in.Instance)
+	}
+	for c, f := range d.deps.Book.Reports(in.ID) {
+		if c != in.Cluster && f.Grant < in.Grant {
+			in.former[c] = f.Grant
+		}
+	}
+	for c, g := range in.former {
+		out.add(c, tombstone(in.Instance, g))
+	}
+}
+
+// tombstone is the end of a slot under an older grant.
+func tombstone(in store.Instance, g instance.Grant) store.Instance {
+	in.Grant, in.Tombstone = g, true
+	return in
+}
