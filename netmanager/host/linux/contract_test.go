@@ -79,8 +79,17 @@ func TestCheckFindsATakenPort(t *testing.T) {
 	if !errors.Is(err, errs.Invalid) || !strings.Contains(err.Error(), "ss -lunp sport = :50103") {
 		t.Errorf("got %v", err)
 	}
-	if _, _, err := h.Underlay(context.Background(), ""); !errors.Is(err, errs.NotFound) {
-		t.Errorf("no default route: %v", err)
+	// Without a network a worker serves itself. Only a name that leads to no
+	// address is an error: whoever gave it meant that interface.
+	n.Bridge(t, "bare0")
+	if a, mtu, err := h.Underlay(context.Background(), ""); a != addr("127.0.0.1") || mtu != 65536 || err != nil {
+		t.Errorf("no network: %s with %d bytes, %v; want loopback", a, mtu, err)
+	}
+	for _, iface := range []string{"none0", "bare0"} {
+		a, _, err := h.Underlay(context.Background(), iface)
+		if !errors.Is(err, errs.NotFound) || !strings.Contains(err.Error(), iface) {
+			t.Errorf("-iface %s: %s, %v; want NotFound", iface, a, err)
+		}
 	}
 }
 
