@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"oakestra/netmanager/host/hosttest"
@@ -37,7 +38,11 @@ func machine(t testing.TB) *linux.Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { h.Close() })
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
 	return h
 }
 
@@ -48,14 +53,20 @@ func process(t testing.TB, n *nshost.Host) (pid int, stop func()) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stop = func() { cmd.Process.Kill(); cmd.Wait() }
+	stop = sync.OnceFunc(func() {
+		if err := cmd.Process.Kill(); err != nil {
+			t.Errorf("kill the process: %v", err)
+		}
+		_ = cmd.Wait() // says that it was killed
+	})
 	t.Cleanup(stop)
 	// ip enters the namespace before it becomes sleep.
 	testkit.Eventually(t, patience, func() error {
-		if got, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid)); err != nil || strings.HasSuffix(got, "/ip") {
-			return fmt.Errorf("still %s: %v", got, err)
+		got, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid))
+		if err == nil && strings.HasSuffix(got, "/ip") {
+			err = fmt.Errorf("still %s", got)
 		}
-		return nil
+		return err
 	})
 	return cmd.Process.Pid, stop
 }

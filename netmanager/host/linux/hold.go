@@ -59,10 +59,10 @@ func (h *hold) run(ctx context.Context) error {
 		h.mu.Unlock()
 		q.close() // the kernel drops what is still held; clients repeat it
 	}()
-	deadlines := make(chan error, 1)
+	var deadlines sync.WaitGroup
 	inner, cancel := context.WithCancel(ctx)
-	go func() { deadlines <- h.expire(inner) }()
-	defer func() { cancel(); <-deadlines }()
+	deadlines.Go(func() { h.expire(inner) })
+	defer func() { cancel(); deadlines.Wait() }()
 	for {
 		packets, err := q.receive()
 		if ctx.Err() != nil {
@@ -115,13 +115,13 @@ func (h *hold) release(address netip.Addr) {
 }
 
 // expire lets packets go on that nobody answered for: they are refused.
-func (h *hold) expire(ctx context.Context) error {
+func (h *hold) expire(ctx context.Context) {
 	tick := time.NewTicker(max(h.cfg.HoldFor/10, time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case now := <-tick.C:
 			for _, address := range h.overdue(now) {
 				h.log.Warn("no answer for a service address", "address", address, "after", h.cfg.HoldFor)

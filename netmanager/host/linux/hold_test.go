@@ -114,7 +114,9 @@ func TestScanDoesNotStarveOthers(t *testing.T) {
 	defer c.Close()
 	start := time.Now()
 	for i := range 2000 {
-		c.WriteTo([]byte("x"), &net.UDPAddr{IP: net.IPv4(10, 30, byte(100+i/250), byte(1+i%250)), Port: 9})
+		if _, err := c.WriteTo([]byte("x"), &net.UDPAddr{IP: net.IPv4(10, 30, byte(100+i/250), byte(1+i%250)), Port: 9}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	expectSeen(t, client.Host, "10.30.0.50:80", "server", "10.30.1.2")
 	if n, limit := asked(), 51+50*int(1+time.Since(start)/time.Second); n > limit {

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -47,8 +48,8 @@ func openQueue(ns int, number uint16) (*queue, error) {
 	}
 	q := &queue{conn: conn, number: number}
 	if err := q.bind(); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("bind queue %d (is another NetManager running?): %w: %w", number, errs.Unavailable, err)
+		err = fmt.Errorf("bind queue %d (is another NetManager running?): %w: %w", number, errs.Unavailable, err)
+		return nil, errors.Join(err, conn.Close())
 	}
 	return q, nil
 }
