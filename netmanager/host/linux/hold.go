@@ -18,8 +18,14 @@ import (
 )
 
 const (
-	maxHeld   = 1024 // packets; the kernel then lets go on, which is refused at once
+	maxHeld   = 1024 // packets
 	copyBytes = 128
+	// firstPerSource bounds the first packets, per second and at once, that
+	// the kernel queues for one source.
+	firstPerSource = 512
+	// maxQueued is room for several sources at their bound while the reader
+	// catches up; beyond, the kernel lets packets go on, and they are refused.
+	maxQueued = maxHeld + 8*firstPerSource
 	// More sources than this in one second are counted together.
 	maxSources = 1024
 )

@@ -66,7 +66,7 @@ func (q *queue) bind() error {
 	for _, attributes := range [][]mdl.Attribute{
 		{{Type: cfgCommand, Data: []byte{commandBind, 0, 0, unix.AF_INET}}},
 		{{Type: cfgParams, Data: params}},
-		{{Type: cfgMaxLen, Data: number(maxHeld)}, {Type: cfgMask, Data: number(flagFailOpen)}, {Type: cfgFlags, Data: number(flagFailOpen)}},
+		{{Type: cfgMaxLen, Data: number(maxQueued)}, {Type: cfgMask, Data: number(flagFailOpen)}, {Type: cfgFlags, Data: number(flagFailOpen)}},
 	} {
 		m, err := q.message(msgConfig, mdl.Request|mdl.Acknowledge, attributes)
 		if err != nil {
