@@ -36,6 +36,7 @@ type rig struct {
 	handler   http.Handler
 	log       *bytes.Buffer
 	tokens    map[string]string // by user, once logged in
+	mails     mailbox
 }
 
 func newRig(t *testing.T, change ...func(*Deps)) *rig {
@@ -53,7 +54,9 @@ func newRig(t *testing.T, change ...func(*Deps)) *rig {
 	r := &rig{t: t, store: s, below: &fakeBelow{facts: map[model.InstanceID]control.InstanceView{}},
 		addresses: &fakeAddresses{pool: address.NewServicePool()}, log: &bytes.Buffer{}, tokens: map[string]string{}}
 	logger := slog.New(slog.NewTextHandler(r.log, nil))
-	a, err := auth.New(auth.Deps{Users: s.Users(), Key: bytes.Repeat([]byte("k"), auth.KeySize), Logger: logger})
+	must(t, auth.EnsureRoot(t.Context(), s))
+	r.mails = make(mailbox, 8)
+	a, err := auth.New(auth.Deps{Store: s, Key: bytes.Repeat([]byte("k"), auth.KeySize), Logger: logger, Mailer: r.mails, Pages: []string{"https://dash.example"}})
 	must(t, err)
 	d := Deps{
 		Control: control.New(control.Deps{Store: s, Addresses: r.addresses, Below: r.below, Logger: logger}),
@@ -255,3 +258,11 @@ func (f *fakeBelow) Wake(id model.ServiceID) {
 var seenAt = time.Date(2025, 3, 4, 5, 6, 7, 0, time.UTC)
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// mailbox hands mails to a test.
+type mailbox chan string
+
+func (m mailbox) Send(_ context.Context, to, subject, text string) error {
+	m <- to + "\n" + subject + "\n" + text
+	return nil
+}
