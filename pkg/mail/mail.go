@@ -102,7 +102,7 @@ func (s Server) exchange(ctx context.Context, from, to *mail.Address, message []
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // after Quit there is nothing left to close
 	if err := s.secure(c); err != nil {
 		return err
 	}

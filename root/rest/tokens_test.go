@@ -37,7 +37,7 @@ func TestAPITokens(t *testing.T) {
 	if len(k.Token) != 85 || !strings.HasPrefix(k.Token, k.Prefix+"_") || k.Prefix != "oak_"+k.ID {
 		t.Fatalf("token %+v", k)
 	}
-	if at, err := time.Parse(time.RFC3339, k.Expires); err != nil || at.Sub(time.Now()).Round(time.Hour) != tokenLifetime {
+	if at, err := time.Parse(time.RFC3339, k.Expires); err != nil || time.Until(at).Round(time.Hour) != tokenLifetime {
 		t.Errorf("ends %s", k.Expires)
 	}
 	if l := r.keys("ann"); len(l) != 1 || l[0].Token != "" || l[0].Used != "" || l[0].Name != "ci" {
