@@ -52,6 +52,8 @@ type UserChange struct {
 	Email    *string   `json:"email,omitempty" example:"ann@example.org"`
 	Roles    RoleNames `json:"roles,omitempty" swaggertype:"array,string" example:"Application_Provider"`
 	Password *string   `json:"password,omitempty" example:"eight or more"`
+	// OldPassword is needed to change your own email, unless you are an Admin.
+	OldPassword string `json:"oldPassword,omitempty"`
 } // @name UserChange
 
 // ResetRequest is the body of POST /api/user/.

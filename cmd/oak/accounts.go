@@ -109,11 +109,11 @@ func userSetCommand(a *app) *cobra.Command {
 	var roles []string
 	var password bool
 	cmd := &cobra.Command{Use: "set USER", Short: "change email, roles or password of a user", Args: cobra.ExactArgs(1),
-		Long: "With --password it asks for a new one, or reads $OAK_NEW_PASSWORD; the user's logins and API tokens end.",
+		Long: "With --password it asks for a new one, or reads $OAK_NEW_PASSWORD; the user's logins and API tokens end. To change your own email, set $OAK_PASSWORD.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			body := map[string]any{}
 			if cmd.Flags().Changed("email") {
-				body["email"] = email
+				body["email"], body["oldPassword"] = email, os.Getenv("OAK_PASSWORD")
 			}
 			if cmd.Flags().Changed("roles") {
 				body["roles"] = roles

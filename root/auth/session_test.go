@@ -306,7 +306,7 @@ func TestAnAdminIsAlwaysLeft(t *testing.T) {
 				failed[i] = r.DeleteUser(t.Context(), id, n)
 				return
 			}
-			failed[i] = r.UpdateUser(t.Context(), id, n, AccountChange{Roles: []string{}})
+			failed[i] = r.UpdateUser(t.Context(), id, n, AccountChange{Roles: []string{}}, inside)
 		})
 	}
 	wg.Wait()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -29,6 +30,8 @@ type NewAccount struct {
 type AccountChange struct {
 	Name, Email, Password *string
 	Roles                 []string // nil leaves them
+	// OldPassword is asked for when users change their own address.
+	OldPassword string
 }
 
 // Register makes a user in an organization. Errors: Problems, Conflict for a
@@ -178,10 +181,12 @@ func (a *Auth) accounts(ctx context.Context, f func(store.User) (Account, bool))
 	return out, nil
 }
 
-// UpdateUser changes an account. Everyone may change the own e-mail address;
-// the rest is for who manages the account. Errors: Problems, Forbidden,
-// NotFound, Conflict when no Admin would be left.
-func (a *Auth) UpdateUser(ctx context.Context, by Identity, name string, c AccountChange) error {
+// UpdateUser changes an account. Everyone may change the own e-mail address,
+// with the password: a stolen session could otherwise reset it by mail. The
+// rest is for who manages the account. Errors: Problems, Forbidden, NotFound,
+// Conflict when no Admin would be left, Unauthenticated and Throttled for a
+// wrong old password.
+func (a *Auth) UpdateUser(ctx context.Context, by Identity, name string, c AccountChange, from netip.Addr) error {
 	u, acc, err := a.managed(ctx, by, name)
 	if err != nil {
 		if name != by.Name || !errors.Is(err, errs.Forbidden) {
@@ -199,6 +204,9 @@ func (a *Auth) UpdateUser(ctx context.Context, by Identity, name string, c Accou
 	if err := a.checkChange(ctx, name, by, acc, c); err != nil {
 		return err
 	}
+	if err := a.confirm(ctx, by, name, c, from); err != nil {
+		return err
+	}
 	if c.Password != nil {
 		if hash, err = a.hash(ctx, *c.Password); err != nil {
 			return err
@@ -211,6 +219,18 @@ func (a *Auth) UpdateUser(ctx context.Context, by Identity, name string, c Accou
 	if err == nil {
 		a.log.Info("user changed", "user", name, "by", by.Name, "password", c.Password != nil, "roles", c.Roles)
 	}
+	return err
+}
+
+// confirm asks for the password where an address is the key to it.
+func (a *Auth) confirm(ctx context.Context, by Identity, name string, c AccountChange, from netip.Addr) error {
+	if name != by.Name || by.Admin() || c.Email == nil || *c.Email == by.Email {
+		return nil
+	}
+	if c.OldPassword == "" {
+		return errs.Problems{{Path: "oldPassword", Message: "is needed to change your own email"}}
+	}
+	_, err := a.verifyPassword(ctx, name, c.OldPassword, from)
 	return err
 }
 

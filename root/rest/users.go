@@ -92,7 +92,7 @@ func (a *api) permission(c *gin.Context) {
 // updateUser changes an account.
 //
 //	@summary		Change an account
-//	@description	Everyone may change the own email; roles and a password of others are for those who manage the account. A new password ends all logins and API tokens of the user.
+//	@description	Everyone may change the own email, with oldPassword; roles and a password of others are for those who manage the account. A new password ends all logins and API tokens of the user.
 //	@tags			users
 //	@accept			json
 //	@produce		json
@@ -101,7 +101,7 @@ func (a *api) permission(c *gin.Context) {
 //	@param			body	body		wire.UserChange	true	"what changes"
 //	@success		200		{string}	string			"ok"
 //	@failure		400		{object}	wire.Error		"no JSON"
-//	@failure		401		{object}	wire.Error
+//	@failure		401		{object}	wire.Error		"or a wrong oldPassword"
 //	@failure		403		{object}	wire.Error	"not your account, or a role you may not give or take"
 //	@failure		404		{object}	wire.Error	"unknown user"
 //	@failure		409		{object}	wire.Error	"nobody would be left who is an Admin"
@@ -113,8 +113,8 @@ func (a *api) updateUser(c *gin.Context) {
 	err := readJSON(c, &body)
 	if err == nil {
 		err = a.Auth.UpdateUser(c.Request.Context(), by, c.Param("name"), auth.AccountChange{
-			Name: body.Name, Email: body.Email, Password: body.Password, Roles: body.Roles,
-		})
+			Name: body.Name, Email: body.Email, Password: body.Password, Roles: body.Roles, OldPassword: body.OldPassword,
+		}, peer(c.Request))
 	}
 	if err != nil {
 		a.fail(c, err)

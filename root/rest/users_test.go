@@ -144,9 +144,14 @@ func TestUsersAreShownAndChangedByWhoManagesThem(t *testing.T) {
 	r.call("bob", http.MethodGet, "/api/user/nobody", nil).refused(403)
 
 	put := func(by, name string, b body) answer { return r.call(by, http.MethodPut, "/api/user/"+name, b) }
-	if got := strings.TrimSpace(put("ann", "ann", body{"email": "ann@example.org", "name": "ann", "roles": []string{auth.RoleApplication}, "_id": 1}).want(200).Body.String()); got != `"ok"` {
+	if got := strings.TrimSpace(put("ann", "ann", body{"email": "ann@example.org", "name": "ann", "roles": []string{auth.RoleApplication}, "_id": 1, "oldPassword": "Admin"}).want(200).Body.String()); got != `"ok"` {
 		t.Errorf("answer %s", got)
 	}
+	if p := put("ann", "ann", body{"email": "eve@example.org"}).refused(422); p.Errors[0].Path != "oldPassword" {
+		t.Errorf("a stolen session may redirect the mail: %+v", p)
+	}
+	put("ann", "ann", body{"email": "eve@example.org", "oldPassword": "wrong"}).refused(401)
+	put("ann", "ann", body{"email": "ann@example.org"}).want(200) // as it is
 	put("ann", "ann", body{"roles": []string{auth.RoleAdmin}}).refused(403)
 	put("ann", "ann", body{"password": "long enough"}).refused(403)
 	put("ann", "bob", body{"email": "x@y.z"}).refused(403)
