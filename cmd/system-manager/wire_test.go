@@ -83,3 +83,16 @@ func TestAPasswordIsNotPrinted(t *testing.T) {
 		}
 	}
 }
+
+func TestMailComesFromTheEnvironment(t *testing.T) {
+	for k, v := range map[string]string{"SMTP_HOST": "mail.example", "SMTP_PORT": "25", "SMTP_USER": "oak", "SMTP_PASSWORD": "hunter2", "SMTP_FROM": "oak@example.org"} {
+		t.Setenv(k, v)
+	}
+	_, opts, err := parse(nil)
+	if m := opts.mail; err != nil || m.Host != "mail.example" || m.Port != "25" || m.User != "oak" || m.Password != "hunter2" || m.From != "oak@example.org" {
+		t.Errorf("%v, %v", opts.mail, err)
+	}
+	if text := fmt.Sprintf("%+v", opts.mail); strings.Contains(text, "hunter2") {
+		t.Errorf("printed: %s", text)
+	}
+}
