@@ -16,14 +16,16 @@ import (
 // Buckets. Records are JSON under their id; an index maps a unique name to an
 // id, or lists ids under a prefix with an empty value.
 var (
-	bucketApplications = []byte("applications")
-	bucketServices     = []byte("services")
-	bucketInstances    = []byte("instances") // <service>/<number, 10 digits>
-	bucketClaims       = []byte("claims")    // <address, 4 or 16 bytes>
-	bucketBlocks       = []byte("blocks")    // <prefix text>
-	bucketClusters     = []byte("clusters")
-	bucketUsers        = []byte("users") // <name>
-	bucketMeta         = []byte("meta")
+	bucketApplications  = []byte("applications")
+	bucketServices      = []byte("services")
+	bucketInstances     = []byte("instances") // <service>/<number, 10 digits>
+	bucketClaims        = []byte("claims")    // <address, 4 or 16 bytes>
+	bucketBlocks        = []byte("blocks")    // <prefix text>
+	bucketClusters      = []byte("clusters")
+	bucketUsers         = []byte("users") // <name>
+	bucketOrganizations = []byte("organizations")
+	bucketTokens        = []byte("tokens")
+	bucketMeta          = []byte("meta")
 
 	indexApplicationNames = []byte("index.application-names") // owner NUL name NUL namespace
 	indexServiceNames     = []byte("index.service-names")     // owner NUL job name
@@ -32,7 +34,7 @@ var (
 
 	allBuckets = [][]byte{
 		bucketApplications, bucketServices, bucketInstances, bucketClaims, bucketBlocks, bucketClusters,
-		bucketUsers, bucketMeta, indexApplicationNames, indexServiceNames, indexApplicationParts, indexClusterNames,
+		bucketUsers, bucketOrganizations, bucketTokens, bucketMeta, indexApplicationNames, indexServiceNames, indexApplicationParts, indexClusterNames,
 	}
 )
 

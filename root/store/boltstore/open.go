@@ -151,6 +151,12 @@ func (s *Store) Clusters() store.Clusters { return clusters{s} }
 // Users that can log in.
 func (s *Store) Users() store.Users { return users{s} }
 
+// Organizations of users.
+func (s *Store) Organizations() store.Organizations { return organizations{s} }
+
+// Tokens of users.
+func (s *Store) Tokens() store.Tokens { return tokens{s} }
+
 // Meta of the store itself.
 func (s *Store) Meta() store.Meta { return meta{s} }
 
