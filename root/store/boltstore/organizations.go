@@ -3,9 +3,8 @@ package boltstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
@@ -36,6 +35,7 @@ func fromOrganization(o store.Organization) organizationRecord {
 func (r organizationRecord) model() store.Organization {
 	o := store.Organization{ID: r.ID, Name: r.Name, CreatedAt: r.CreatedAt}
 	for _, m := range r.Members {
+		m.Roles = slices.Clone(m.Roles)
 		o.Members = append(o.Members, store.Member(m))
 	}
 	return o
@@ -43,7 +43,7 @@ func (r organizationRecord) model() store.Organization {
 
 type organizations struct{ s *Store }
 
-func getOrganization(tx *bolt.Tx, id string) (store.Organization, error) {
+func getOrganization(tx *txn, id string) (store.Organization, error) {
 	r, err := load[organizationRecord](tx.Bucket(bucketOrganizations), []byte(id))
 	if err != nil {
 		return store.Organization{}, fmt.Errorf("organization %q: %w", id, err)
@@ -52,7 +52,7 @@ func getOrganization(tx *bolt.Tx, id string) (store.Organization, error) {
 }
 
 // putOrganization reads all of them to keep the name unique: they are few.
-func putOrganization(tx *bolt.Tx, o store.Organization) error {
+func putOrganization(tx *txn, o store.Organization) error {
 	err := scan(tx.Bucket(bucketOrganizations), nil, func(_ []byte, r organizationRecord) error {
 		if r.Name == o.Name && r.ID != o.ID {
 			return fmt.Errorf("organization %q exists already (id %s): %w", o.Name, r.ID, errs.Conflict)
@@ -66,7 +66,7 @@ func putOrganization(tx *bolt.Tx, o store.Organization) error {
 }
 
 func (o organizations) Get(ctx context.Context, id string) (out store.Organization, err error) {
-	err = o.s.view(ctx, func(tx *bolt.Tx) error {
+	err = o.s.view(ctx, func(tx *txn) error {
 		out, err = getOrganization(tx, id)
 		return err
 	})
@@ -74,7 +74,7 @@ func (o organizations) Get(ctx context.Context, id string) (out store.Organizati
 }
 
 func (o organizations) List(ctx context.Context) (out []store.Organization, err error) {
-	err = o.s.view(ctx, func(tx *bolt.Tx) error {
+	err = o.s.view(ctx, func(tx *txn) error {
 		return scan(tx.Bucket(bucketOrganizations), nil, func(_ []byte, r organizationRecord) error {
 			out = append(out, r.model())
 			return nil
@@ -84,11 +84,11 @@ func (o organizations) List(ctx context.Context) (out []store.Organization, err 
 }
 
 func (o organizations) Put(ctx context.Context, in store.Organization) error {
-	return o.s.update(ctx, func(tx *bolt.Tx) error { return putOrganization(tx, in) })
+	return o.s.update(ctx, func(tx *txn) error { return putOrganization(tx, in) })
 }
 
 func (o organizations) Update(ctx context.Context, id string, f func(store.Organization) (store.Organization, error)) (out store.Organization, err error) {
-	err = o.s.update(ctx, func(tx *bolt.Tx) error {
+	err = o.s.update(ctx, func(tx *txn) error {
 		was, err := getOrganization(tx, id)
 		if err != nil {
 			return err
@@ -106,7 +106,7 @@ func (o organizations) Update(ctx context.Context, id string, f func(store.Organ
 }
 
 func (o organizations) Delete(ctx context.Context, id string) error {
-	return o.s.update(ctx, func(tx *bolt.Tx) error {
+	return o.s.update(ctx, func(tx *txn) error {
 		if _, err := getOrganization(tx, id); err != nil {
 			return err
 		}

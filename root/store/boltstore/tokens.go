@@ -3,9 +3,8 @@ package boltstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
@@ -37,14 +36,14 @@ func fromToken(t store.Token) tokenRecord {
 
 func (r tokenRecord) model() store.Token {
 	return store.Token{
-		ID: r.ID, Kind: r.Kind, User: r.User, UserID: r.UserID, Name: r.Name, Hash: r.Hash, Scopes: r.Scopes, Organization: r.Organization,
+		ID: r.ID, Kind: r.Kind, User: r.User, UserID: r.UserID, Name: r.Name, Hash: r.Hash, Scopes: slices.Clone(r.Scopes), Organization: r.Organization,
 		Generation: r.Generation, AdvancedAt: r.AdvancedAt, Revoked: r.Revoked, CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, LastUsed: r.LastUsed,
 	}
 }
 
 type tokens struct{ s *Store }
 
-func getToken(tx *bolt.Tx, id string) (store.Token, error) {
+func getToken(tx *txn, id string) (store.Token, error) {
 	r, err := load[tokenRecord](tx.Bucket(bucketTokens), []byte(id))
 	if err != nil {
 		return store.Token{}, fmt.Errorf("token %q: %w", id, err)
@@ -52,12 +51,12 @@ func getToken(tx *bolt.Tx, id string) (store.Token, error) {
 	return r.model(), nil
 }
 
-func putToken(tx *bolt.Tx, t store.Token) error {
+func putToken(tx *txn, t store.Token) error {
 	return save(tx.Bucket(bucketTokens), []byte(t.ID), fromToken(t))
 }
 
 func (t tokens) Get(ctx context.Context, id string) (out store.Token, err error) {
-	err = t.s.view(ctx, func(tx *bolt.Tx) error {
+	err = t.s.view(ctx, func(tx *txn) error {
 		out, err = getToken(tx, id)
 		return err
 	})
@@ -65,7 +64,7 @@ func (t tokens) Get(ctx context.Context, id string) (out store.Token, err error)
 }
 
 func (t tokens) List(ctx context.Context, user string) (out []store.Token, err error) {
-	err = t.s.view(ctx, func(tx *bolt.Tx) error {
+	err = t.s.view(ctx, func(tx *txn) error {
 		return scan(tx.Bucket(bucketTokens), nil, func(_ []byte, r tokenRecord) error {
 			if user == "" || r.User == user {
 				out = append(out, r.model())
@@ -77,11 +76,11 @@ func (t tokens) List(ctx context.Context, user string) (out []store.Token, err e
 }
 
 func (t tokens) Put(ctx context.Context, in store.Token) error {
-	return t.s.update(ctx, func(tx *bolt.Tx) error { return putToken(tx, in) })
+	return t.s.update(ctx, func(tx *txn) error { return putToken(tx, in) })
 }
 
 func (t tokens) Update(ctx context.Context, id string, f func(store.Token) (store.Token, error)) (out store.Token, err error) {
-	err = t.s.update(ctx, func(tx *bolt.Tx) error {
+	err = t.s.update(ctx, func(tx *txn) error {
 		was, err := getToken(tx, id)
 		if err != nil {
 			return err
@@ -99,7 +98,7 @@ func (t tokens) Update(ctx context.Context, id string, f func(store.Token) (stor
 }
 
 func (t tokens) Delete(ctx context.Context, id string) error {
-	return t.s.update(ctx, func(tx *bolt.Tx) error {
+	return t.s.update(ctx, func(tx *txn) error {
 		if _, err := getToken(tx, id); err != nil {
 			return err
 		}
