@@ -105,7 +105,7 @@ func New(d Deps) (*Auth, error) {
 	return &Auth{
 		store:    d.Store,
 		users:    d.Store.Users(),
-		tokens:   tokens{key: d.Key, access: d.AccessTTL, refresh: d.RefreshTTL, now: d.Now},
+		tokens:   tokens{key: d.Key, access: d.AccessTTL, refresh: d.RefreshTTL, now: d.Now, verified: &verified{}},
 		slots:    newSlots(runtime.GOMAXPROCS(0)),
 		throttle: newThrottle(loginLimits),
 		asked:    newThrottle(askLimits),
