@@ -62,12 +62,23 @@ func (d *Desk) adopt(ctx context.Context, s *state, id model.ClusterID, c cluste
 			return err
 		}
 	}
+	var taken []store.Instance
 	for _, in := range c.Orders {
-		if err := d.adoptInstance(ctx, in); err != nil {
+		stored, err := d.adoptInstance(ctx, in)
+		if err != nil {
 			return err
 		}
+		if stored && !in.Tombstone {
+			taken = append(taken, in)
+		}
 	}
-	return d.adopted(ctx, s, touched)
+	if err := d.adopted(ctx, s, touched); err != nil {
+		return err
+	}
+	for _, in := range taken {
+		d.tellAdopted(s, in)
+	}
+	return nil
 }
 
 // lives says that an adopted order would be a slot that somebody wants.
@@ -121,31 +132,33 @@ func (d *Desk) adoptService(ctx context.Context, svc model.Service, app model.Ap
 	return err
 }
 
-func (d *Desk) adoptInstance(ctx context.Context, in store.Instance) error {
+// adoptInstance stores a slot unless what is stored is newer; it says whether
+// it did.
+func (d *Desk) adoptInstance(ctx context.Context, in store.Instance) (stored bool, err error) {
 	all := d.deps.Store.Instances()
 	have, err := all.Get(ctx, in.ID)
 	switch {
 	case err != nil && !errors.Is(err, errs.NotFound):
-		return err
+		return false, err
 	case err == nil && in.Grant == have.Grant && in.Tombstone && !have.Tombstone:
 		_, err := all.Update(ctx, in.ID, func(v store.Instance) (store.Instance, error) {
 			v.Tombstone = true
 			return v, nil
 		})
-		return err
+		return false, err
 	case err == nil && have.Grant >= in.Grant:
-		return nil
+		return false, nil
 	}
 	if _, err := d.deps.Store.Services().Get(ctx, in.ID.Service); errors.Is(err, errs.NotFound) && !in.Tombstone {
-		return nil // could not be adopted, see above
+		return false, nil // could not be adopted, see above
 	} else if err != nil && !errors.Is(err, errs.NotFound) {
-		return err
+		return false, err
 	}
 	in.CreatedAt = d.now()
 	err = all.Put(ctx, in)
 	if errors.Is(err, errs.Conflict) {
 		d.log.Error("an instance cannot be adopted", "instance", in.ID.String(), "error", err)
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }

@@ -29,7 +29,7 @@ type Journal struct {
 	start   uint64
 	begun   bool
 	seq     uint64
-	dropped uint64 // greatest Seq that was dropped for want of room
+	dropped uint64     // greatest Seq that was dropped for want of room
 	all     *list.List // of *kept, by id
 	bySubj  map[ref]*list.List
 	latest  map[repeat]*kept
