@@ -8,12 +8,14 @@ import (
 	"net/http"
 	"time"
 
+	"oakestra/pkg/core/model"
 	"oakestra/pkg/httpx"
 	"oakestra/pkg/lifecycle"
 	"oakestra/root/assign"
 	"oakestra/root/auth"
 	"oakestra/root/clusters"
 	"oakestra/root/control"
+	"oakestra/root/events"
 	"oakestra/root/rest"
 	"oakestra/root/store"
 	"oakestra/root/witness"
@@ -36,6 +38,7 @@ type Daemon struct {
 	desk    *assign.Desk
 	links   *clusters.Server
 	handler http.Handler
+	stopped chan struct{} // closed when Run is to end, so that streams end
 }
 
 // below is what users see of clusters: observed by the book, decided at the
@@ -45,22 +48,44 @@ type below struct {
 	*assign.Desk
 }
 
+// sites is how users change clusters and workers.
+type sites struct {
+	*clusters.Server
+	*assign.Desk
+	book *clusters.Book
+}
+
+func (s sites) On() map[model.ClusterID]map[model.NodeID][]model.InstanceID { return s.book.On() }
+
+// RemoveCluster forgets it at the desk, then what was reported of it.
+func (s sites) RemoveCluster(ctx context.Context, id model.ClusterID, force bool) ([]model.InstanceID, error) {
+	orphans, err := s.Desk.RemoveCluster(ctx, id, force)
+	if err == nil {
+		s.Server.Forget(id)
+	}
+	return orphans, err
+}
+
 // New puts a system manager together; nothing runs before Run.
 func New(cfg Config, deps Deps) (*Daemon, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	book := clusters.NewBook(nil)
-	desk := assign.NewDesk(assign.Deps{Store: deps.Store, Book: book, Witness: deps.Witness, Logger: deps.Logger})
+	journal := events.NewJournal(nil)
+	desk := assign.NewDesk(assign.Deps{Store: deps.Store, Book: book, Witness: deps.Witness, Events: journal, Logger: deps.Logger})
 	seen := below{book, desk}
 	users, err := auth.New(auth.Deps{Users: deps.Store.Users(), Key: deps.Key, Logger: deps.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("logins: %w", err)
 	}
-	d := &Daemon{cfg: cfg, deps: deps, desk: desk, links: clusters.NewServer(book, desk, deps.Logger)}
+	d := &Daemon{cfg: cfg, deps: deps, desk: desk, stopped: make(chan struct{}), links: clusters.NewServer(book, desk, deps.Logger, journal)}
 	d.handler = rest.New(rest.Deps{
-		Control: control.New(control.Deps{Store: deps.Store, Addresses: desk, Below: seen, Logger: deps.Logger, Now: time.Now}),
-		Auth:    users, Below: seen, Logger: deps.Logger, Version: deps.Version, Ready: desk.Ready, Quoted: cfg.Quoted,
+		Control: control.New(control.Deps{
+			Store: deps.Store, Addresses: desk, Below: seen, Places: sites{d.links, desk, book}, Events: journal, Logger: deps.Logger, Now: time.Now,
+		}),
+		Events: journal, Stopping: d.stopped,
+		Auth: users, Below: seen, Logger: deps.Logger, Version: deps.Version, Ready: desk.Ready, Quoted: cfg.Quoted,
 	})
 	return d, nil
 }
@@ -74,6 +99,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	d.deps.Logger.Info("system manager starts", "listen", d.Addr().String(), "data", d.cfg.Data, "version", d.deps.Version, "security", d.cfg.Security)
+	defer context.AfterFunc(ctx, func() { close(d.stopped) })()
 	return lifecycle.Run(ctx,
 		lifecycle.Part{Name: "assign", Run: d.desk.Run},
 		lifecycle.Part{Name: "serve", Run: func(ctx context.Context) error {

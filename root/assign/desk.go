@@ -22,6 +22,7 @@ import (
 // implements it. It never calls the desk while it holds its lock.
 type Book interface {
 	Active(id model.ClusterID) bool
+	Connected(id model.ClusterID) bool
 	Room(id model.ClusterID) (clusters.Room, bool)
 	Reports(id model.InstanceID) map[model.ClusterID]clusters.Facts
 	Send(id model.ClusterID, d clusters.Desired) bool

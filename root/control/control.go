@@ -21,6 +21,7 @@ type Deps struct {
 	Store     store.Store
 	Addresses Addresses
 	Below     Below
+	Places    Sites // may be nil where no cluster is ever changed
 	Events    events.Recorder
 	Logger    *slog.Logger
 	Now       func() time.Time
@@ -32,6 +33,7 @@ type Control struct {
 	store     store.Store
 	addresses Addresses
 	below     Below
+	places    Sites
 	events    events.Recorder
 	log       *slog.Logger
 	now       func() time.Time
@@ -49,7 +51,7 @@ func New(d Deps) *Control {
 	if d.Events == nil {
 		d.Events = events.Discard{}
 	}
-	return &Control{store: d.Store, addresses: d.Addresses, below: d.Below, events: d.Events, log: d.Logger, now: d.Now, ids: newIDs()}
+	return &Control{store: d.Store, addresses: d.Addresses, below: d.Below, places: d.Places, events: d.Events, log: d.Logger, now: d.Now, ids: newIDs()}
 }
 
 // Caller is the user on whose behalf something is done.

@@ -10,6 +10,7 @@ import (
 	"oakestra/pkg/errs"
 	"oakestra/root/auth"
 	"oakestra/root/control"
+	"oakestra/root/events"
 )
 
 // Deps is what New needs; Logger, Version, Ready and Quoted may be left out.
@@ -17,10 +18,13 @@ type Deps struct {
 	Control *control.Control
 	Auth    *auth.Auth
 	Below   control.Below
+	Events  *events.Journal // nil: an empty one
 	Logger  *slog.Logger
 	Version string
 	// Ready is asked by /readyz; nil means always ready.
 	Ready func() error
+	// Stopping is closed when the root stops, so that streams end; may be nil.
+	Stopping <-chan struct{}
 	// Quoted sends applications and services as JSON inside a JSON string,
 	// which one client of 2022 insists on.
 	Quoted bool
@@ -47,6 +51,9 @@ func New(d Deps) http.Handler { return newEngine(d) }
 func newEngine(d Deps) *gin.Engine {
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	if d.Events == nil {
+		d.Events = events.NewJournal(nil)
 	}
 	if d.Ready == nil {
 		d.Ready = func() error { return nil }
@@ -102,7 +109,8 @@ func (a *api) routes(e *gin.Engine) {
 
 	guarded.add(http.MethodGet, "/api/clusters", a.listClusters)
 	guarded.add(http.MethodGet, "/api/clusters/active", a.listActiveClusters)
-	guarded.add(http.MethodGet, "/api/nodes", a.listNodes)
+	a.siteRoutes(guarded)
+	a.eventRoutes(guarded)
 	guarded.add(http.MethodGet, "/api/recovery", a.recovery)
 	guarded.add(http.MethodPost, "/api/recovery/accept", a.acceptRecovery)
 }

@@ -41,19 +41,6 @@ func (a *api) listActiveClusters(c *gin.Context) {
 	c.PureJSON(http.StatusOK, each(active, toCluster))
 }
 
-// listNodes answers every worker of every cluster.
-//
-//	@summary	List worker nodes
-//	@tags		infrastructure
-//	@produce	json
-//	@security	Bearer
-//	@success	200	{array}		wire.Node
-//	@failure	401	{object}	wire.Error
-//	@router		/api/nodes/ [get]
-func (a *api) listNodes(c *gin.Context) {
-	c.PureJSON(http.StatusOK, each(a.Below.Nodes(), toNode))
-}
-
 // recovery says what the root waits for.
 //
 //	@summary		Show whether the root is in recovery
