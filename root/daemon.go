@@ -3,6 +3,7 @@ package root
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -84,10 +85,20 @@ func New(cfg Config, deps Deps) (*Daemon, error) {
 		Control: control.New(control.Deps{
 			Store: deps.Store, Addresses: desk, Below: seen, Places: sites{d.links, desk, book}, Events: journal, Logger: deps.Logger, Now: time.Now,
 		}),
-		Events: journal, Stopping: d.stopped,
+		Events: journal, Stopping: d.stopped, Backup: backupOf(deps.Store),
 		Auth: users, Below: seen, Logger: deps.Logger, Version: deps.Version, Ready: desk.Ready, Quoted: cfg.Quoted,
 	})
 	return d, nil
+}
+
+// backupOf is nil for a store that is backed up by other means.
+func backupOf(s store.Store) rest.Backup {
+	if b, ok := s.(interface {
+		Backup(ctx context.Context, w io.Writer) (int64, error)
+	}); ok {
+		return b.Backup
+	}
+	return nil
 }
 
 // Addr is where the daemon listens.

@@ -47,6 +47,7 @@ the login of "oak login", or $OAK_USER and $OAK_PASSWORD.`,
 		loginCommand(a), deployCommand(a), waitCommand(a),
 		appsCommand(a), servicesCommand(a), nodesCommand(a), clustersCommand(a),
 		instanceCommand(a), deleteCommand(a), recoverCommand(a),
+		nodeCommand(a), clusterCommand(a), eventsCommand(a), backupCommand(a),
 	)
 	return root
 }

@@ -25,6 +25,8 @@ type Deps struct {
 	Ready func() error
 	// Stopping is closed when the root stops, so that streams end; may be nil.
 	Stopping <-chan struct{}
+	// Backup is nil when the store has none.
+	Backup Backup
 	// Quoted sends applications and services as JSON inside a JSON string,
 	// which one client of 2022 insists on.
 	Quoted bool
@@ -111,6 +113,7 @@ func (a *api) routes(e *gin.Engine) {
 	guarded.add(http.MethodGet, "/api/clusters/active", a.listActiveClusters)
 	a.siteRoutes(guarded)
 	a.eventRoutes(guarded)
+	guarded.add(http.MethodGet, "/api/admin/backup", a.backup)
 	guarded.add(http.MethodGet, "/api/recovery", a.recovery)
 	guarded.add(http.MethodPost, "/api/recovery/accept", a.acceptRecovery)
 }
