@@ -17,6 +17,7 @@ import (
 	"oakestra/root/clusters"
 	"oakestra/root/control"
 	"oakestra/root/events"
+	"oakestra/root/metrics"
 	"oakestra/root/rest"
 	"oakestra/root/store"
 	"oakestra/root/witness"
@@ -85,10 +86,28 @@ func New(cfg Config, deps Deps) (*Daemon, error) {
 		Control: control.New(control.Deps{
 			Store: deps.Store, Addresses: desk, Below: seen, Places: sites{d.links, desk, book}, Events: journal, Logger: deps.Logger, Now: time.Now,
 		}),
-		Events: journal, Stopping: d.stopped, Backup: backupOf(deps.Store),
+		Events: journal, Meter: meter(deps.Store, seen, desk, journal), Stopping: d.stopped, Backup: backupOf(deps.Store),
 		Auth: users, Below: seen, Logger: deps.Logger, Version: deps.Version, Ready: desk.Ready, Quoted: cfg.Quoted,
 	})
 	return d, nil
+}
+
+// meter measures the store, where that can be, and everything seen.
+func meter(s store.Store, seen below, desk *assign.Desk, journal *events.Journal) *metrics.Metrics {
+	m := metrics.New(metrics.Sources{
+		Clusters: seen.Clusters, Nodes: seen.Nodes, Recovery: seen.Recovery, Events: journal.Stats,
+		Words: func() map[string]int {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			defer cancel()
+			return desk.Words(ctx)
+		},
+	})
+	if o, ok := s.(interface {
+		Observe(f func(write bool, took time.Duration, err error))
+	}); ok {
+		o.Observe(m.Store)
+	}
+	return m
 }
 
 // backupOf is nil for a store that is backed up by other means.

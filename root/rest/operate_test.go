@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -215,5 +216,28 @@ func TestStreamsEndWithTheRoot(t *testing.T) {
 	next(t, lines)
 	close(stopping)
 	for range lines { // ends
+	}
+}
+
+func TestMetricsAreForNeighbours(t *testing.T) {
+	r := newRig(t)
+	for from, want := range map[string]int{"127.0.0.1:1": 503, "192.168.1.2:1": 503, "8.8.8.8:1": 403} {
+		req := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		req.RemoteAddr = from
+		r.do(req).refused(want)
+	}
+}
+
+func TestABackupIsForAdministratorsAndSaysWhatItIs(t *testing.T) {
+	r := newRig(t)
+	r.call("Admin", http.MethodGet, "/api/admin/backup", nil).refused(503)
+	r = newRig(t, func(d *Deps) {
+		d.Backup = func(_ context.Context, w io.Writer) (int64, error) { return io.Copy(w, strings.NewReader("abc")) }
+	})
+	r.call("ann", http.MethodGet, "/api/admin/backup", nil).refused(403)
+	a := r.call("Admin", http.MethodGet, "/api/admin/backup", nil)
+	const sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+	if a.Code != 200 || a.Body.String() != "abc" || a.Result().Trailer.Get("X-Checksum-Sha256") != sum || !strings.Contains(a.Header().Get("Content-Disposition"), "attachment") {
+		t.Errorf("%d %s, %v %v", a.Code, a.Body, a.Header(), a.Result().Trailer)
 	}
 }

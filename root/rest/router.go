@@ -25,6 +25,8 @@ type Deps struct {
 	Ready func() error
 	// Stopping is closed when the root stops, so that streams end; may be nil.
 	Stopping <-chan struct{}
+	// Meter counts requests for /metrics; may be nil.
+	Meter Meter
 	// Backup is nil when the store has none.
 	Backup Backup
 	// Quoted sends applications and services as JSON inside a JSON string,
@@ -68,7 +70,7 @@ func newEngine(d Deps) *gin.Engine {
 	e.UseRawPath = true          // an escaped slash stays inside its parameter
 	_ = e.SetTrustedProxies(nil) // no proxy: cannot fail
 	a := &api{d}
-	e.Use(requestID, a.audit, a.recoverPanic, cors, limitBody)
+	e.Use(a.measure, requestID, a.audit, a.recoverPanic, cors, limitBody)
 	e.NoRoute(func(c *gin.Context) { a.fail(c, notFound(c.Request.URL.Path)) })
 	e.NoMethod(func(c *gin.Context) {
 		a.answerError(c, http.StatusMethodNotAllowed, c.Request.Method+" is not possible here", nil)
@@ -82,6 +84,7 @@ func (a *api) routes(e *gin.Engine) {
 
 	public.add(http.MethodGet, "/healthz", a.healthz)
 	public.add(http.MethodGet, "/readyz", a.readyz)
+	public.add(http.MethodGet, "/metrics", a.metrics)
 	public.add(http.MethodPost, "/api/auth/login", a.login)
 	public.add(http.MethodPost, "/api/auth/refresh", a.refresh) // checks its own kind of token
 	docs := docsHandler()

@@ -24,6 +24,7 @@ type Store struct {
 	db    *bolt.DB
 	group group
 	now   func() time.Time // for the end of a quarantine
+	watch observer
 }
 
 var _ store.Store = (*Store)(nil)
@@ -109,7 +110,8 @@ func storage(err error) error {
 }
 
 // view runs a read in one consistent snapshot.
-func (s *Store) view(ctx context.Context, f func(tx *bolt.Tx) error) error {
+func (s *Store) view(ctx context.Context, f func(tx *bolt.Tx) error) (err error) {
+	defer s.watch.since(false, time.Now(), &err)
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("read store: %w", errors.Join(errs.Unavailable, err))
 	}
@@ -123,7 +125,8 @@ func (s *Store) view(ctx context.Context, f func(tx *bolt.Tx) error) error {
 
 // update runs a write and returns when it is on disk. f runs again when
 // another write of the same group fails, so it must be repeatable.
-func (s *Store) update(ctx context.Context, f func(tx *bolt.Tx) error) error {
+func (s *Store) update(ctx context.Context, f func(tx *bolt.Tx) error) (err error) {
+	defer s.watch.since(true, time.Now(), &err)
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("write store: %w", errors.Join(errs.Unavailable, err))
 	}
