@@ -10,6 +10,13 @@ import (
 	"oakestra/pkg/core/placement"
 )
 
+// moves says that an attempt is to be replaced because its node is drained. What
+// runs once is left to finish, and nothing moves before the node has said since
+// start what it has.
+func (p *planner) moves(n NodeHave) bool {
+	return n.Draining && !n.CompleteAt.IsZero() && !p.w.Service.Spec.OneShot && p.due(p.w.MoveAt)
+}
+
 // handOver ends an attempt that a drain replaced, once its replacement has run
 // for a moment, so that its endpoint is known everywhere; or when nothing
 // stands in the way any more.

@@ -224,7 +224,7 @@ func (p *planner) live() {
 		}
 	case p.w.Missed:
 		p.ended("the node no longer holds it")
-	case node.Draining && !node.CompleteAt.IsZero() && !p.w.Service.Spec.OneShot && p.due(p.w.MoveAt):
+	case p.moves(node):
 		p.add(Move, p.w.Placement.Node, p.w.Epoch(), "the node is drained")
 	case o.State == instance.Unknown:
 		p.deploy(node)

@@ -62,15 +62,9 @@ func (d *Desk) adopt(ctx context.Context, s *state, id model.ClusterID, c cluste
 			return err
 		}
 	}
-	var taken []store.Instance
-	for _, in := range c.Orders {
-		stored, err := d.adoptInstance(ctx, in)
-		if err != nil {
-			return err
-		}
-		if stored && !in.Tombstone {
-			taken = append(taken, in)
-		}
+	taken, err := d.adoptInstances(ctx, c.Orders)
+	if err != nil {
+		return err
 	}
 	if err := d.adopted(ctx, s, touched); err != nil {
 		return err
@@ -79,6 +73,20 @@ func (d *Desk) adopt(ctx context.Context, s *state, id model.ClusterID, c cluste
 		d.tellAdopted(s, in)
 	}
 	return nil
+}
+
+// adoptInstances lists the slots that were taken in and are wanted.
+func (d *Desk) adoptInstances(ctx context.Context, orders []store.Instance) (taken []store.Instance, err error) {
+	for _, in := range orders {
+		stored, err := d.adoptInstance(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		if stored && !in.Tombstone {
+			taken = append(taken, in)
+		}
+	}
+	return taken, nil
 }
 
 // lives says that an adopted order would be a slot that somebody wants.

@@ -43,35 +43,41 @@ func (s *Server) tellChanges(id model.ClusterID, news []change) {
 // changed finds the word for a change; "" when nobody need read it.
 func changed(c change) (kind events.Kind, reason, message string) {
 	was, now := c.was, c.now
-	p := now.Placement
 	if was.Grant != now.Grant {
 		was = Facts{}
 	}
-	o := now.Observed
-	if o.State != instance.Unknown && (o.State != was.Observed.State || o.Epoch != was.Observed.Epoch) && o.Epoch.Try == p.Try {
-		before := was.Observed.State
-		if o.Epoch != was.Observed.Epoch {
-			before = instance.Unknown
-		}
-		message = fmt.Sprintf("%s -> %s on %s", stateNames[before], stateNames[o.State], p.Node)
-		if o.Reason != "" {
-			message += ": " + o.Reason
-		}
-		kind = events.Normal
-		if o.State == instance.Dead || o.State == instance.Failed {
-			kind = events.Warning
-		}
-		return kind, stateWords[o.State], message
+	if kind, reason, message = moved(was.Observed, now.Observed, now.Placement); reason != "" {
+		return kind, reason, message
 	}
+	p, before := now.Placement, was.Placement
 	switch {
-	case p.Verdict == instance.Refused && was.Placement.Verdict != instance.Refused:
+	case p.Verdict == instance.Refused && before.Verdict != instance.Refused:
 		return events.Warning, "NoWorker", "no worker qualifies: " + reasonsText(p.Reasons)
-	case p.Verdict == instance.Placed && (was.Placement.Verdict != instance.Placed || was.Placement.Node != p.Node || was.Placement.Try != p.Try):
+	case p.Verdict == instance.Placed && (before.Verdict != instance.Placed || before.Node != p.Node || before.Try != p.Try):
 		return events.Normal, "Placed", fmt.Sprintf("try %d on %s", p.Try, p.Node)
-	case now.Node == instance.Lost && was.Node != instance.Lost && c.known && !o.State.Terminal():
+	case now.Node == instance.Lost && was.Node != instance.Lost && c.known && !now.Observed.State.Terminal():
 		return events.Warning, "NodeLost", fmt.Sprintf("its worker %s is silent", p.Node)
 	}
 	return "", "", ""
+}
+
+// moved is the word for a change of what is observed of the present attempt.
+func moved(was, now instance.Observed, p instance.Placement) (kind events.Kind, reason, message string) {
+	if now.Epoch != was.Epoch {
+		was.State = instance.Unknown
+	}
+	if now.State == was.State || now.State == instance.Unknown || now.Epoch.Try != p.Try {
+		return "", "", ""
+	}
+	message = fmt.Sprintf("%s -> %s on %s", stateNames[was.State], stateNames[now.State], p.Node)
+	if now.Reason != "" {
+		message += ": " + now.Reason
+	}
+	kind = events.Normal
+	if now.State == instance.Dead || now.State == instance.Failed {
+		kind = events.Warning
+	}
+	return kind, stateWords[now.State], message
 }
 
 var (

@@ -140,6 +140,7 @@ func (r *rig) stream(t *testing.T, user, query, last string) (lines <-chan strin
 	}
 	resp, err := http.DefaultClient.Do(req)
 	must(t, err)
+	t.Cleanup(func() { resp.Body.Close() })
 	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("%s, %s", resp.Status, resp.Header.Get("Content-Type"))
 	}
@@ -152,7 +153,7 @@ func (r *rig) stream(t *testing.T, user, query, last string) (lines <-chan strin
 			}
 		}
 	}()
-	return out, func() { cancel(); resp.Body.Close(); server.Close() }
+	return out, func() { cancel(); server.Close() }
 }
 
 func next(t *testing.T, lines <-chan string) string {
