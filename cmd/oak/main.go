@@ -48,6 +48,7 @@ the login of "oak login", or $OAK_TOKEN, or $OAK_USER and $OAK_PASSWORD.`,
 		deployCommand(a), waitCommand(a),
 		appsCommand(a), servicesCommand(a), nodesCommand(a), clustersCommand(a),
 		instanceCommand(a), deleteCommand(a), recoverCommand(a),
+		nodeCommand(a), clusterCommand(a), eventsCommand(a), backupCommand(a),
 	)
 	return root
 }

@@ -22,6 +22,7 @@ type options struct {
 	logLevel, logFormat string
 	version             bool
 	mail                mail.Server
+	restore             string
 }
 
 const help = `system-manager is the root of an Oakestra installation: the REST API that users
@@ -29,6 +30,12 @@ call, with its documentation at /api/docs, and the port that cluster managers
 dial. Everything it stores lies below -data.
 
   system-manager -data /var/lib/oakestra/root
+
+With -restore FILE it makes a backup (oak backup FILE) its store, keeps the one
+that was there beside it, and ends. Started again it is in recovery: nothing
+below is removed, and what clusters hold is taken in before it allocates.
+
+  system-manager -data /var/lib/oakestra/root -restore backup.db
 
 A fresh install has the login Admin / Admin, accepted from loopback and private
 addresses only, until it is changed. Environment:
@@ -64,6 +71,7 @@ func parse(args []string) (root.Config, options, error) {
 	f.StringVar(&cfg.Data, "data", cfg.Data, "directory for everything stored")
 	f.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&opts.logFormat, "log-format", "text", "text or json")
+	f.StringVar(&opts.restore, "restore", "", "backup `FILE` to make the store of -data, then end")
 	f.BoolVar(&opts.version, "version", false, "print the version and end")
 	f.Usage = func() { fmt.Fprint(f.Output(), help); f.PrintDefaults() }
 	if err := f.Parse(args); err != nil {

@@ -43,10 +43,9 @@ func (d *Desk) adopt(ctx context.Context, s *state, id model.ClusterID, c cluste
 	if err != nil {
 		return err
 	}
-	for _, in := range c.Orders {
-		if err := d.adoptInstance(ctx, in); err != nil {
-			return err
-		}
+	taken, err := d.adoptInstances(ctx, c.Orders)
+	if err != nil {
+		return err
 	}
 	for _, sid := range touched {
 		if lived[sid] {
@@ -55,7 +54,13 @@ func (d *Desk) adopt(ctx context.Context, s *state, id model.ClusterID, c cluste
 			}
 		}
 	}
-	return d.adopted(ctx, s, touched)
+	if err := d.adopted(ctx, s, touched); err != nil {
+		return err
+	}
+	for _, in := range taken {
+		d.tellAdopted(s, in)
+	}
+	return nil
 }
 
 // adoptServices enters the services of orders that somebody wants, and lists
@@ -84,6 +89,20 @@ func (d *Desk) adoptServices(ctx context.Context, s *state, c clusters.Claims) (
 		}
 	}
 	return touched, nil
+}
+
+// adoptInstances lists the slots that were taken in and are wanted.
+func (d *Desk) adoptInstances(ctx context.Context, orders []store.Instance) (taken []store.Instance, err error) {
+	for _, in := range orders {
+		stored, err := d.adoptInstance(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		if stored && !in.Tombstone {
+			taken = append(taken, in)
+		}
+	}
+	return taken, nil
 }
 
 // living lists the services that somebody wants instances of.
@@ -183,25 +202,27 @@ func (d *Desk) adoptService(ctx context.Context, s *state, svc model.Service, ap
 // asked.
 func refused(err error) bool { return errors.Is(err, errs.Conflict) || errors.Is(err, errs.Invalid) }
 
-func (d *Desk) adoptInstance(ctx context.Context, in store.Instance) error {
+// adoptInstance stores a slot unless what is stored is newer; it says whether
+// it did.
+func (d *Desk) adoptInstance(ctx context.Context, in store.Instance) (stored bool, err error) {
 	all := d.deps.Store.Instances()
 	have, err := all.Get(ctx, in.ID)
 	switch {
 	case err != nil && !errors.Is(err, errs.NotFound):
-		return err
+		return false, err
 	case err == nil && in.Grant == have.Grant && in.Tombstone && !have.Tombstone:
 		_, err := all.Update(ctx, in.ID, func(v store.Instance) (store.Instance, error) {
 			v.Tombstone = true
 			return v, nil
 		})
-		return err
+		return false, err
 	case err == nil && have.Grant >= in.Grant:
-		return nil
+		return false, nil
 	}
 	if _, err := d.deps.Store.Services().Get(ctx, in.ID.Service); errors.Is(err, errs.NotFound) && !in.Tombstone {
-		return nil // could not be adopted, see above
+		return false, nil // could not be adopted, see above
 	} else if err != nil && !errors.Is(err, errs.NotFound) {
-		return err
+		return false, err
 	}
 	if in.CreatedAt = have.CreatedAt; in.CreatedAt.IsZero() {
 		in.CreatedAt = d.now()
@@ -209,7 +230,7 @@ func (d *Desk) adoptInstance(ctx context.Context, in store.Instance) error {
 	err = all.Put(ctx, in)
 	if refused(err) {
 		d.log.Error("an instance cannot be adopted", "instance", in.ID.String(), "error", err)
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }

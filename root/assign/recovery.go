@@ -171,6 +171,7 @@ func (d *Desk) endRecovery(ctx context.Context, s *state) error {
 	s.recovery = false
 	clear(s.awaited)
 	d.log.Info("recovery is over", "incarnation", s.incarnation)
+	d.tellRecovery("RecoveryEnded", "the root allocates again")
 	if err := d.load(ctx, s); err != nil {
 		return err
 	}

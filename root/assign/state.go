@@ -111,6 +111,10 @@ func (d *Desk) open(ctx context.Context) (*state, error) {
 		return nil, fmt.Errorf("read the store: %w", err)
 	}
 	d.remember(ctx, s)
+	d.deps.Events.Begin(uint64(s.issued))
+	if s.recovery {
+		d.tellRecovery("RecoveryBegan", "the store is lost or older than this root remembers; nothing is allocated until its clusters have reported")
+	}
 	return s, nil
 }
 

@@ -85,6 +85,17 @@ func (d *desk) Resolve(query string) (model.Service, bool) {
 	return model.Service{}, false
 }
 
+func (d *desk) Service(id model.ServiceID) (model.Service, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.services {
+		if s.ID == id {
+			return s, true
+		}
+	}
+	return model.Service{}, false
+}
+
 // rig is a server with its desk and book.
 type rig struct {
 	t    *testing.T

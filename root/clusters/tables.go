@@ -287,3 +287,18 @@ func (t *tables) pushPeers(svc model.ServiceID, host model.ClusterID) {
 	}
 	sess.replace("peers "+string(svc), &linkv1.Down{Body: &linkv1.Down_Peers{Peers: set}})
 }
+
+// forgetCluster drops slices and interests of a cluster that was removed.
+func (t *tables) forgetCluster(id model.ClusterID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for svc, of := range t.slices {
+		if _, hosts := of[id]; hosts {
+			t.drop(svc, id)
+			t.push(svc)
+		}
+	}
+	for _, query := range slices.Sorted(maps.Keys(t.interests[id])) {
+		t.forget(watch{id, query})
+	}
+}

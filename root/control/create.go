@@ -8,6 +8,7 @@ import (
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/core/sla"
 	"oakestra/pkg/errs"
+	"oakestra/root/events"
 	"oakestra/root/store"
 )
 
@@ -47,7 +48,9 @@ func (c *Control) CreateApplications(ctx context.Context, who Caller, body []byt
 	}
 	for _, a := range d.Applications {
 		c.log.Info("application created", "application", a.ID, "name", a.Name, "namespace", a.Namespace, "user", who.Name)
+		c.events.Record(events.OfApplication(a).Say(events.Normal, "Created", "by %s", who.Name))
 	}
+	c.tellCreated(who, d.Services)
 	return d.Applications, nil
 }
 
@@ -86,6 +89,7 @@ func (c *Control) CreateServices(ctx context.Context, who Caller, body []byte) (
 	for _, s := range d.Services {
 		c.log.Info("service created", "service", s.ID, "name", s.Name.String(), "user", who.Name)
 	}
+	c.tellCreated(who, d.Services)
 	return d.Services, nil
 }
 

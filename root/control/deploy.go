@@ -10,6 +10,7 @@ import (
 
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
+	"oakestra/root/events"
 	"oakestra/root/store"
 )
 
@@ -26,7 +27,8 @@ func (c *Control) Deploy(ctx context.Context, who Caller, id model.ServiceID) (s
 	if err := c.writable(); err != nil {
 		return store.Instance{}, err
 	}
-	if _, err := c.service(ctx, who, id); err != nil {
+	svc, err := c.service(ctx, who, id)
+	if err != nil {
 		return store.Instance{}, err
 	}
 	address, err := c.addresses.PickInstance(ctx)
@@ -40,6 +42,7 @@ func (c *Control) Deploy(ctx context.Context, who Caller, id model.ServiceID) (s
 	}
 	c.below.Wake(id)
 	c.log.Info("instance wanted", "service", id, "instance", in.ID.Number, "address", address.String(), "user", who.Name)
+	c.events.Record(events.Of(svc, in.ID.Number).Say(events.Normal, "Wanted", "by %s, at address %s", who.Name, address))
 	return in, nil
 }
 
@@ -50,7 +53,8 @@ func (c *Control) Undeploy(ctx context.Context, who Caller, id model.ServiceID, 
 	if err := c.writable(); err != nil {
 		return err
 	}
-	if _, err := c.service(ctx, who, id); err != nil {
+	svc, err := c.service(ctx, who, id)
+	if err != nil {
 		return err
 	}
 	gone, err := c.doomed(ctx, id, number)
@@ -77,6 +81,9 @@ func (c *Control) Undeploy(ctx context.Context, who Caller, id model.ServiceID, 
 		return fmt.Errorf("undeploy instance %d of service %s: %w", number, id, err)
 	}
 	c.log.Info("instances no longer wanted", "service", id, "instance", number, "count", len(gone), "user", who.Name)
+	for _, in := range gone {
+		c.events.Record(events.Of(svc, in.Number).Say(events.Normal, "Unwanted", "by %s", who.Name))
+	}
 	return nil
 }
 
@@ -111,7 +118,8 @@ func (c *Control) DeleteService(ctx context.Context, who Caller, id model.Servic
 	if err := c.writable(); err != nil {
 		return err
 	}
-	if _, err := c.service(ctx, who, id); err != nil {
+	svc, err := c.service(ctx, who, id)
+	if err != nil {
 		return err
 	}
 	if err := c.store.Descriptors().Remove(ctx, nil, []model.ServiceID{id}, c.quarantine()); err != nil {
@@ -119,6 +127,7 @@ func (c *Control) DeleteService(ctx context.Context, who Caller, id model.Servic
 	}
 	c.below.Wake(id)
 	c.log.Info("service deleted", "service", id, "user", who.Name)
+	c.events.Record(events.OfService(svc).Say(events.Normal, "Deleted", "by %s", who.Name))
 	return nil
 }
 
@@ -140,6 +149,7 @@ func (c *Control) DeleteApplication(ctx context.Context, who Caller, id model.Ap
 		c.below.Wake(s)
 	}
 	c.log.Info("application deleted", "application", id, "services", len(app.Services), "user", who.Name)
+	c.events.Record(events.OfApplication(app.Application).Say(events.Normal, "Deleted", "by %s, with %d services", who.Name, len(app.Services)))
 	return nil
 }
 

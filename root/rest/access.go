@@ -32,6 +32,7 @@ var (
 	users          = access{}
 	deployers      = access{roles: []string{auth.RoleAdmin, auth.RoleApplication}}
 	managers       = access{roles: []string{auth.RoleAdmin, auth.RoleOrgAdmin}}
+	operators      = access{roles: []string{auth.RoleAdmin, auth.RoleInfrastructure}}
 	administrators = access{roles: []string{auth.RoleAdmin}}
 )
 

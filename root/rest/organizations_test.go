@@ -44,7 +44,7 @@ func (r *rig) organize(name string, members ...body) string {
 func TestOrganizations(t *testing.T) {
 	r := newRig(t)
 	root := r.organizations("Admin")["root"]
-	if len(root.ID.OID) != 24 || len(root.Member) != 3 {
+	if len(root.ID.OID) != 24 || len(root.Member) != 4 {
 		t.Fatalf("root is %+v", root)
 	}
 	lab := r.organize("lab", body{"user_id": "u-ann", "roles": []string{auth.RoleOrgAdmin, auth.RoleApplication}})

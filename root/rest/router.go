@@ -9,6 +9,7 @@ import (
 	"oakestra/pkg/errs"
 	"oakestra/root/auth"
 	"oakestra/root/control"
+	"oakestra/root/events"
 )
 
 // Deps is what New needs; what stands below Logger may be left out.
@@ -16,10 +17,17 @@ type Deps struct {
 	Control *control.Control
 	Auth    *auth.Auth
 	Below   control.Below
+	Events  *events.Journal // nil: an empty one
 	Logger  *slog.Logger
 	Version string
 	// Ready is asked by /readyz; nil means always ready.
 	Ready func() error
+	// Stopping is closed when the root stops, so that streams end; may be nil.
+	Stopping <-chan struct{}
+	// Meter counts requests for /metrics; may be nil.
+	Meter Meter
+	// Backup is nil when the store has none.
+	Backup Backup
 	// Quoted sends applications and services as JSON inside a JSON string,
 	// which one client of 2022 insists on.
 	Quoted bool
@@ -53,6 +61,9 @@ func newEngine(d Deps) *gin.Engine {
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
+	if d.Events == nil {
+		d.Events = events.NewJournal(nil)
+	}
 	if d.Ready == nil {
 		d.Ready = func() error { return nil }
 	}
@@ -64,7 +75,7 @@ func newEngine(d Deps) *gin.Engine {
 	e.UseRawPath = true          // an escaped slash stays inside its parameter
 	_ = e.SetTrustedProxies(nil) // no proxy: cannot fail
 	a := &api{d}
-	e.Use(requestID, a.audit, a.recoverPanic, a.cors, limitBody)
+	e.Use(a.measure, requestID, a.audit, a.recoverPanic, a.cors, limitBody)
 	e.NoRoute(func(c *gin.Context) { a.fail(c, notFound(c.Request.URL.Path)) })
 	e.NoMethod(func(c *gin.Context) {
 		a.answerError(c, http.StatusMethodNotAllowed, c.Request.Method+" is not possible here", nil)
@@ -90,6 +101,7 @@ func (a *api) table() []route {
 	return []route{
 		{everybody, "", get, "/healthz", a.healthz},
 		{everybody, "", get, "/readyz", a.readyz},
+		{everybody, "", get, "/metrics", a.metrics}, // for private addresses only
 		{everybody, "", post, "/api/auth/login", a.login},
 		{everybody, "", post, "/api/auth/refresh", a.refresh}, // checks its own kind of token
 		{users, read, post, "/api/auth/logout", a.logout},
@@ -133,7 +145,27 @@ func (a *api) table() []route {
 
 		{users, read, get, "/api/clusters", a.listClusters},
 		{users, read, get, "/api/clusters/active", a.listActiveClusters},
-		{users, read, get, "/api/nodes", a.listNodes},
+		{users, read, get, "/api/cluster/:id", a.getCluster},
+		{users, read, get, "/api/clusters/:id", a.getCluster},
+		{operators, admin, del, "/api/cluster/:id", a.deleteCluster},
+		{operators, admin, del, "/api/clusters/:id", a.deleteCluster},
+
+		{operators, read, get, "/api/nodes", a.listNodes},
+		{operators, read, get, "/api/nodes/:id", a.getNode},
+		{operators, admin, del, "/api/nodes/:id", a.deleteNode},
+		{operators, admin, post, "/api/nodes/:id/cordon", a.cordonNode},
+		{operators, admin, post, "/api/nodes/:id/uncordon", a.uncordonNode},
+		{operators, admin, post, "/api/nodes/:id/drain", a.drainNode},
+
+		{users, read, get, "/api/events", a.streamEvents},
+		{users, read, get, "/api/application/:id/events", a.applicationEvents},
+		{users, read, get, "/api/service/:id/events", a.serviceEvents},
+		{users, read, get, "/api/service/:id/instance/:number/events", a.instanceEvents},
+		{users, read, get, "/api/cluster/:id/events", a.clusterEvents},
+		{users, read, get, "/api/clusters/:id/events", a.clusterEvents},
+		{operators, read, get, "/api/nodes/:id/events", a.nodeEvents},
+
+		{administrators, admin, get, "/api/admin/backup", a.backup},
 		{users, read, get, "/api/recovery", a.recovery},
 		{administrators, admin, post, "/api/recovery/accept", a.acceptRecovery},
 	}

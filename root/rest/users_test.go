@@ -132,7 +132,7 @@ func TestRoleObjects(t *testing.T) {
 
 func TestUsersAreShownAndChangedByWhoManagesThem(t *testing.T) {
 	r := newRig(t)
-	if got := r.names("Admin", "/api/users/"); !slices.Equal(got, []string{"Admin", "ann", "bob"}) {
+	if got := r.names("Admin", "/api/users/"); !slices.Equal(got, []string{"Admin", "ann", "bob", "ida"}) {
 		t.Errorf("users are %v", got)
 	}
 	r.call("ann", http.MethodGet, "/api/users/", nil).refused(403)
@@ -188,7 +188,7 @@ func TestDeleteUser(t *testing.T) {
 	r.call("Admin", http.MethodDelete, "/api/application/"+app, nil).want(200)
 	var rest []userDoc
 	r.call("Admin", http.MethodDelete, "/api/user/ann", nil).want(200).into(&rest)
-	if len(rest) != 2 || rest[0].Name != "Admin" || rest[1].Name != "bob" {
+	if len(rest) != 3 || rest[0].Name != "Admin" || rest[1].Name != "bob" || rest[2].Name != "ida" {
 		t.Errorf("left are %+v", rest)
 	}
 	old := r.token("ann")

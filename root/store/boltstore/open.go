@@ -25,6 +25,7 @@ type Store struct {
 	group  group
 	memory *memory
 	now    func() time.Time // for the end of a quarantine
+	watch  observer
 }
 
 var _ store.Store = (*Store)(nil)
@@ -110,7 +111,8 @@ func storage(err error) error {
 }
 
 // view runs a read in one consistent snapshot.
-func (s *Store) view(ctx context.Context, f func(tx *txn) error) error {
+func (s *Store) view(ctx context.Context, f func(tx *txn) error) (err error) {
+	defer s.watch.since(false, time.Now(), &err)
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("read store: %w", errors.Join(errs.Unavailable, err))
 	}
@@ -124,7 +126,8 @@ func (s *Store) view(ctx context.Context, f func(tx *txn) error) error {
 
 // update runs a write and returns when it is on disk. f runs again when
 // another write of the same group fails, so it must be repeatable.
-func (s *Store) update(ctx context.Context, f func(tx *txn) error) error {
+func (s *Store) update(ctx context.Context, f func(tx *txn) error) (err error) {
+	defer s.watch.since(true, time.Now(), &err)
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("write store: %w", errors.Join(errs.Unavailable, err))
 	}
