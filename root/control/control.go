@@ -33,6 +33,9 @@ type Control struct {
 	log       *slog.Logger
 	now       func() time.Time
 	ids       ids
+	// turn is held by what compares how many instances there are with how many
+	// are wanted: two at once would both add what is missing.
+	turn chan struct{}
 }
 
 // New returns a Control. It starts nothing.
@@ -43,7 +46,7 @@ func New(d Deps) *Control {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	return &Control{store: d.Store, addresses: d.Addresses, below: d.Below, log: d.Logger, now: d.Now, ids: newIDs()}
+	return &Control{store: d.Store, addresses: d.Addresses, below: d.Below, log: d.Logger, now: d.Now, ids: newIDs(), turn: make(chan struct{}, 1)}
 }
 
 // Caller is the user on whose behalf something is done.

@@ -20,7 +20,7 @@ func Patch(now Service, body []byte) (Service, []Warning, error) {
 		return Service{}, nil, errs.Problems{{Message: err.Error()}}
 	}
 	r := &reader{}
-	o, ok := r.one(root)
+	o, ok := r.one(root, "applications", "microservices")
 	if !ok {
 		return Service{}, nil, r.problems.Err()
 	}
@@ -40,22 +40,48 @@ func Patch(now Service, body []byte) (Service, []Warning, error) {
 	return s, r.warnings, nil
 }
 
-// one finds the service in a body.
-func (r *reader) one(root any) (object, bool) {
+// PatchApplication reads a changed application: a descriptor that holds one, or
+// the application alone. Keys that are missing or null keep their value;
+// services are no part of it. Errors as of Parse.
+func PatchApplication(now Application, body []byte) (Application, []Warning, error) {
+	root, err := decode(body)
+	if err != nil {
+		return Application{}, nil, errs.Problems{{Message: err.Error()}}
+	}
+	r := &reader{}
+	o, ok := r.one(root, "applications")
+	if ok {
+		now.Path = o.path
+		for key, to := range map[string]*string{"application_name": &now.Name, "application_namespace": &now.Namespace} {
+			if o.fields[key] != nil && o.fields[key] != *to {
+				*to = o.name(key)
+			}
+		}
+		now.Description = o.text("application_desc", now.Description)
+	}
+	if err := r.problems.Err(); err != nil {
+		return Application{}, nil, err
+	}
+	return now, r.warnings, nil
+}
+
+// one follows the lists, each of which must hold one object, unless the body
+// is such an object itself.
+func (r *reader) one(root any, lists ...string) (object, bool) {
 	o, ok := r.object("", root)
 	if !ok || o.fields["applications"] == nil {
 		return o, ok
 	}
-	for _, key := range []string{"applications", "microservices"} {
+	for _, key := range lists {
 		list, ok := o.list(key)
 		if !ok {
 			if !r.wrong(o.at(key)) {
-				o.bad(key, "", "must hold the service to change")
+				o.bad(key, "", "must hold what is to change")
 			}
 			return o, false
 		}
 		if len(list) != 1 {
-			o.bad(key, "", "must hold one service, the one to change")
+			o.bad(key, "", "must hold one entry, what is to change")
 			return o, false
 		}
 		if o, ok = r.object(o.at(key)+"[0]", list[0]); !ok {
