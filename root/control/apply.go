@@ -154,7 +154,7 @@ func (c *Control) compareService(ctx context.Context, a *application, now model.
 	if err := sameAddress(now, want); err != nil {
 		return err
 	}
-	what := differences(now.Spec, want.Spec)
+	what := Differences(now.Spec, want.Spec)
 	if len(what) > 0 {
 		a.moved = append(a.moved, moved{now, want})
 	}

@@ -7,9 +7,9 @@ import (
 	"oakestra/pkg/core/model"
 )
 
-// differences names the fields that two specs differ in, as descriptors spell
+// Differences names the fields that two specs differ in, as descriptors spell
 // them.
-func differences(a, b model.ServiceSpec) []string {
+func Differences(a, b model.ServiceSpec) []string {
 	if a.Equal(b) {
 		return nil
 	}

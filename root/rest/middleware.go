@@ -94,7 +94,7 @@ func (a *api) recoverPanic(c *gin.Context) {
 func cors(c *gin.Context) {
 	h := c.Writer.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Expose-Headers", headerRequest)
+	h.Set("Access-Control-Expose-Headers", headerRequest+", "+headerCursor+", "+headerLink+", Warning")
 	if c.Request.Method != http.MethodOptions {
 		return
 	}

@@ -85,7 +85,9 @@ func (a *api) routes(e *gin.Engine) {
 
 	guarded.add(http.MethodPost, "/api/application", a.createApplications)
 	guarded.add(http.MethodGet, "/api/application/:id", a.getApplication)
+	guarded.add(http.MethodPut, "/api/application/:id", a.updateApplication)
 	guarded.add(http.MethodDelete, "/api/application/:id", a.deleteApplication)
+	guarded.add(http.MethodPost, "/api/apply", a.apply)
 	guarded.add(http.MethodGet, "/api/applications", a.listApplications)
 	guarded.add(http.MethodGet, "/api/applications/:user", a.listApplicationsOf)
 	guarded.add(http.MethodGet, "/api/aplications", a.listApplications) // so spelled by old pages
@@ -93,7 +95,11 @@ func (a *api) routes(e *gin.Engine) {
 	guarded.add(http.MethodPost, "/api/service", a.createService)
 	guarded.add(http.MethodPost, "/api/services", a.createService)
 	guarded.add(http.MethodGet, "/api/service/:id", a.getService)
+	guarded.add(http.MethodPut, "/api/service/:id", a.updateService)
 	guarded.add(http.MethodDelete, "/api/service/:id", a.deleteService)
+	guarded.add(http.MethodPost, "/api/service/:id/rollback", a.rollback)
+	guarded.add(http.MethodGet, "/api/service/:id/revisions", a.revisions)
+	guarded.add(http.MethodPost, "/api/service/:id/scale", a.scale)
 	guarded.add(http.MethodGet, "/api/services", a.listServices)
 	guarded.add(http.MethodGet, "/api/services/:app", a.listServicesOf)
 

@@ -13,12 +13,6 @@ import (
 // program that ends at once has done so by then.
 const Stable = 5 * time.Second
 
-// Defaults of what a descriptor may set.
-const (
-	DefaultMaxUnavailable = 1
-	DefaultStart          = 5 * time.Minute // images are large and links are thin
-)
-
 // Phase is what an instance does, as far as a rollout needs it.
 type Phase uint8
 
@@ -53,7 +47,7 @@ type Limits struct {
 
 // LimitsOf reads them from a spec.
 func LimitsOf(s model.ServiceSpec) Limits {
-	l := Limits{MaxUnavailable: DefaultMaxUnavailable, Start: DefaultStart}
+	l := Limits{MaxUnavailable: model.DefaultMaxUnavailable, Start: model.DefaultStartSeconds * time.Second}
 	if s.MaxUnavailable > 0 {
 		l.MaxUnavailable = s.MaxUnavailable
 	}
@@ -77,27 +71,7 @@ type Decision struct {
 // ends or does not run in time.
 func Plan(l Limits, slots []Slot) Decision {
 	d := Decision{State: model.RolloutRunning}
-	var old []Slot
-	pending, failed := 0, []Slot{}
-	for _, s := range slots {
-		switch {
-		case s.Phase == Waiting:
-		case !s.New:
-			old = append(old, s)
-		case s.Kept:
-			d.Updated++
-		case s.Phase == Broken || s.Phase == Starting && s.Asked >= l.Start:
-			failed = append(failed, s)
-		case s.Phase == Up && s.For >= Stable:
-			d.Updated++
-		case s.Phase == Up:
-			pending++
-			d.look(Stable - s.For)
-		default:
-			pending++
-			d.look(l.Start - s.Asked)
-		}
-	}
+	old, pending, failed := d.sort(l, slots)
 	slices.SortFunc(failed, func(a, b Slot) int { return cmp.Compare(a.Number, b.Number) })
 	slices.SortFunc(old, func(a, b Slot) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Number, b.Number))
@@ -118,6 +92,31 @@ func Plan(l Limits, slots []Slot) Decision {
 		d.Replace = append(d.Replace, s.Number)
 	}
 	return d
+}
+
+// sort counts what is new and proved, and tells apart what is old, what is new
+// and not proved yet, and what is new and failed.
+func (d *Decision) sort(l Limits, slots []Slot) (old []Slot, pending int, failed []Slot) {
+	for _, s := range slots {
+		switch {
+		case s.Phase == Waiting:
+		case !s.New:
+			old = append(old, s)
+		case s.Kept:
+			d.Updated++
+		case s.Phase == Broken || s.Phase == Starting && s.Asked >= l.Start:
+			failed = append(failed, s)
+		case s.Phase == Up && s.For >= Stable:
+			d.Updated++
+		case s.Phase == Up:
+			pending++
+			d.look(Stable - s.For)
+		default:
+			pending++
+			d.look(l.Start - s.Asked)
+		}
+	}
+	return old, pending, failed
 }
 
 // look again after a time at the latest; 0 means when something changes.

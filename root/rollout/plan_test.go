@@ -13,6 +13,8 @@ import (
 	"oakestra/pkg/testkit/golden"
 )
 
+const start = model.DefaultStartSeconds * time.Second
+
 func line(d Decision) string {
 	state := d.State
 	if state == model.RolloutDone {
@@ -27,7 +29,7 @@ func TestPlan(t *testing.T) {
 	starting := func(n int, d time.Duration) Slot {
 		return Slot{Number: n, New: true, Phase: Starting, For: d, Asked: d, Why: "NODE_SCHEDULED: pulling"}
 	}
-	two := Limits{2, DefaultStart}
+	two := Limits{2, start}
 	one := LimitsOf(model.ServiceSpec{})
 	var b strings.Builder
 	for _, c := range []struct {
@@ -46,12 +48,12 @@ func TestPlan(t *testing.T) {
 		{"the last must be stable too", one, []Slot{fresh(0, time.Hour), fresh(1, time.Second)}},
 		{"over", one, []Slot{fresh(0, time.Hour), fresh(1, Stable)}},
 		{"a new one broke", one, []Slot{fresh(0, time.Hour), {Number: 1, New: true, Phase: Broken, Why: "FAILED: no such image"}, old(2)}},
-		{"a new one is late", one, []Slot{starting(0, DefaultStart), old(1)}},
+		{"a new one is late", one, []Slot{starting(0, start), old(1)}},
 		{"an own limit", LimitsOf(model.ServiceSpec{StartSeconds: 3}), []Slot{starting(0, 3*time.Second), old(1)}},
 		{"one that was right before may be broken", one, []Slot{{Number: 0, New: true, Kept: true, Phase: Broken, Why: "DEAD"}, old(1)}},
 		{"waiting ones hold nothing up", one, []Slot{fresh(0, Stable), {Number: 1, Phase: Waiting}}},
 		{"blocked", one, []Slot{{Number: 0, Phase: Up, Blocked: time.Minute, BlockedBy: "x"}, old(1)}},
-		{"blocked too long", one, []Slot{{Number: 0, Phase: Up, Blocked: DefaultStart, BlockedBy: "cluster c1 is not connected"}, old(1)}},
+		{"blocked too long", one, []Slot{{Number: 0, Phase: Up, Blocked: start, BlockedBy: "cluster c1 is not connected"}, old(1)}},
 	} {
 		fmt.Fprintf(&b, "%s: %s\n", c.name, strings.TrimSpace(line(Plan(c.l, c.slots))))
 	}
@@ -75,7 +77,7 @@ var someSlots = rapid.Custom(func(t *rapid.T) []Slot {
 func TestPlanKeepsItsPromises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		slots := someSlots.Draw(t, "slots")
-		l := Limits{rapid.IntRange(1, 4).Draw(t, "max"), DefaultStart}
+		l := Limits{rapid.IntRange(1, 4).Draw(t, "max"), start}
 		d := Plan(l, slots)
 		underway, old := 0, 0
 		for _, s := range slots {
@@ -118,7 +120,7 @@ func TestPlanKeepsItsPromises(t *testing.T) {
 // was replaced exactly once.
 func TestARolloutEnds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		n, l := rapid.IntRange(0, 12).Draw(t, "n"), Limits{rapid.IntRange(1, 5).Draw(t, "max"), DefaultStart}
+		n, l := rapid.IntRange(0, 12).Draw(t, "n"), Limits{rapid.IntRange(1, 5).Draw(t, "max"), start}
 		slots := make([]Slot, n)
 		for i := range slots {
 			slots[i] = Slot{Number: i, Phase: Phase(rapid.IntRange(1, 3).Draw(t, "phase"))}

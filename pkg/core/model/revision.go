@@ -5,6 +5,12 @@ import "slices"
 // MaxHistory bounds the revisions kept of a service, the present one included.
 const MaxHistory = 10
 
+// Defaults of how a change is rolled out.
+const (
+	DefaultMaxUnavailable = 1
+	DefaultStartSeconds   = 300 // images are large and links are thin
+)
+
 // Revision is an earlier spec of a service.
 type Revision struct {
 	Number uint64

@@ -53,7 +53,7 @@ func (r *reader) service(path string, v any) (Service, bool) {
 			Arch:           o.texts("arch"),
 			OneShot:        o.flag("one_shot"),
 			OnClusterLoss:  o.onClusterLoss(),
-			MaxUnavailable: o.count("max_unavailable", maxInstances), StartSeconds: o.count("start_seconds", maxSeconds),
+			MaxUnavailable: o.count("max_unavailable", model.DefaultMaxUnavailable, maxInstances), StartSeconds: o.count("start_seconds", model.DefaultStartSeconds, maxSeconds),
 		},
 		Address:  o.chosenAddress(),
 		Replicas: o.replicas(),
@@ -82,12 +82,16 @@ func (o object) runtime() string {
 	return v
 }
 
-// count reads a number from 1 up; a missing one is 0.
-func (o object) count(key string, limit int) int {
+// count reads a number from 1 up. The default is 0, written or not, so that
+// what GET answers may be sent back.
+func (o object) count(key string, usual, limit int) int {
 	v, given := o.fields[key]
 	n := int(o.amount(true, float64(limit), key))
 	if given && v != nil && n == 0 && !o.r.wrong(o.at(key)) {
 		o.bad(key, "0", "must be at least 1")
+	}
+	if n == usual {
+		return 0
 	}
 	return n
 }
