@@ -99,6 +99,7 @@ type worker struct {
 	has     map[instance.Attempt]instance.State
 	started int
 	seq     uint64
+	broken  instance.Grant // attempts under it fail
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -110,6 +111,9 @@ func (w *worker) run(ctx context.Context) {
 			if m.Deploy != nil {
 				if _, ok := w.has[m.Deploy.Attempt]; !ok {
 					w.has[m.Deploy.Attempt] = instance.Running
+					if w.broken != 0 && m.Deploy.Attempt.Epoch.Grant == w.broken {
+						w.has[m.Deploy.Attempt] = instance.Failed
+					}
 					w.started++
 				}
 			}
