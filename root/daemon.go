@@ -2,12 +2,14 @@ package root
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
+	"oakestra/pkg/errs"
 	"oakestra/pkg/httpx"
 	"oakestra/pkg/lifecycle"
 	"oakestra/root/assign"
@@ -25,6 +27,7 @@ type Deps struct {
 	Witness  *witness.File
 	Key      []byte       // signs logins
 	Listener net.Listener // of Config.Listen
+	Mailer   auth.Mailer  // nil: reset tokens go to the log
 	Logger   *slog.Logger
 	Version  string
 }
@@ -34,6 +37,7 @@ type Daemon struct {
 	cfg     Config
 	deps    Deps
 	desk    *assign.Desk
+	users   *auth.Auth
 	links   *clusters.Server
 	handler http.Handler
 }
@@ -53,14 +57,17 @@ func New(cfg Config, deps Deps) (*Daemon, error) {
 	book := clusters.NewBook(nil)
 	desk := assign.NewDesk(assign.Deps{Store: deps.Store, Book: book, Witness: deps.Witness, Logger: deps.Logger})
 	seen := below{book, desk}
-	users, err := auth.New(auth.Deps{Users: deps.Store.Users(), Key: deps.Key, Logger: deps.Logger})
+	users, err := auth.New(auth.Deps{
+		Store: deps.Store, Key: deps.Key, Policy: cfg.policy(), Mailer: deps.Mailer, Pages: cfg.origins(), Logger: deps.Logger,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("logins: %w", err)
 	}
-	d := &Daemon{cfg: cfg, deps: deps, desk: desk, links: clusters.NewServer(book, desk, deps.Logger)}
+	d := &Daemon{cfg: cfg, deps: deps, desk: desk, users: users, links: clusters.NewServer(book, desk, deps.Logger)}
 	d.handler = rest.New(rest.Deps{
 		Control: control.New(control.Deps{Store: deps.Store, Addresses: desk, Below: seen, Logger: deps.Logger, Now: time.Now}),
 		Auth:    users, Below: seen, Logger: deps.Logger, Version: deps.Version, Ready: desk.Ready, Quoted: cfg.Quoted,
+		RoleObjects: cfg.RoleObjects, Strict: cfg.Security == securityStrict, Origins: cfg.origins(),
 	})
 	return d, nil
 }
@@ -73,9 +80,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err := d.ensureAdmin(ctx); err != nil {
 		return err
 	}
+	if err := auth.EnsureRoot(ctx, d.deps.Store); err != nil {
+		return err
+	}
 	d.deps.Logger.Info("system manager starts", "listen", d.Addr().String(), "data", d.cfg.Data, "version", d.deps.Version, "security", d.cfg.Security)
 	return lifecycle.Run(ctx,
 		lifecycle.Part{Name: "assign", Run: d.desk.Run},
+		lifecycle.Part{Name: "accounts", Run: d.users.Run},
 		lifecycle.Part{Name: "serve", Run: func(ctx context.Context) error {
 			return httpx.Serve(ctx, d.deps.Listener, d.handler, d.links.GRPC())
 		}},
@@ -99,5 +110,8 @@ func (d *Daemon) ensureAdmin(ctx context.Context) error {
 		u.PasswordHash, u.MustChangePassword = hash, false
 		return u, nil
 	})
+	if errors.Is(err, errs.NotFound) {
+		return nil // Admin was deleted, another user holds the role
+	}
 	return err
 }

@@ -34,7 +34,7 @@ func command() *cobra.Command {
   sudo oak down                      stop and remove everything
 
 Commands that talk to a root use $OAK_ROOT (default http://localhost:10000) and
-the login of "oak login", or $OAK_USER and $OAK_PASSWORD.`,
+the login of "oak login", or $OAK_TOKEN, or $OAK_USER and $OAK_PASSWORD.`,
 		Version:       version.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -44,7 +44,8 @@ the login of "oak login", or $OAK_USER and $OAK_PASSWORD.`,
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
 	root.AddCommand(
 		upCommand(a), stopCommand(a), downCommand(a),
-		loginCommand(a), deployCommand(a), waitCommand(a),
+		loginCommand(a), logoutCommand(a), userCommand(a), orgCommand(a), tokenCommand(a),
+		deployCommand(a), waitCommand(a),
 		appsCommand(a), servicesCommand(a), nodesCommand(a), clustersCommand(a),
 		instanceCommand(a), deleteCommand(a), recoverCommand(a),
 	)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"oakestra/pkg/logging"
+	"oakestra/pkg/mail"
 	"oakestra/pkg/version"
 	"oakestra/root"
 	"oakestra/root/auth"
@@ -20,6 +21,7 @@ import (
 type options struct {
 	logLevel, logFormat string
 	version             bool
+	mail                mail.Server
 }
 
 const help = `system-manager is the root of an Oakestra installation: the REST API that users
@@ -31,8 +33,12 @@ dial. Everything it stores lies below -data.
 A fresh install has the login Admin / Admin, accepted from loopback and private
 addresses only, until it is changed. Environment:
   OAKESTRA_ADMIN_PASSWORD  password of Admin, from anywhere
-  OAKESTRA_SECURITY        default | open
+  OAKESTRA_SECURITY        default | open | strict
   OAKESTRA_API_QUOTED      1: answers as the clients of 2022 want them
+  OAKESTRA_API_ROLE_OBJECTS 1: roles of users as objects, as in 2022
+  OAKESTRA_CORS_ORIGINS    whose pages may call the API, with commas between (*)
+  SMTP_HOST SMTP_PORT SMTP_USER SMTP_PASSWORD SMTP_FROM
+                           mail tokens for new passwords; else they are logged
 
 Flags:
 `
@@ -42,8 +48,16 @@ func parse(args []string) (root.Config, options, error) {
 	cfg, opts := root.DefaultConfig(), options{}
 	cfg.AdminPassword = root.Secret(os.Getenv("OAKESTRA_ADMIN_PASSWORD"))
 	cfg.Quoted = os.Getenv("OAKESTRA_API_QUOTED") == "1"
+	cfg.RoleObjects = os.Getenv("OAKESTRA_API_ROLE_OBJECTS") == "1"
 	if v := os.Getenv("OAKESTRA_SECURITY"); v != "" {
 		cfg.Security = v
+	}
+	if v := os.Getenv("OAKESTRA_CORS_ORIGINS"); v != "" {
+		cfg.CORSOrigins = v
+	}
+	opts.mail = mail.Server{
+		Host: os.Getenv("SMTP_HOST"), Port: os.Getenv("SMTP_PORT"), User: os.Getenv("SMTP_USER"),
+		Password: os.Getenv("SMTP_PASSWORD"), From: os.Getenv("SMTP_FROM"),
 	}
 	f := flag.NewFlagSet("system-manager", flag.ContinueOnError)
 	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "address of API, docs and cluster links")
@@ -58,7 +72,7 @@ func parse(args []string) (root.Config, options, error) {
 	if f.NArg() > 0 {
 		return cfg, opts, fmt.Errorf("unknown argument %q; see -h", f.Arg(0))
 	}
-	return cfg, opts, cfg.Validate()
+	return cfg, opts, errors.Join(cfg.Validate(), opts.mail.Validate())
 }
 
 // run builds every effect, in order, and serves until ctx ends.
@@ -90,7 +104,14 @@ func run(ctx context.Context, cfg root.Config, opts options) (err error) {
 	if err != nil {
 		return fmt.Errorf("listen on %s (another system-manager, or `oak up`, may run: ss -ltnp): %w", cfg.Listen, err)
 	}
-	d, err := root.New(cfg, root.Deps{Store: st, Witness: memory, Key: key, Listener: ln, Logger: logger, Version: version.Version})
+	deps := root.Deps{Store: st, Witness: memory, Key: key, Listener: ln, Logger: logger, Version: version.Version}
+	if opts.mail.Host != "" {
+		deps.Mailer = opts.mail
+	}
+	if cfg.Security == "strict" {
+		logger.Warn("OAKESTRA_SECURITY=strict guards logins and the documentation page; put TLS in front, and admit clusters by the network, for it does neither")
+	}
+	d, err := root.New(cfg, deps)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}

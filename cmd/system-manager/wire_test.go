@@ -22,9 +22,13 @@ func TestFlagsWinOverEnvironmentOverDefaults(t *testing.T) {
 		{"flags", []string{"-listen", "127.0.0.1:7", "-data", "/d"}, nil, func(c *root.Config) { c.Listen, c.Data = "127.0.0.1:7", "/d" }},
 		{"environment", nil, map[string]string{"OAKESTRA_SECURITY": "open", "OAKESTRA_ADMIN_PASSWORD": "pw", "OAKESTRA_API_QUOTED": "1"},
 			func(c *root.Config) { c.Security, c.AdminPassword, c.Quoted = "open", "pw", true }},
+		{"accounts", nil, map[string]string{"OAKESTRA_SECURITY": "strict", "OAKESTRA_API_ROLE_OBJECTS": "1", "OAKESTRA_CORS_ORIGINS": "https://a.example, http://b:3000/"},
+			func(c *root.Config) {
+				c.Security, c.RoleObjects, c.CORSOrigins = "strict", true, "https://a.example, http://b:3000/"
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for _, k := range []string{"OAKESTRA_SECURITY", "OAKESTRA_ADMIN_PASSWORD", "OAKESTRA_API_QUOTED"} {
+			for _, k := range []string{"OAKESTRA_SECURITY", "OAKESTRA_ADMIN_PASSWORD", "OAKESTRA_API_QUOTED", "OAKESTRA_API_ROLE_OBJECTS", "OAKESTRA_CORS_ORIGINS"} {
 				t.Setenv(k, c.env[k])
 			}
 			want := root.DefaultConfig()
@@ -38,12 +42,15 @@ func TestFlagsWinOverEnvironmentOverDefaults(t *testing.T) {
 }
 
 func TestEveryMistakeIsNamedAtOnce(t *testing.T) {
-	t.Setenv("OAKESTRA_SECURITY", "strict")
+	t.Setenv("OAKESTRA_SECURITY", "stricter")
+	t.Setenv("OAKESTRA_CORS_ORIGINS", "dash.example")
+	t.Setenv("SMTP_HOST", "mail.example")
+	t.Setenv("SMTP_PORT", "smtp?")
 	_, _, err := parse([]string{"-listen", "10000", "-data", " "})
 	if !errors.Is(err, errs.Invalid) {
 		t.Fatalf("%v", err)
 	}
-	for _, want := range []string{"-listen", "10000", "-data", "OAKESTRA_SECURITY", "strict"} {
+	for _, want := range []string{"-listen", "10000", "-data", "OAKESTRA_SECURITY", "stricter", "OAKESTRA_CORS_ORIGINS", "dash.example", "SMTP_PORT", "smtp?", "SMTP_FROM"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not name %q", err, want)
 		}
@@ -74,5 +81,18 @@ func TestAPasswordIsNotPrinted(t *testing.T) {
 		if text := fmt.Sprintf(verb, c); strings.Contains(text, "hunter2") {
 			t.Errorf("%s prints %s", verb, text)
 		}
+	}
+}
+
+func TestMailComesFromTheEnvironment(t *testing.T) {
+	for k, v := range map[string]string{"SMTP_HOST": "mail.example", "SMTP_PORT": "25", "SMTP_USER": "oak", "SMTP_PASSWORD": "hunter2", "SMTP_FROM": "oak@example.org"} {
+		t.Setenv(k, v)
+	}
+	_, opts, err := parse(nil)
+	if m := opts.mail; err != nil || m.Host != "mail.example" || m.Port != "25" || m.User != "oak" || m.Password != "hunter2" || m.From != "oak@example.org" {
+		t.Errorf("%v, %v", opts.mail, err)
+	}
+	if text := fmt.Sprintf("%+v", opts.mail); strings.Contains(text, "hunter2") {
+		t.Errorf("printed: %s", text)
 	}
 }

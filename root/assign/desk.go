@@ -179,6 +179,7 @@ func (d *Desk) Run(ctx context.Context) error {
 		d.pass(ctx, s)
 		select {
 		case <-ctx.Done():
+			d.remember(context.WithoutCancel(ctx), s)
 			return nil
 		case f := <-d.calls:
 			f(s)

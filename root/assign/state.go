@@ -43,6 +43,8 @@ type state struct {
 	forgetful   error                               // why the witness file could not be written
 	awaited     map[model.ClusterID]bool            // clusters to be heard in recovery
 	held        map[model.ClusterID][]clusters.Held // what was heard: answered when recovery ends
+	adopted     map[model.ServiceID]bool            // services clusters have brought since the start
+	adoptedApps map[model.ApplicationID]bool        // applications, too
 }
 
 // slot is a stored instance with what the loop remembers of it.
@@ -62,6 +64,7 @@ func newState() *state {
 	return &state{
 		settle: map[model.ClusterID]map[model.InstanceID]time.Time{}, rooms: map[model.ClusterID]clusters.Room{},
 		awaited: map[model.ClusterID]bool{}, held: map[model.ClusterID][]clusters.Held{},
+		adopted: map[model.ServiceID]bool{}, adoptedApps: map[model.ApplicationID]bool{},
 	}
 }
 

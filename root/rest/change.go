@@ -31,6 +31,7 @@ const maxReplicas = 65_536
 //	@success		200		{object}	wire.Message
 //	@failure		400		{object}	wire.Error	"no JSON"
 //	@failure		401		{object}	wire.Error
+//	@failure		403		{object}	wire.Error	"needs the role Admin or Application_Provider"
 //	@failure		404		{object}	wire.Error
 //	@failure		409		{object}	wire.Error	"the name is taken, or cannot change"
 //	@failure		422		{object}	wire.Error
@@ -64,6 +65,7 @@ func (a *api) updateApplication(c *gin.Context) {
 //	@success		200		{object}	wire.Service
 //	@failure		400		{object}	wire.Error	"no JSON"
 //	@failure		401		{object}	wire.Error
+//	@failure		403		{object}	wire.Error	"needs the role Admin or Application_Provider"
 //	@failure		404		{object}	wire.Error
 //	@failure		422		{object}	wire.Error
 //	@failure		503		{object}	wire.Error	"the root is in recovery"
@@ -97,6 +99,7 @@ func (a *api) updateService(c *gin.Context) {
 //	@param			body	body		wire.Rollback	false	"which revision"
 //	@success		200		{object}	wire.Service
 //	@failure		401		{object}	wire.Error
+//	@failure		403		{object}	wire.Error	"needs the role Admin or Application_Provider"
 //	@failure		404		{object}	wire.Error
 //	@failure		409		{object}	wire.Error	"there is no such revision"
 //	@failure		422		{object}	wire.Error
@@ -149,6 +152,7 @@ func (a *api) revisions(c *gin.Context) {
 //	@success		200		{object}	wire.Scaled
 //	@failure		400		{object}	wire.Error	"no JSON"
 //	@failure		401		{object}	wire.Error
+//	@failure		403		{object}	wire.Error	"needs the role Admin or Application_Provider"
 //	@failure		404		{object}	wire.Error
 //	@failure		422		{object}	wire.Error
 //	@failure		503		{object}	wire.Error	"the root is in recovery"
@@ -184,6 +188,7 @@ func (a *api) scale(c *gin.Context) {
 //	@success		200		{object}	wire.Applied
 //	@failure		400		{object}	wire.Error	"no JSON"
 //	@failure		401		{object}	wire.Error
+//	@failure		403		{object}	wire.Error	"needs the role Admin or Application_Provider"
 //	@failure		409		{object}	wire.Error	"an address is taken"
 //	@failure		413		{object}	wire.Error	"more than 1 MiB"
 //	@failure		422		{object}	wire.Error

@@ -34,8 +34,10 @@ type rig struct {
 	below     *fakeBelow
 	addresses *fakeAddresses
 	handler   http.Handler
-	log       *bytes.Buffer
+	log       *logBuffer
 	tokens    map[string]string // by user, once logged in
+	mails     mailbox
+	auth      *auth.Auth
 }
 
 func newRig(t *testing.T, change ...func(*Deps)) *rig {
@@ -51,10 +53,13 @@ func newRig(t *testing.T, change ...func(*Deps)) *rig {
 		}))
 	}
 	r := &rig{t: t, store: s, below: &fakeBelow{facts: map[model.InstanceID]control.InstanceView{}},
-		addresses: &fakeAddresses{pool: address.NewServicePool()}, log: &bytes.Buffer{}, tokens: map[string]string{}}
+		addresses: &fakeAddresses{pool: address.NewServicePool()}, log: &logBuffer{}, tokens: map[string]string{}}
 	logger := slog.New(slog.NewTextHandler(r.log, nil))
-	a, err := auth.New(auth.Deps{Users: s.Users(), Key: bytes.Repeat([]byte("k"), auth.KeySize), Logger: logger})
+	must(t, auth.EnsureRoot(t.Context(), s))
+	r.mails = make(mailbox, 8)
+	a, err := auth.New(auth.Deps{Store: s, Key: bytes.Repeat([]byte("k"), auth.KeySize), Logger: logger, Mailer: r.mails, Pages: []string{"https://dash.example"}})
 	must(t, err)
+	r.auth = a
 	d := Deps{
 		Control: control.New(control.Deps{Store: s, Addresses: r.addresses, Below: r.below, Logger: logger}),
 		Auth:    a, Below: r.below, Logger: logger, Version: "test",
@@ -255,3 +260,37 @@ func (f *fakeBelow) Wake(id model.ServiceID) {
 var seenAt = time.Date(2025, 3, 4, 5, 6, 7, 0, time.UTC)
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// mailbox hands mails to a test.
+type mailbox chan string
+
+func (m mailbox) Send(_ context.Context, to, subject, text string) error {
+	m <- to + "\n" + subject + "\n" + text
+	return nil
+}
+
+// logBuffer is a log that handlers and loops write at once.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logBuffer) Len() int { return len(l.String()) }
+
+func (l *logBuffer) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
+}

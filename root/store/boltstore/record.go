@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"oakestra/pkg/core/instance"
@@ -181,15 +182,16 @@ func specFieldsOf(s model.ServiceSpec) specFields {
 
 func (f specFields) model() model.ServiceSpec {
 	s := model.ServiceSpec{
-		Image: f.Image, Runtime: f.Runtime, Command: f.Command, Environment: f.Environment,
+		Image: f.Image, Runtime: f.Runtime, Command: slices.Clone(f.Command), Environment: slices.Clone(f.Environment),
 		Demand:   model.Resources{MilliCPU: f.MilliCPU, MemoryMB: f.MemoryMB, GPUs: f.GPUs, DiskMB: f.DiskMB},
-		PortText: f.PortText, Arch: f.Arch, OneShot: f.OneShot, OnClusterLoss: f.OnClusterLoss,
+		PortText: f.PortText, Arch: slices.Clone(f.Arch), OneShot: f.OneShot, OnClusterLoss: f.OnClusterLoss,
 		MaxUnavailable: f.MaxUnavailable, StartSeconds: f.StartSeconds, Kept: f.Kept,
 	}
 	for _, p := range f.Ports {
 		s.Ports = append(s.Ports, model.Port(p))
 	}
 	for _, c := range f.Constraints {
+		c.Nodes, c.Allowed = slices.Clone(c.Nodes), slices.Clone(c.Allowed)
 		s.Constraints = append(s.Constraints, model.Constraint(c))
 	}
 	return s
@@ -290,7 +292,7 @@ func fromUser(u store.User) userRecord {
 
 func (r userRecord) model() store.User {
 	return store.User{
-		ID: r.ID, Name: r.Name, Email: r.Email, PasswordHash: r.PasswordHash, Roles: r.Roles,
+		ID: r.ID, Name: r.Name, Email: r.Email, PasswordHash: r.PasswordHash, Roles: slices.Clone(r.Roles),
 		Organization: r.Organization, CreatedAt: r.CreatedAt, MustChangePassword: r.MustChangePassword,
 	}
 }
