@@ -21,6 +21,7 @@ import (
 // start everything has been seen for no time, so deadlines begin anew.
 type watch struct {
 	grant        instance.Grant
+	target       uint64 // revision it is watched for
 	asked, since time.Time
 	phase        rollout.Phase
 	blocked      time.Time // zero: it is not
@@ -65,6 +66,9 @@ func (d *Desk) observe(in *slot, svc model.Service) rollout.Slot {
 	v := &in.watch
 	if v.grant != in.Grant || v.asked.IsZero() {
 		*v = watch{grant: in.Grant, asked: now, since: now, phase: phase}
+	}
+	if v.target != svc.Revision {
+		v.target, v.blocked = svc.Revision, time.Time{}
 	}
 	if v.phase != phase {
 		v.phase, v.since = phase, now
@@ -164,6 +168,11 @@ func (d *Desk) conclude(ctx context.Context, s *state, svc model.Service, end ro
 		d.log.Error("store how a rollout ended", "service", svc.ID, "error", err) // the next pass tries again
 	default:
 		s.know(stored)
+		for id, in := range s.instances {
+			if id.Service == svc.ID {
+				in.watch = watch{} // one that goes on later has all the time again
+			}
+		}
 		d.log.Info("rollout ended", "service", svc.ID, "name", svc.Name.String(), "revision", svc.Revision,
 			"from", string(model.RolloutRunning), "to", cmp.Or(string(end.State), "done"), "updated", end.Updated, "reason", end.Message)
 	}

@@ -161,6 +161,17 @@ func TestARolloutStopsWhenNothingRunsInTime(t *testing.T) {
 			t.Errorf("%+v", o)
 		}
 		r.wantImages(svc.ID, "slow "+nginx)
+		r.update(svc.ID, `{}`) // once more
+		pass(seconds(18))
+		if o := r.rollout(svc.ID); o.State != model.RolloutRunning {
+			t.Fatalf("the second time: %+v", o)
+		}
+		a.leave().set(func(f *fake) { f.mute = false }).join(r)
+		pass(seconds(15))
+		r.wantImages(svc.ID, "slow slow")
+		if o := r.rollout(svc.ID); o.State != model.RolloutDone {
+			t.Errorf("when it runs after all: %+v", o)
+		}
 	})
 }
 
@@ -186,6 +197,11 @@ func TestAFullClusterReplacesInPlace(t *testing.T) {
 		o := r.rollout(svc.ID)
 		if o.State != model.RolloutFailed || !strings.Contains(o.Message, "cannot be replaced") || !strings.Contains(o.Message, "memory") || !a.executes(svc.ID, 0) {
 			t.Errorf("%+v", o)
+		}
+		r.update(svc.ID, `{"memory":3999}`)
+		pass(seconds(10))
+		if o := r.rollout(svc.ID); o.State != model.RolloutDone {
+			t.Errorf("mended: %+v", o)
 		}
 	})
 }

@@ -1,16 +1,17 @@
 package sla
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"net/netip"
-
+	"oakestra/pkg/core/address"
 	"oakestra/pkg/errs"
 	"oakestra/pkg/testkit/golden"
 )
@@ -111,6 +112,30 @@ func FuzzPatch(f *testing.F) {
 		again, _, err := Patch(s, []byte(`{}`))
 		if err != nil || !again.Spec.Equal(s.Spec) {
 			t.Errorf("an empty patch of %+v: %+v, %v", s.Spec, again.Spec, err)
+		}
+	})
+}
+
+// Whatever is written as an address: it is refused, or it is one that a
+// service can have.
+func FuzzAddress(f *testing.F) {
+	for _, s := range []string{"10.30.1.1", " 10.30.0.0 ", "10.30.255.255", "::ffff:10.30.1.1", "10.30.1.1%eth0", "010.30.1.1", "10.31.0.1", "10.30.1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		quoted, err := json.Marshal(text)
+		if err != nil {
+			return
+		}
+		d, _, err := Parse([]byte(wrap(`"addresses":{"rr_ip":` + string(quoted) + `,"closest_ip":` + string(quoted) + `}`)))
+		if err != nil {
+			if !errors.Is(err, errs.Invalid) {
+				t.Errorf("class of %v", err)
+			}
+			return
+		}
+		if a := d.Applications[0].Services[0].Address; a.IsValid() && !address.Usable(a) {
+			t.Errorf("%q became %s", text, a)
 		}
 	})
 }
