@@ -52,14 +52,14 @@ func (a *api) answerApplications(c *gin.Context, who control.Caller) {
 
 // listApplications answers the caller's, or all to an administrator.
 //
-//	@summary	List applications
-//	@tags		applications
-//	@produce	json
-//	@security	Bearer
-//	@success	200	{array}		wire.Application
-//	@failure	401	{object}	wire.Error
-//	@router		/api/applications/ [get]
-//	@router		/api/aplications/ [get]
+//	@summary			List applications
+//	@tags				applications
+//	@produce			json
+//	@security			Bearer
+//	@success			200	{array}		wire.Application
+//	@failure			401	{object}	wire.Error
+//	@router				/api/applications/ [get]
+//	@deprecatedrouter	/api/aplications/ [get]
 func (a *api) listApplications(c *gin.Context) { a.answerApplications(c, caller(c)) }
 
 // listApplicationsOf answers those of one user.
