@@ -38,7 +38,8 @@ func (c *core) assign(a Assignment) {
 		s.Instance = a.Instance
 		c.slots[a.Instance] = s
 	}
-	if s.Grant != 0 && a.Grant > s.Grant {
+	again := s.Grant != 0 && a.Grant > s.Grant
+	if again {
 		c.giveUp(s)
 		c.fresh(s)
 		s.Placement, s.LastTry, s.failures, s.Leaving, s.Left = instance.Placement{}, 0, 0, false, false
@@ -48,6 +49,9 @@ func (c *core) assign(a Assignment) {
 	s.Service, s.Description, s.Address = a.Service, a.Description, a.Address
 	c.byJob[a.Service.Name.String()] = a.Instance.Service
 	c.change(s)
+	if again && !s.Tombstone {
+		c.place(s) // before anybody who waits for room: what it had is its own
+	}
 	c.tellService(a.Instance.Service)
 }
 

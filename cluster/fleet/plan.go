@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -291,16 +292,28 @@ func (p *planner) deletes() {
 		if !known || n.Liveness == instance.Lost || n.CompleteAt.IsZero() {
 			continue
 		}
-		if !p.w.Tombstone && o.Epoch.Grant != p.w.Grant && p.w.Observed.State != instance.Running {
+		if !p.w.Tombstone && o.Epoch.Grant != p.w.Grant && p.w.Observed.State != instance.Running && !p.inTheWay(o) {
 			continue // superseded ones run until the new one does
 		}
 		if p.reverting(o) || o == p.w.Handoff {
 			continue
 		}
-		if at := p.w.DeletedAt[o]; at.IsZero() || p.due(at.Add(2*time.Second)) && n.CompleteAt.After(at.Add(settleAfter)) {
+		// Not again while reports no longer hold it: the wait for an original
+		// agent counts from the last message.
+		if at := p.w.DeletedAt[o]; at.IsZero() || p.seen(o) && p.due(at.Add(2*time.Second)) && n.CompleteAt.After(at.Add(settleAfter)) {
 			p.add(Delete, o.Node, o.Epoch, "")
 		}
 	}
+}
+
+func (p *planner) seen(o store.Old) bool {
+	return slices.ContainsFunc(p.h.Seen, func(s Seen) bool { return s.Node == o.Node && s.Epoch == o.Epoch })
+}
+
+// inTheWay says that the current attempt cannot start before an old one has
+// ended: an original agent knows one attempt of a slot at a time.
+func (p *planner) inTheWay(o store.Old) bool {
+	return p.w.Placement.Verdict == instance.Placed && p.w.Placement.Node == o.Node && p.h.Nodes[o.Node].Original
 }
 
 func (p *planner) reverting(o store.Old) bool {

@@ -103,7 +103,8 @@ type worker struct {
 	has     map[instance.Attempt]instance.State
 	started int
 	seq     uint64
-	fails   bool // nothing starts
+	fails   bool           // nothing starts
+	broken  instance.Grant // attempts under it fail
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -115,7 +116,7 @@ func (w *worker) run(ctx context.Context) {
 			if m.Deploy != nil {
 				if _, ok := w.has[m.Deploy.Attempt]; !ok {
 					w.has[m.Deploy.Attempt] = instance.Running
-					if w.fails {
+					if w.fails || w.broken != 0 && m.Deploy.Attempt.Epoch.Grant == w.broken {
 						w.has[m.Deploy.Attempt] = instance.Failed
 					}
 					w.started++

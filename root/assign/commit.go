@@ -64,7 +64,7 @@ func (w *work) order(to model.ClusterID, in store.Instance) {
 func (w *work) give(s *state, in *slot, svc model.Service, choice placement.Choice, r placement.Request) {
 	in.moving = true
 	s.index.Reserve(in.ID.String(), choice.ID, r)
-	w.grants = append(w.grants, grant{in: in, service: svc, to: model.ClusterID(choice.ID)})
+	w.grants = append(w.grants, grant{in: in, service: svc.Assigned(), to: model.ClusterID(choice.ID)})
 }
 
 // commit stores what was decided, side by side, then announces it.

@@ -24,6 +24,8 @@ type state struct {
 	blocks    *address.Blocks
 	index     *placement.Index
 
+	rolling map[model.ServiceID]bool // services whose rollout goes on
+
 	// waiting slots belong to no cluster: they want one, or are tombstones
 	// that nobody has to carry out.
 	waiting map[model.InstanceID]bool
@@ -55,6 +57,7 @@ type slot struct {
 	former map[model.ClusterID]instance.Grant
 	gone   bool // its own cluster has carried the tombstone out
 	moving bool // a new grant is about to be stored
+	watch  watch
 }
 
 func newState() *state {
@@ -82,6 +85,16 @@ func (s *state) put(in store.Instance) *slot {
 		delete(s.refusing, in.ID)
 	}
 	return v
+}
+
+// know enters a service.
+func (s *state) know(v model.Service) {
+	s.services[v.ID] = v
+	if v.Rollout.State == model.RolloutRunning {
+		s.rolling[v.ID] = true
+	} else {
+		delete(s.rolling, v.ID)
+	}
 }
 
 // drop forgets a record.
@@ -132,8 +145,9 @@ func (d *Desk) load(ctx context.Context, s *state) error {
 	s.clusters, s.instances, s.services = map[model.ClusterID]store.Cluster{}, map[model.InstanceID]*slot{}, map[model.ServiceID]model.Service{}
 	s.waiting, s.refusing = map[model.InstanceID]bool{}, map[model.InstanceID]bool{}
 	s.blocks, s.index = address.NewBlocks(), placement.NewIndex()
+	s.rolling = map[model.ServiceID]bool{}
 	for _, v := range svcs {
-		s.services[v.ID] = v
+		s.know(v)
 	}
 	for _, in := range ins {
 		s.put(in)
@@ -187,9 +201,10 @@ func (d *Desk) reload(ctx context.Context, s *state, id model.ServiceID) error {
 	}
 	old, had := s.services[id]
 	if exists {
-		s.services[id] = svc
+		s.know(svc)
 	} else if had {
 		delete(s.services, id)
+		delete(s.rolling, id)
 		d.retire(old.Address, d.now().Add(rest)) // the store did so when it removed the service
 	}
 	var slots []*slot

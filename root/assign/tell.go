@@ -9,6 +9,7 @@ import (
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/root/events"
+	"oakestra/root/rollout"
 	"oakestra/root/store"
 )
 
@@ -55,6 +56,17 @@ func (d *Desk) tellUnplaced(s *state, in store.Instance) {
 func (d *Desk) tellAdopted(s *state, in store.Instance) {
 	c := events.Subject{Type: events.Cluster, ID: string(in.Cluster), Name: s.clusters[in.Cluster].Name}
 	d.deps.Events.Record(d.about(in).Under(c).Say(events.Normal, "Adopted", "cluster %s holds it", c.Name))
+}
+
+// tellRollout says how a rollout ended; each replaced slot was told when it was
+// assigned.
+func (d *Desk) tellRollout(svc model.Service, end rollout.Decision) {
+	e := events.OfService(svc)
+	if end.State == model.RolloutDone {
+		d.deps.Events.Record(e.Say(events.Normal, "RolledOut", "revision %d runs on all %d instances", svc.Revision, end.Updated))
+		return
+	}
+	d.deps.Events.Record(e.Say(events.Warning, "RolloutStopped", "revision %d: %s", svc.Revision, end.Message))
 }
 
 // counted lists reasons with their counts: "memory 3 (w1: 512 > 300 MiB free)".

@@ -38,6 +38,9 @@ type Control struct {
 	log       *slog.Logger
 	now       func() time.Time
 	ids       ids
+	// turn is held by what compares how many instances there are with how many
+	// are wanted: two at once would both add what is missing.
+	turn chan struct{}
 }
 
 // New returns a Control. It starts nothing.
@@ -51,7 +54,10 @@ func New(d Deps) *Control {
 	if d.Events == nil {
 		d.Events = events.Discard{}
 	}
-	return &Control{store: d.Store, addresses: d.Addresses, below: d.Below, places: d.Places, events: d.Events, log: d.Logger, now: d.Now, ids: newIDs()}
+	return &Control{
+		store: d.Store, addresses: d.Addresses, below: d.Below, places: d.Places, events: d.Events, log: d.Logger, now: d.Now,
+		ids: newIDs(), turn: make(chan struct{}, 1),
+	}
 }
 
 // Caller is the user on whose behalf something is done.

@@ -114,6 +114,21 @@ func (c *Control) commit(ctx context.Context, req sla.Descriptor, homes []model.
 			c.addresses.Cancel(s.Address)
 		}
 	}()
+	if err := c.choose(ctx, req, homes, d); err != nil {
+		return err
+	}
+	err = c.store.Descriptors().Commit(ctx, *d)
+	if errors.Is(err, errs.Conflict) {
+		return c.locate(ctx, req, homes, fmt.Errorf("store descriptor: %w", err))
+	}
+	if err != nil {
+		return fmt.Errorf("store descriptor: %w", err)
+	}
+	return nil
+}
+
+// choose fills d with the services of the request and their addresses.
+func (c *Control) choose(ctx context.Context, req sla.Descriptor, homes []model.Application, d *store.Descriptor) error {
 	for i, a := range req.Applications {
 		for _, want := range a.Services {
 			s, err := c.newService(ctx, homes[i], want)
@@ -125,13 +140,6 @@ func (c *Control) commit(ctx context.Context, req sla.Descriptor, homes []model.
 			}
 			d.Services = append(d.Services, s)
 		}
-	}
-	err = c.store.Descriptors().Commit(ctx, *d)
-	if errors.Is(err, errs.Conflict) {
-		return c.locate(ctx, req, homes, fmt.Errorf("store descriptor: %w", err))
-	}
-	if err != nil {
-		return fmt.Errorf("store descriptor: %w", err)
 	}
 	return nil
 }

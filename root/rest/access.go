@@ -75,7 +75,7 @@ func (a *api) cors(c *gin.Context) {
 			h.Set("Access-Control-Allow-Origin", origin)
 		}
 	}
-	h.Set("Access-Control-Expose-Headers", headerRequest)
+	h.Set("Access-Control-Expose-Headers", headerRequest+", "+headerCursor+", "+headerLink+", Warning")
 	if c.Request.Method != http.MethodOptions {
 		return
 	}

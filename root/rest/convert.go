@@ -168,8 +168,7 @@ func toService(v control.ServiceView) wire.Service {
 		Arch:                  texts(v.Spec.Arch),
 		OneShot:               v.Spec.OneShot,
 		Constraints:           each(v.Spec.Constraints, toConstraint),
-		Connectivity:          []wire.Empty{},
-		AddedFiles:            []string{},
+		Rollout:               toRollout(v.Progress()),
 		NextInstance:          v.NextNumber,
 		Instances:             make([]wire.Instance, 0, len(v.Slots)),
 	}
@@ -179,8 +178,13 @@ func toService(v control.ServiceView) wire.Service {
 	if v.Chosen {
 		s.Addresses.RoundRobin = s.RoundRobinIP
 	}
+	addKept(&s, v.Spec)
 	for _, slot := range v.Slots {
-		s.Instances = append(s.Instances, toInstance(slot, v.Spec))
+		spec := v.Spec
+		if slot.Service.ID != "" {
+			spec = slot.Service.Spec // while a rollout goes on, the two differ
+		}
+		s.Instances = append(s.Instances, toInstance(slot, spec))
 	}
 	return s
 }
@@ -193,6 +197,7 @@ func toInstance(v control.SlotView, spec model.ServiceSpec) wire.Instance {
 		StatusDetail:    v.Detail,
 		PublicIP:        v.Seen.Vital.PublicIP,
 		HostIP:          addrText(v.Seen.Placement.HostIP),
+		Revision:        v.Service.Revision,
 		InstanceIP:      addrText(v.Address),
 		NamespaceIP:     addrText(v.Seen.Vital.NamespaceIP),
 		ClusterID:       string(v.Cluster),

@@ -24,12 +24,27 @@ func seesSites(id auth.Identity) bool { return id.Admin() || id.Has(auth.RoleInf
 //	@tags			infrastructure
 //	@produce		json
 //	@security		Bearer
-//	@success		200	{array}		wire.Node
-//	@failure		401	{object}	wire.Error
-//	@failure		403	{object}	wire.Error	"needs the role Admin or Infrastructure_Provider"
+//	@param			limit	query		int		false	"at most so many; X-Next-Cursor and Link lead to the rest"
+//	@param			cursor	query		string	false	"X-Next-Cursor of the page before"
+//	@param			name	query		string	false	"part of the name, in any case"
+//	@param			status	query		string	false	"status as the answer spells it, in any case"
+//	@success		200		{array}		wire.Node
+//	@failure		401		{object}	wire.Error
+//	@failure		403		{object}	wire.Error	"needs the role Admin or Infrastructure_Provider"
+//	@failure		422		{object}	wire.Error	"a query that cannot be"
 //	@router			/api/nodes/ [get]
 func (a *api) listNodes(c *gin.Context) {
 	nodes, err := a.Control.Nodes(c.Request.Context())
+	if err != nil {
+		a.fail(c, err)
+		return
+	}
+	nodes, err = paged(c, nodes, func(v control.NodeDetail) entry {
+		return entry{
+			key:   v.ClusterName + "\x00" + string(v.Cluster) + "\x00" + string(v.ID),
+			names: []string{string(v.ID), v.Host, v.ClusterName}, status: livenessWord(v.Liveness),
+		}
+	})
 	if err != nil {
 		a.fail(c, err)
 		return

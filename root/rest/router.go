@@ -149,7 +149,9 @@ func (a *api) table() []route {
 
 		{deployers, deploy, post, "/api/application", a.createApplications},
 		{users, read, get, "/api/application/:id", a.getApplication},
+		{deployers, deploy, put, "/api/application/:id", a.updateApplication},
 		{deployers, deploy, del, "/api/application/:id", a.deleteApplication},
+		{deployers, deploy, post, "/api/apply", a.apply},
 		{users, read, get, "/api/applications", a.listApplications},
 		{users, read, get, "/api/applications/:user", a.listApplicationsOf},
 		{users, read, get, "/api/aplications", a.listApplications}, // so spelled by old pages
@@ -157,7 +159,11 @@ func (a *api) table() []route {
 		{deployers, deploy, post, "/api/service", a.createService},
 		{deployers, deploy, post, "/api/services", a.createService},
 		{users, read, get, "/api/service/:id", a.getService},
+		{deployers, deploy, put, "/api/service/:id", a.updateService},
 		{deployers, deploy, del, "/api/service/:id", a.deleteService},
+		{deployers, deploy, post, "/api/service/:id/rollback", a.rollback},
+		{users, read, get, "/api/service/:id/revisions", a.revisions},
+		{deployers, deploy, post, "/api/service/:id/scale", a.scale},
 		{users, read, get, "/api/services", a.listServices},
 		{users, read, get, "/api/services/:app", a.listServicesOf},
 

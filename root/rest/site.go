@@ -21,11 +21,16 @@ import (
 //	@tags		infrastructure
 //	@produce	json
 //	@security	Bearer
-//	@success	200	{array}		wire.Cluster
-//	@failure	401	{object}	wire.Error
+//	@param		limit	query		int		false	"at most so many; X-Next-Cursor and Link lead to the rest"
+//	@param		cursor	query		string	false	"X-Next-Cursor of the page before"
+//	@param		name	query		string	false	"part of the name, in any case"
+//	@param		status	query		string	false	"status as the answer spells it, in any case"
+//	@success	200		{array}		wire.Cluster
+//	@failure	401		{object}	wire.Error
+//	@failure	422		{object}	wire.Error	"a query that cannot be"
 //	@router		/api/clusters/ [get]
 func (a *api) listClusters(c *gin.Context) {
-	c.PureJSON(http.StatusOK, each(a.Below.Clusters(), toCluster))
+	a.answerClusters(c, a.Below.Clusters())
 }
 
 // listActiveClusters answers the connected ones.
@@ -34,8 +39,13 @@ func (a *api) listClusters(c *gin.Context) {
 //	@tags		infrastructure
 //	@produce	json
 //	@security	Bearer
-//	@success	200	{array}		wire.Cluster
-//	@failure	401	{object}	wire.Error
+//	@param		limit	query		int		false	"at most so many; X-Next-Cursor and Link lead to the rest"
+//	@param		cursor	query		string	false	"X-Next-Cursor of the page before"
+//	@param		name	query		string	false	"part of the name, in any case"
+//	@param		status	query		string	false	"status as the answer spells it, in any case"
+//	@success	200		{array}		wire.Cluster
+//	@failure	401		{object}	wire.Error
+//	@failure	422		{object}	wire.Error	"a query that cannot be"
 //	@router		/api/clusters/active [get]
 func (a *api) listActiveClusters(c *gin.Context) {
 	var active []control.ClusterView
@@ -44,7 +54,22 @@ func (a *api) listActiveClusters(c *gin.Context) {
 			active = append(active, v)
 		}
 	}
-	c.PureJSON(http.StatusOK, each(active, toCluster))
+	a.answerClusters(c, active)
+}
+
+func (a *api) answerClusters(c *gin.Context, list []control.ClusterView) {
+	list, err := paged(c, list, func(v control.ClusterView) entry {
+		status := "inactive"
+		if v.Active {
+			status = "active"
+		}
+		return entry{key: v.Name + "\x00" + string(v.ID), names: []string{v.Name}, status: status}
+	})
+	if err != nil {
+		a.fail(c, err)
+		return
+	}
+	c.PureJSON(http.StatusOK, each(list, toCluster))
 }
 
 // recovery says what the root waits for.

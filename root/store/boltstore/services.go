@@ -16,7 +16,7 @@ func getService(tx *txn, id model.ServiceID) (model.Service, error) {
 	if err != nil {
 		return model.Service{}, fmt.Errorf("service %q: %w", id, err)
 	}
-	return r.serviceFields.model(), nil
+	return r.service(), nil
 }
 
 func (v services) Get(ctx context.Context, id model.ServiceID) (out model.Service, err error) {
@@ -31,7 +31,7 @@ func (v services) List(ctx context.Context, app model.ApplicationID) (out []mode
 	err = v.s.view(ctx, func(tx *txn) error {
 		if app == "" {
 			return scan(tx.Bucket(bucketServices), nil, func(_ []byte, r serviceRecord) error {
-				out = append(out, r.serviceFields.model())
+				out = append(out, r.service())
 				return nil
 			})
 		}
