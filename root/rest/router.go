@@ -3,6 +3,7 @@ package rest
 import (
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 
@@ -116,7 +117,10 @@ func (a *api) routes(e *gin.Engine) {
 
 // table is every route of the API: who may call it, the scope an API token
 // needs, the method and the path.
-func (a *api) table() []route {
+func (a *api) table() []route { return slices.Concat(a.accounts(), a.workloads()) }
+
+// accounts are the routes of logins, users and probes.
+func (a *api) accounts() []route {
 	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
 	const read, deploy, admin = auth.ScopeRead, auth.ScopeDeploy, auth.ScopeAdmin
 	return []route{
@@ -146,7 +150,14 @@ func (a *api) table() []route {
 		{users, read, get, "/api/tokens", a.listTokens},
 		{users, admin, post, "/api/tokens", a.createToken},
 		{users, read, del, "/api/tokens/:id", a.revokeToken}, // a token may end itself
+	}
+}
 
+// workloads are the routes of what runs, and of where.
+func (a *api) workloads() []route {
+	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+	const read, deploy, admin = auth.ScopeRead, auth.ScopeDeploy, auth.ScopeAdmin
+	return []route{
 		{deployers, deploy, post, "/api/application", a.createApplications},
 		{users, read, get, "/api/application/:id", a.getApplication},
 		{deployers, deploy, put, "/api/application/:id", a.updateApplication},
