@@ -289,13 +289,7 @@ func (p *planner) deletes() {
 	}
 	for _, o := range p.w.Old {
 		n, known := p.h.Nodes[o.Node]
-		if !known || n.Liveness == instance.Lost || n.CompleteAt.IsZero() {
-			continue
-		}
-		if !p.w.Tombstone && o.Epoch.Grant != p.w.Grant && p.w.Observed.State != instance.Running && !p.inTheWay(o) {
-			continue // superseded ones run until the new one does
-		}
-		if p.reverting(o) || o == p.w.Handoff {
+		if !known || n.Liveness == instance.Lost || n.CompleteAt.IsZero() || p.stays(o) {
 			continue
 		}
 		// Not again while reports no longer hold it: the wait for an original
@@ -304,6 +298,15 @@ func (p *planner) deletes() {
 			p.add(Delete, o.Node, o.Epoch, "")
 		}
 	}
+}
+
+// stays says that an old attempt is not to end yet: it is handed over or taken
+// up again, or it is superseded by one that does not run yet.
+func (p *planner) stays(o store.Old) bool {
+	if p.reverting(o) || o == p.w.Handoff {
+		return true
+	}
+	return !p.w.Tombstone && o.Epoch.Grant != p.w.Grant && p.w.Observed.State != instance.Running && !p.inTheWay(o)
 }
 
 func (p *planner) seen(o store.Old) bool {
