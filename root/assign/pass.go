@@ -90,11 +90,11 @@ func (d *Desk) place(s *state, in *slot, failed map[model.ServiceID]error, w *wo
 		return
 	}
 	err := failed[svc.ID]
-	r := request(in, svc)
+	r := request(in, *svc)
 	if err == nil || len(in.refused) > 0 {
 		var choice placement.Choice
 		if choice, err = s.index.Place(r); err == nil {
-			w.give(s, in, svc, choice, r)
+			w.give(s, in, *svc, choice, r)
 			return
 		}
 		if len(in.refused) == 0 {
@@ -168,12 +168,12 @@ func (d *Desk) elsewhere(s *state, in *slot, w *work) {
 	if !ok || in.Tombstone || in.moving || s.recovery {
 		return
 	}
-	r := request(in, svc)
+	r := request(in, *svc)
 	choice, err := s.index.Place(r)
 	if err != nil {
 		return
 	}
-	w.give(s, in, svc, choice, r)
+	w.give(s, in, *svc, choice, r)
 }
 
 func rooms(r clusters.Room) []model.Resources {

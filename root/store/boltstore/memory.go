@@ -83,6 +83,15 @@ func (t *txn) Bucket(name []byte) *bucket {
 
 // read decodes a record, or remembers it.
 func read[R versioned](b *bucket, key, raw []byte) (R, error) {
+	return lookUp[R](b, key, raw, true)
+}
+
+// recalled is read, but what had to be decoded is not remembered.
+func recalled[R versioned](b *bucket, key, raw []byte) (R, error) {
+	return lookUp[R](b, key, raw, false)
+}
+
+func lookUp[R versioned](b *bucket, key, raw []byte, remember bool) (R, error) {
 	if b.recall == nil {
 		return decode[R](raw)
 	}
@@ -93,7 +102,7 @@ func read[R versioned](b *bucket, key, raw []byte) (R, error) {
 		}
 	}
 	r, err := decode[R](raw)
-	if err == nil {
+	if err == nil && remember {
 		b.recall.put(key, sum, r)
 	}
 	return r, err
