@@ -155,15 +155,16 @@ func (d *Desk) load(ctx context.Context, s *state) error {
 		d.deps.Book.Know(c)
 		d.refreshRoom(s, c.ID)
 	}
-	for _, in := range s.instances {
-		d.promise(s, in)
-	}
 	closed := ""
 	if s.recovery {
 		closed = "the root is in recovery"
 	}
-	d.Pool.load(claims, closed)
-	d.resolve.load(s.services, s.instances)
+	g.Go(func() error { d.resolve.load(s.services, s.instances); return nil })
+	g.Go(func() error { d.Pool.load(claims, closed); return nil })
+	for _, in := range s.instances {
+		d.promise(s, in)
+	}
+	_ = g.Wait() // neither fails
 	d.show(s)
 	return nil
 }

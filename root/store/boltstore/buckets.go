@@ -87,17 +87,15 @@ func all[R versioned, T any](b *bucket, convert func(key []byte, r R) (T, error)
 	if len(list) == 0 {
 		return nil, nil
 	}
-	read := read[R]
-	if len(list) > scanRemembers {
-		read = recalled[R]
-	}
+	remember := len(list) <= scanRemembers
 	out := make([]T, len(list))
 	g := errgroup.Group{}
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for from := 0; from < len(list); from += decodedAtOnce {
 		part := func() error {
+			var r R
 			for i := from; i < min(from+decodedAtOnce, len(list)); i++ {
-				r, err := read(b, list[i].key, list[i].raw)
+				err := look(b, list[i].key, list[i].raw, remember, &r)
 				if err == nil {
 					out[i], err = convert(list[i].key, r)
 				}
