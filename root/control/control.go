@@ -33,7 +33,12 @@ type Control struct {
 	log       *slog.Logger
 	now       func() time.Time
 	ids       ids
+	parsing   chan struct{} // a place for each descriptor that is being parsed
 }
+
+// parsedAtOnce bounds what descriptors cost while they are values: a hundred
+// times their size, when they are made for it. More would not be faster.
+const parsedAtOnce = 2
 
 // New returns a Control. It starts nothing.
 func New(d Deps) *Control {
@@ -43,7 +48,7 @@ func New(d Deps) *Control {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	return &Control{store: d.Store, addresses: d.Addresses, below: d.Below, log: d.Logger, now: d.Now, ids: newIDs()}
+	return &Control{store: d.Store, addresses: d.Addresses, below: d.Below, log: d.Logger, now: d.Now, ids: newIDs(), parsing: make(chan struct{}, parsedAtOnce)}
 }
 
 // Caller is the user on whose behalf something is done.

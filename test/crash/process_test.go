@@ -39,8 +39,9 @@ func newRoot(t *testing.T) *root {
 	pid := os.Getpid()
 	r := &root{
 		t: t, bin: build(t), data: filepath.Join(t.TempDir(), "root"),
-		// An address of our own: nobody takes the port while the root is dead.
-		addr: fmt.Sprintf("127.%d.%d.%d:10000", 64+pid>>16&63, pid>>8&255, max(pid&255, 1)),
+		// An address of our own, and a port below those of connections: nobody
+		// takes it while the root is dead.
+		addr: fmt.Sprintf("127.%d.%d.%d:%d", 64+pid>>16&63, pid>>8&255, max(pid&255, 1), 20_000+pid%10_000),
 	}
 	r.changed = sync.NewCond(&r.mu)
 	var err error
