@@ -91,11 +91,11 @@ func (d *Desk) place(s *state, in *slot, failed map[model.ServiceID]error, w *wo
 		return
 	}
 	err := failed[svc.ID]
-	r := request(in, svc)
+	r := request(in, *svc)
 	if err == nil || len(in.refused) > 0 {
 		var choice placement.Choice
 		if choice, err = s.index.Place(r); err == nil {
-			w.give(s, in, svc, choice, r)
+			w.give(s, in, *svc, choice, r)
 			return
 		}
 		if len(in.refused) == 0 {

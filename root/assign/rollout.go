@@ -42,7 +42,7 @@ func (d *Desk) rollOut(ctx context.Context, s *state, w *work) {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.rolling)) {
-		svc := s.services[id]
+		svc := *s.services[id]
 		bySlot := map[int]*slot{}
 		seen := make([]rollout.Slot, 0, len(of[id]))
 		for _, in := range of[id] {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"oakestra/pkg/core/address"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
@@ -20,7 +22,7 @@ import (
 type state struct {
 	clusters  map[model.ClusterID]store.Cluster
 	instances map[model.InstanceID]*slot
-	services  map[model.ServiceID]model.Service
+	services  map[model.ServiceID]*model.Service // read by the resolver, too: replaced, never written to
 	blocks    *address.Blocks
 	index     *placement.Index
 
@@ -89,7 +91,7 @@ func (s *state) put(in store.Instance) *slot {
 
 // know enters a service.
 func (s *state) know(v model.Service) {
-	s.services[v.ID] = v
+	s.services[v.ID] = &v
 	if v.Rollout.State == model.RolloutRunning {
 		s.rolling[v.ID] = true
 	} else {
@@ -135,14 +137,23 @@ func (d *Desk) open(ctx context.Context) (*state, error) {
 func (d *Desk) load(ctx context.Context, s *state) error {
 	st := d.deps.Store
 	cl, err1 := st.Clusters().List(ctx)
-	ins, err2 := st.Instances().List(ctx, "")
-	svcs, err3 := st.Services().List(ctx, "")
-	blocks, err4 := st.Blocks().List(ctx)
-	claims, err5 := st.Claims().List(ctx)
-	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+	blocks, err2 := st.Blocks().List(ctx)
+	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	s.clusters, s.instances, s.services = map[model.ClusterID]store.Cluster{}, map[model.InstanceID]*slot{}, map[model.ServiceID]model.Service{}
+	// The long ones side by side: a root with 100 000 services spends its start
+	// on decoding records.
+	var ins []store.Instance
+	var svcs []model.Service
+	var claims []store.Claim
+	var g errgroup.Group
+	g.Go(func() (err error) { svcs, err = st.Services().List(ctx, ""); return err })
+	g.Go(func() (err error) { ins, err = st.Instances().List(ctx, ""); return err })
+	g.Go(func() (err error) { claims, err = st.Claims().List(ctx); return err })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	s.clusters, s.instances, s.services = map[model.ClusterID]store.Cluster{}, make(map[model.InstanceID]*slot, len(ins)), make(map[model.ServiceID]*model.Service, len(svcs))
 	s.waiting, s.refusing = map[model.InstanceID]bool{}, map[model.InstanceID]bool{}
 	s.blocks, s.index = address.NewBlocks(), placement.NewIndex()
 	s.rolling = map[model.ServiceID]bool{}
@@ -162,15 +173,16 @@ func (d *Desk) load(ctx context.Context, s *state) error {
 		d.deps.Book.Know(c)
 		d.refreshRoom(s, c.ID)
 	}
-	for _, in := range s.instances {
-		d.promise(s, in)
-	}
 	closed := ""
 	if s.recovery {
 		closed = "the root is in recovery"
 	}
-	d.Pool.load(claims, closed)
-	d.resolve.load(s.services, s.instances)
+	g.Go(func() error { d.resolve.load(s.services, s.instances); return nil })
+	g.Go(func() error { d.Pool.load(claims, closed); return nil })
+	for _, in := range s.instances {
+		d.promise(s, in)
+	}
+	_ = g.Wait() // neither fails
 	d.show(s)
 	return nil
 }
@@ -225,7 +237,7 @@ func (d *Desk) reload(ctx context.Context, s *state, id model.ServiceID) error {
 			s.drop(sid)
 		}
 	}
-	d.resolve.replace(id, svc, exists, slots)
+	d.resolve.replace(id, &svc, exists, slots)
 	if !s.recovery {
 		d.announce(stops)
 	}

@@ -18,7 +18,10 @@ func (d *Desk) Service(id model.ServiceID) (model.Service, bool) {
 	d.resolve.mu.RLock()
 	defer d.resolve.mu.RUnlock()
 	s, ok := d.resolve.services[id]
-	return s, ok
+	if !ok {
+		return model.Service{}, false
+	}
+	return *s, true
 }
 
 // about is an event of a slot. The service may be gone: then what the slot
@@ -49,7 +52,7 @@ func (d *Desk) tellAssigned(s *state, v grant) {
 }
 
 func (d *Desk) tellUnplaced(s *state, in store.Instance) {
-	d.deps.Events.Record(events.Of(s.services[in.ID.Service], in.ID.Number).Say(events.Warning, string(in.Unplaced), "%s", counted(in.Reasons)))
+	d.deps.Events.Record(d.about(in).Say(events.Warning, string(in.Unplaced), "%s", counted(in.Reasons)))
 }
 
 // tellAdopted says what was taken in.

@@ -40,8 +40,13 @@ type Control struct {
 	ids       ids
 	// turn is held by what compares how many instances there are with how many
 	// are wanted: two at once would both add what is missing.
-	turn chan struct{}
+	turn    chan struct{}
+	parsing chan struct{} // a place for each descriptor that is being parsed
 }
+
+// parsedAtOnce bounds what descriptors cost while they are values: a hundred
+// times their size, when they are made for it. More would not be faster.
+const parsedAtOnce = 2
 
 // New returns a Control. It starts nothing.
 func New(d Deps) *Control {
@@ -56,7 +61,7 @@ func New(d Deps) *Control {
 	}
 	return &Control{
 		store: d.Store, addresses: d.Addresses, below: d.Below, places: d.Places, events: d.Events, log: d.Logger, now: d.Now,
-		ids: newIDs(), turn: make(chan struct{}, 1),
+		ids: newIDs(), turn: make(chan struct{}, 1), parsing: make(chan struct{}, parsedAtOnce),
 	}
 }
 

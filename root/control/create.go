@@ -95,7 +95,9 @@ func (c *Control) CreateServices(ctx context.Context, who Caller, body []byte) (
 
 // parse reads a descriptor and logs what is odd about it.
 func (c *Control) parse(who Caller, body []byte) (sla.Descriptor, error) {
+	c.parsing <- struct{}{} // nobody holds a place for longer than it computes
 	d, warnings, err := sla.Parse(body)
+	<-c.parsing
 	for _, w := range warnings {
 		c.log.Warn("odd descriptor", "path", w.Path, "value", w.Value, "reason", w.Message, "user", who.Name)
 	}

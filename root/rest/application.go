@@ -30,7 +30,7 @@ import (
 //	@failure		507		{object}	wire.Error	"no address is left"
 //	@router			/api/application/ [post]
 func (a *api) createApplications(c *gin.Context) {
-	body, err := readDescriptor(c)
+	body, err := a.readDescriptor(c)
 	if err == nil {
 		_, err = a.Control.CreateApplications(c.Request.Context(), caller(c), body)
 	}

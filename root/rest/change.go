@@ -38,7 +38,7 @@ const maxReplicas = 65_536
 //	@failure		503		{object}	wire.Error	"the root is in recovery"
 //	@router			/api/application/{id} [put]
 func (a *api) updateApplication(c *gin.Context) {
-	body, err := readDescriptor(c)
+	body, err := a.readDescriptor(c)
 	if err != nil {
 		a.fail(c, err)
 		return
@@ -71,7 +71,7 @@ func (a *api) updateApplication(c *gin.Context) {
 //	@failure		503		{object}	wire.Error	"the root is in recovery"
 //	@router			/api/service/{id} [put]
 func (a *api) updateService(c *gin.Context) {
-	body, err := readDescriptor(c)
+	body, err := a.readDescriptor(c)
 	if err != nil {
 		a.fail(c, err)
 		return
@@ -106,7 +106,7 @@ func (a *api) updateService(c *gin.Context) {
 //	@failure		503		{object}	wire.Error	"the root is in recovery"
 //	@router			/api/service/{id}/rollback [post]
 func (a *api) rollback(c *gin.Context) {
-	to, _, err := readNumber(c, "revision", 1, 1<<53)
+	to, _, err := a.readNumber(c, "revision", 1, 1<<53)
 	if err != nil {
 		a.fail(c, err)
 		return
@@ -159,7 +159,7 @@ func (a *api) revisions(c *gin.Context) {
 //	@failure		507		{object}	wire.Error	"no address is left; what was added stays"
 //	@router			/api/service/{id}/scale [post]
 func (a *api) scale(c *gin.Context) {
-	n, given, err := readNumber(c, "replicas", 0, maxReplicas)
+	n, given, err := a.readNumber(c, "replicas", 0, maxReplicas)
 	if err == nil && !given {
 		err = errs.Problems{{Path: "replicas", Message: `is missing: how many instances, such as {"replicas":3}`}}
 	}
@@ -204,7 +204,7 @@ func (a *api) apply(c *gin.Context) {
 			return
 		}
 	}
-	body, err := readDescriptor(c)
+	body, err := a.readDescriptor(c)
 	if err != nil {
 		a.fail(c, err)
 		return
@@ -228,8 +228,8 @@ func warn(c *gin.Context, list []sla.Warning) {
 }
 
 // readNumber reads a whole number out of a body that is an object, or empty.
-func readNumber(c *gin.Context, key string, least, most int64) (n int64, given bool, err error) {
-	raw, err := readBody(c)
+func (a *api) readNumber(c *gin.Context, key string, least, most int64) (n int64, given bool, err error) {
+	raw, err := a.readBody(c)
 	if err != nil || len(bytes.TrimSpace(raw)) == 0 {
 		return 0, false, err
 	}

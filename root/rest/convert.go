@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -36,19 +35,10 @@ const (
 	wireDocker       = "docker"
 )
 
-// readBody reads everything; its error has a class.
-func readBody(c *gin.Context) ([]byte, error) {
-	raw, err := io.ReadAll(c.Request.Body)
-	if err != nil {
-		return nil, fmt.Errorf("read body: %w", errors.Join(errNoJSON, err))
-	}
-	return raw, nil
-}
-
 // readDescriptor reads a descriptor as text. Some clients send it encoded
 // twice, as a JSON string.
-func readDescriptor(c *gin.Context) ([]byte, error) {
-	raw, err := readBody(c)
+func (a *api) readDescriptor(c *gin.Context) ([]byte, error) {
+	raw, err := a.readBody(c)
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +52,8 @@ func readDescriptor(c *gin.Context) ([]byte, error) {
 	return raw, syntax(raw)
 }
 
-func readJSON(c *gin.Context, into any) error {
-	raw, err := readBody(c)
+func (a *api) readJSON(c *gin.Context, into any) error {
+	raw, err := a.readBody(c)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 
 	"github.com/gin-gonic/gin"
@@ -30,6 +31,8 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, &tooLarge):
 		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded): // the body did not come to its end
+		return http.StatusRequestTimeout
 	case errors.As(err, &throttled):
 		return http.StatusTooManyRequests
 	case errors.Is(err, errNoJSON), errors.Is(err, auth.BadResetToken):

@@ -17,9 +17,6 @@ import (
 	"oakestra/root/control"
 )
 
-// maxBody bounds what a request may send, in bytes.
-const maxBody = 1 << 20
-
 // Keys of values that middleware leaves in the request.
 const (
 	keyRequest  = "oakestra.request"
@@ -87,10 +84,6 @@ func (a *api) recoverPanic(c *gin.Context) {
 		c.Abort()
 	}()
 	c.Next()
-}
-
-func limitBody(c *gin.Context) {
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBody)
 }
 
 // bearer lets only holders of an access token or an API token pass.

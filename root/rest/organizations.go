@@ -49,7 +49,7 @@ func (a *api) listOrganizations(c *gin.Context) {
 func (a *api) createOrganization(c *gin.Context) {
 	by, _ := identity(c)
 	var body wire.OrganizationChange
-	err := readJSON(c, &body)
+	err := a.readJSON(c, &body)
 	var id string
 	if err == nil {
 		id, err = a.Auth.CreateOrganization(c.Request.Context(), by, body.Name, fromMembers(body.Members))
@@ -82,7 +82,7 @@ func (a *api) createOrganization(c *gin.Context) {
 func (a *api) changeOrganization(c *gin.Context) {
 	by, _ := identity(c)
 	var body wire.OrganizationChange
-	err := readJSON(c, &body)
+	err := a.readJSON(c, &body)
 	if err == nil {
 		err = a.Auth.ChangeOrganization(c.Request.Context(), by, c.Param("id"), body.Name, fromMembers(body.Members))
 	}

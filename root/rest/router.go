@@ -43,6 +43,7 @@ type Deps struct {
 // api holds the handlers.
 type api struct {
 	Deps
+	large chan struct{} // a place for each large body that is held
 }
 
 // New returns the handler of every route. It starts nothing.
@@ -95,8 +96,8 @@ func newEngine(d Deps) *gin.Engine {
 	e.HandleMethodNotAllowed = true
 	e.UseRawPath = true          // an escaped slash stays inside its parameter
 	_ = e.SetTrustedProxies(nil) // no proxy: cannot fail
-	a := &api{d}
-	e.Use(a.measure, requestID, a.audit, a.recoverPanic, a.cors, limitBody)
+	a := &api{Deps: d, large: make(chan struct{}, largeAtOnce)}
+	e.Use(a.measure, requestID, a.audit, a.recoverPanic, a.cors, a.limitBody)
 	e.NoRoute(func(c *gin.Context) { a.fail(c, notFound(c.Request.URL.Path)) })
 	e.NoMethod(func(c *gin.Context) {
 		a.answerError(c, http.StatusMethodNotAllowed, c.Request.Method+" is not possible here", nil)

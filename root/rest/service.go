@@ -31,7 +31,7 @@ import (
 //	@router			/api/service/ [post]
 //	@router			/api/services/ [post]
 func (a *api) createService(c *gin.Context) {
-	body, err := readDescriptor(c)
+	body, err := a.readDescriptor(c)
 	if err != nil {
 		a.fail(c, err)
 		return

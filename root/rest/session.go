@@ -27,7 +27,7 @@ import (
 //	@router			/api/auth/login [post]
 func (a *api) login(c *gin.Context) {
 	var body wire.Login
-	if err := readJSON(c, &body); err != nil {
+	if err := a.readJSON(c, &body); err != nil {
 		a.fail(c, err)
 		return
 	}
@@ -105,7 +105,7 @@ func (a *api) changePassword(c *gin.Context) {
 	name, err := ownName(c)
 	var body wire.PasswordChange
 	if err == nil {
-		err = readJSON(c, &body)
+		err = a.readJSON(c, &body)
 	}
 	if err == nil {
 		err = a.Auth.ChangePassword(c.Request.Context(), name, body.OldPassword, body.NewPassword, peer(c.Request))

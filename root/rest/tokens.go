@@ -36,7 +36,7 @@ const (
 func (a *api) createToken(c *gin.Context) {
 	by, _ := identity(c)
 	var body wire.NewAPIToken
-	err := readJSON(c, &body)
+	err := a.readJSON(c, &body)
 	var expires time.Time
 	if err == nil {
 		expires, err = expiry(body.ExpiresAt, time.Now())

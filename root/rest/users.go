@@ -29,7 +29,7 @@ import (
 func (a *api) register(c *gin.Context) {
 	by, _ := identity(c)
 	var body wire.NewUser
-	err := readJSON(c, &body)
+	err := a.readJSON(c, &body)
 	var acc auth.Account
 	if err == nil {
 		acc, err = a.Auth.Register(c.Request.Context(), by, auth.NewAccount{
@@ -110,7 +110,7 @@ func (a *api) permission(c *gin.Context) {
 func (a *api) updateUser(c *gin.Context) {
 	by, _ := identity(c)
 	var body wire.UserChange
-	err := readJSON(c, &body)
+	err := a.readJSON(c, &body)
 	if err == nil {
 		err = a.Auth.UpdateUser(c.Request.Context(), by, c.Param("name"), auth.AccountChange{
 			Name: body.Name, Email: body.Email, Password: body.Password, Roles: body.Roles, OldPassword: body.OldPassword,
@@ -201,7 +201,7 @@ func (a *api) listUsersOf(c *gin.Context) { a.answerUsers(c, c.Param("organizati
 //	@router			/api/user/ [post]
 func (a *api) requestReset(c *gin.Context) {
 	var body wire.ResetRequest
-	err := readJSON(c, &body)
+	err := a.readJSON(c, &body)
 	if err == nil {
 		err = a.Auth.RequestReset(c.Request.Context(), body.Username, body.Domain, peer(c.Request))
 	}
@@ -227,7 +227,7 @@ func (a *api) requestReset(c *gin.Context) {
 //	@router			/api/user/ [put]
 func (a *api) finishReset(c *gin.Context) {
 	var body wire.Reset
-	err := readJSON(c, &body)
+	err := a.readJSON(c, &body)
 	if err == nil {
 		err = a.Auth.FinishReset(c.Request.Context(), body.Token, body.Password, peer(c.Request))
 	}

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -99,26 +100,34 @@ func start(b *testing.B, addr string, env []string, name string, arg ...string) 
 // startOne leaves the end to the caller.
 func startOne(b *testing.B, addr string, env []string, name string, arg ...string) (pid int, stop func()) {
 	b.Helper()
-	cmd := exec.Command(name, arg...)
-	cmd.Env, cmd.Stderr = append(os.Environ(), env...), os.Stderr
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	stop = func() {
-		_ = cmd.Process.Kill() // it may have ended
-		_ = cmd.Wait()
-	}
+	pid, stop = launch(b, env, name, arg...)
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			c.Close()
-			return cmd.Process.Pid, stop
+			return pid, stop
 		}
 		if time.Now().After(deadline) {
 			stop()
 			b.Fatalf("%s does not listen on %s: %v", name, addr, err)
 		}
 	}
+}
+
+// launch runs a program until stop is called, or b ends.
+func launch(b *testing.B, env []string, name string, arg ...string) (pid int, stop func()) {
+	b.Helper()
+	cmd := exec.Command(name, arg...)
+	cmd.Env, cmd.Stderr = append(os.Environ(), env...), os.Stderr
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()
+	})
+	b.Cleanup(stop)
+	return cmd.Process.Pid, stop
 }
 
 // api is a root as a client sees it.

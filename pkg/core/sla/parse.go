@@ -17,7 +17,9 @@ import (
 // Limits of a descriptor.
 const (
 	MaxDepth    = 32
-	MaxServices = 1000 // of all applications together
+	MaxValues   = 1 << 16 // objects, lists and what is in them
+	MaxServices = 1000    // of all applications together
+	maxListed   = 100     // mistakes
 	longName    = 30
 	shortName   = 10
 )
@@ -31,16 +33,19 @@ func Parse(data []byte) (Descriptor, []Warning, error) {
 	}
 	r := &reader{}
 	d := r.descriptor(root)
+	if r.full() {
+		r.problems = append(r.problems, errs.Problem{Message: fmt.Sprintf("only the first %d mistakes are listed", maxListed)})
+	}
 	if err := r.problems.Err(); err != nil {
 		return Descriptor{}, nil, err
 	}
 	return d, r.warnings, nil
 }
 
-// decode checks depth before decoding, since decoding nested input costs
-// stack.
+// decode checks depth and number before decoding: nested input costs stack,
+// and a value costs a hundred times the two bytes it can be written with.
 func decode(data []byte) (any, error) {
-	depth, inString, escaped := 0, false, false
+	depth, values, inString, escaped := 0, 1, false, false
 	for _, c := range data {
 		switch {
 		case escaped:
@@ -50,13 +55,19 @@ func decode(data []byte) (any, error) {
 			inString = c != '"'
 		case c == '"':
 			inString = true
+		case c == ',':
+			values++
 		case c == '{' || c == '[':
+			values++
 			if depth++; depth > MaxDepth {
 				return nil, fmt.Errorf("the JSON is nested deeper than %d levels", MaxDepth)
 			}
 		case c == '}' || c == ']':
 			depth--
 		}
+	}
+	if values > MaxValues {
+		return nil, fmt.Errorf("the JSON has more than %d values", MaxValues)
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
@@ -103,6 +114,9 @@ func (r *reader) descriptor(root any) Descriptor {
 	chosen := map[netip.Addr]string{}
 	services := 0
 	for i, item := range list {
+		if r.full() {
+			break
+		}
 		a, ok := r.application(fmt.Sprintf("applications[%d]", i), item)
 		if !ok {
 			continue
@@ -151,6 +165,9 @@ func (r *reader) application(path string, v any) (Application, bool) {
 	list, _ := o.list("microservices")
 	names := map[string]string{}
 	for i, item := range list {
+		if r.full() {
+			break
+		}
 		s, ok := r.service(fmt.Sprintf("%s.microservices[%d]", path, i), item)
 		if !ok {
 			continue

@@ -16,7 +16,13 @@ type reader struct {
 	warnings []Warning
 }
 
+// full says that no more mistakes are listed; then it is no use to go on.
+func (r *reader) full() bool { return len(r.problems) >= maxListed }
+
 func (r *reader) bad(path, value, message string) {
+	if r.full() {
+		return
+	}
 	r.problems = append(r.problems, errs.Problem{Path: path, Value: quote(value), Message: message})
 }
 
@@ -97,6 +103,9 @@ func (o object) texts(key string) []string {
 	items, _ := o.list(key)
 	var out []string
 	for i, item := range items {
+		if o.r.full() {
+			break
+		}
 		s, ok := item.(string)
 		if !ok {
 			o.bad(fmt.Sprintf("%s[%d]", key, i), show(item), "must be text")

@@ -167,3 +167,23 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// What is sent may be short and what is made of it long.
+func TestManyValuesAndManyMistakes(t *testing.T) {
+	list := func(n int) []byte {
+		return []byte(`{"applications":[{}` + strings.Repeat(",{}", n-1) + "]}")
+	}
+	_, _, err := Parse(list(MaxValues))
+	var problems errs.Problems
+	if !errors.As(err, &problems) || len(problems) != 1 || !strings.Contains(err.Error(), "values") {
+		t.Errorf("too many values: %v", err)
+	}
+	_, _, err = Parse(list(1000))
+	if !errors.As(err, &problems) || len(problems) != maxListed+1 || !strings.Contains(problems[maxListed].Message, "only the first 100") {
+		t.Errorf("%d mistakes are listed, the last is %v", len(problems), problems[len(problems)-1])
+	}
+	// Commas in text are no values.
+	if _, _, err := Parse([]byte(`{"applications":[],"customerID":"` + strings.Repeat(",[{", MaxValues) + `"}`)); err == nil || strings.Contains(err.Error(), "values") {
+		t.Errorf("text of commas: %v", err)
+	}
+}

@@ -2,10 +2,12 @@ package boltstore_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 	"oakestra/root/store"
 	"oakestra/root/store/boltstore"
@@ -60,5 +62,30 @@ func TestOpenRefusesForeignFile(t *testing.T) {
 	}
 	if _, _, err := boltstore.Open(path); !errors.Is(err, errs.Internal) {
 		t.Errorf("opening a file that is no store gave %v, want class Internal", err)
+	}
+}
+
+// A bucket so long that it is decoded on all cores, and not remembered.
+func TestALongBucketIsListedWholeAndInOrder(t *testing.T) {
+	s, _ := open(t, filepath.Join(t.TempDir(), "root.db"))
+	const n = 40_000
+	d := store.Descriptor{Applications: []model.Application{{ID: "a", Name: "a", Namespace: "n", Owner: "o"}}}
+	for i := range n {
+		d.Services = append(d.Services, model.Service{
+			ID: model.ServiceID(fmt.Sprintf("%024d", i)), Application: "a", Owner: "o",
+			Name: model.ServiceName{App: "a", AppNamespace: "n", Service: fmt.Sprint("s", i), ServiceNamespace: "n"},
+		})
+	}
+	if err := s.Descriptors().Commit(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.Services().List(t.Context(), "")
+	if err != nil || len(list) != n {
+		t.Fatalf("%d of %d: %v", len(list), n, err)
+	}
+	for i, v := range list {
+		if want := d.Services[i]; v.ID != want.ID || v.Name != want.Name {
+			t.Fatalf("at %d is %s %s, want %s %s", i, v.ID, v.Name, want.ID, want.Name)
+		}
 	}
 }

@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"oakestra/pkg/errs"
 )
@@ -62,6 +65,55 @@ func scan[R versioned](b *bucket, prefix []byte, each func(key []byte, r R) erro
 		}
 	}
 	return nil
+}
+
+const (
+	// A reading of a whole bucket remembers its records only when they are not
+	// more: with 100 000 services the start of a root held each of them twice.
+	scanRemembers = 1 << 15
+	// decodedAtOnce is worth a goroutine.
+	decodedAtOnce = 1 << 12
+)
+
+// all reads a whole bucket, in key order. Decoding is what takes the time, so
+// that a long bucket is decoded on all cores.
+func all[R versioned, T any](b *bucket, convert func(key []byte, r R) (T, error)) ([]T, error) {
+	type pair struct{ key, raw []byte } // valid while the transaction lasts
+	var list []pair
+	c := b.Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		list = append(list, pair{k, v})
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	remember := len(list) <= scanRemembers
+	out := make([]T, len(list))
+	g := errgroup.Group{}
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for from := 0; from < len(list); from += decodedAtOnce {
+		part := func() error {
+			var r R
+			for i := from; i < min(from+decodedAtOnce, len(list)); i++ {
+				err := look(b, list[i].key, list[i].raw, remember, &r)
+				if err == nil {
+					out[i], err = convert(list[i].key, r)
+				}
+				if err != nil {
+					return fmt.Errorf("record %q: %w", list[i].key, err)
+				}
+			}
+			return nil
+		}
+		if len(list) <= decodedAtOnce {
+			return out, part()
+		}
+		g.Go(part)
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // keys lists the last parts of all index keys that begin with the prefix and NUL.

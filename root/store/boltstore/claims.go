@@ -1,7 +1,6 @@
 package boltstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -76,14 +75,14 @@ func releaseFrom(tx *txn, a netip.Addr, holder string) error {
 
 func (c claims) List(ctx context.Context) (out []store.Claim, err error) {
 	err = c.s.view(ctx, func(tx *txn) error {
-		return scan(tx.Bucket(bucketClaims), nil, func(key []byte, r claimRecord) error {
-			a, ok := netip.AddrFromSlice(bytes.Clone(key))
+		out, err = all(tx.Bucket(bucketClaims), func(key []byte, r claimRecord) (store.Claim, error) {
+			a, ok := netip.AddrFromSlice(key)
 			if !ok {
-				return fmt.Errorf("claim with key %x: %w", key, errs.Internal)
+				return store.Claim{}, fmt.Errorf("claim with key %x: %w", key, errs.Internal)
 			}
-			out = append(out, store.Claim{Address: a, Holder: r.Holder, Until: r.Until})
-			return nil
+			return store.Claim{Address: a, Holder: r.Holder, Until: r.Until}, nil
 		})
+		return err
 	})
 	return out, err
 }

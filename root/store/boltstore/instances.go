@@ -33,11 +33,10 @@ func putInstance(tx *txn, in store.Instance) error {
 
 // listInstances reads those of one service, or all for "".
 func listInstances(tx *txn, svc model.ServiceID) (out []store.Instance, err error) {
-	var prefix []byte
-	if svc != "" {
-		prefix = []byte(svc + "/")
+	if svc == "" {
+		return all(tx.Bucket(bucketInstances), func(_ []byte, r instanceRecord) (store.Instance, error) { return r.model(), nil })
 	}
-	err = scan(tx.Bucket(bucketInstances), prefix, func(_ []byte, r instanceRecord) error {
+	err = scan(tx.Bucket(bucketInstances), []byte(svc+"/"), func(_ []byte, r instanceRecord) error {
 		out = append(out, r.model())
 		return nil
 	})

@@ -82,19 +82,27 @@ func (t *txn) Bucket(name []byte) *bucket {
 }
 
 // read decodes a record, or remembers it.
-func read[R versioned](b *bucket, key, raw []byte) (R, error) {
+func read[R versioned](b *bucket, key, raw []byte) (r R, err error) {
+	err = look(b, key, raw, true, &r)
+	return r, err
+}
+
+// look is read into a place that the caller uses again and again; what it had
+// to decode it remembers only if asked to.
+func look[R versioned](b *bucket, key, raw []byte, remember bool, into *R) error {
 	if b.recall == nil {
-		return decode[R](raw)
+		return decodeInto(raw, into)
 	}
 	sum := maphash.Bytes(b.recall.seed, raw)
 	if v, ok := b.recall.get(key, sum); ok {
 		if r, ok := v.(R); ok {
-			return r, nil
+			*into = r
+			return nil
 		}
 	}
-	r, err := decode[R](raw)
-	if err == nil {
-		b.recall.put(key, sum, r)
+	err := decodeInto(raw, into)
+	if err == nil && remember {
+		b.recall.put(key, sum, *into)
 	}
-	return r, err
+	return err
 }

@@ -33,15 +33,21 @@ func (h header) version() int { return h.V }
 
 func current() header { return header{V: recordVersion} }
 
-func decode[R versioned](raw []byte) (R, error) {
-	var r R
-	if err := json.Unmarshal(raw, &r); err != nil {
-		return r, fmt.Errorf("stored record: %w", errors.Join(errs.Internal, err))
+func decode[R versioned](raw []byte) (r R, err error) {
+	err = decodeInto(raw, &r)
+	return r, err
+}
+
+// decodeInto leaves nothing of what was there.
+func decodeInto[R versioned](raw []byte, into *R) error {
+	*into = *new(R)
+	if err := json.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("stored record: %w", errors.Join(errs.Internal, err))
 	}
-	if r.version() != recordVersion {
-		return r, fmt.Errorf("stored record has version %d, this program reads %d: %w", r.version(), recordVersion, errs.Internal)
+	if v := (*into).version(); v != recordVersion {
+		return fmt.Errorf("stored record has version %d, this program reads %d: %w", v, recordVersion, errs.Internal)
 	}
-	return r, nil
+	return nil
 }
 
 type applicationRecord struct {

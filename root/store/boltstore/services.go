@@ -30,10 +30,8 @@ func (v services) Get(ctx context.Context, id model.ServiceID) (out model.Servic
 func (v services) List(ctx context.Context, app model.ApplicationID) (out []model.Service, err error) {
 	err = v.s.view(ctx, func(tx *txn) error {
 		if app == "" {
-			return scan(tx.Bucket(bucketServices), nil, func(_ []byte, r serviceRecord) error {
-				out = append(out, r.service())
-				return nil
-			})
+			out, err = all(tx.Bucket(bucketServices), func(_ []byte, r serviceRecord) (model.Service, error) { return r.service(), nil })
+			return err
 		}
 		for _, id := range keys(tx.Bucket(indexApplicationParts), string(app)) {
 			one, err := getService(tx, model.ServiceID(id))
