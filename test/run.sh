@@ -44,6 +44,7 @@ run() {
 		say "skipped, with the reason:"
 		grep -E -B3 '^ *--- SKIP' "$log" | grep -vE '^(=== |--$)' | sed 's/^/  /'
 	fi
+	grep -E ': LEFT OUT ' "$log" | sed 's/^ *[a-z_]*\.go:[0-9]*: /  /'
 	if [ $rc != 0 ]; then
 		status=1
 		say "the failures, from $log:"
