@@ -101,7 +101,7 @@ func (s *Store) removeService(ctx context.Context, id string, until time.Time) e
 	if err != nil {
 		return err
 	}
-	if err := s.bury(ctx, id); err != nil {
+	if err := s.bury(ctx, v); err != nil {
 		return err
 	}
 	if err := s.quarantine(ctx, v.Address, until, v.holds); err != nil {
@@ -114,9 +114,10 @@ func (s *Store) removeService(ctx context.Context, id string, until time.Time) e
 }
 
 // bury makes tombstones of all slots of a service that takes no new ones. A
-// slot that has its claim and not yet its record belongs to an Add under way:
-// the tombstone takes its place, and Add finds that out.
-func (s *Store) bury(ctx context.Context, id string) error {
+// slot that has its number and its claim and not yet its record belongs to an
+// Add under way: the tombstone takes its place, and Add finds that out.
+func (s *Store) bury(ctx context.Context, v *serviceRecord) error {
+	id := v.ID
 	claims, err := s.claims.find(ctx, bson.D{{Key: "service", Value: id}})
 	if err != nil {
 		return err
@@ -132,6 +133,9 @@ func (s *Store) bury(ctx context.Context, id string) error {
 		slot, err := model.ParseInstanceID(c.Holder)
 		if err != nil {
 			return fmt.Errorf("stored claim of %s: %w", c.ID, errors.Join(errs.Internal, err))
+		}
+		if slot.Number >= v.NextNumber {
+			continue // its Add comes too late for a number
 		}
 		grave := fromInstance(store.Instance{ID: slot, Address: addr(c.ID), Revision: 1, Tombstone: true, CreatedAt: s.now()})
 		if err := s.instances.insert(ctx, grave); errors.Is(err, errs.Conflict) {
