@@ -24,6 +24,7 @@ var (
 	bucketClusters     = []byte("clusters")
 	bucketUsers        = []byte("users") // <name>
 	bucketMeta         = []byte("meta")
+	bucketLeases       = []byte("leases") // <name>
 
 	indexApplicationNames = []byte("index.application-names") // owner NUL name NUL namespace
 	indexServiceNames     = []byte("index.service-names")     // owner NUL job name
@@ -32,7 +33,7 @@ var (
 
 	allBuckets = [][]byte{
 		bucketApplications, bucketServices, bucketInstances, bucketClaims, bucketBlocks, bucketClusters,
-		bucketUsers, bucketMeta, indexApplicationNames, indexServiceNames, indexApplicationParts, indexClusterNames,
+		bucketUsers, bucketMeta, bucketLeases, indexApplicationNames, indexServiceNames, indexApplicationParts, indexClusterNames,
 	}
 )
 

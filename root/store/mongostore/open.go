@@ -51,6 +51,7 @@ type Store struct {
 	meta         table[metaRecord, *metaRecord]
 	commits      table[commitRecord, *commitRecord]
 	removals     table[removalRecord, *removalRecord]
+	leases       table[leaseRecord, *leaseRecord]
 }
 
 var _ store.Store = (*Store)(nil)
@@ -116,6 +117,8 @@ func newStore(client *mongo.Client, database string) *Store {
 	s.meta = newTable[metaRecord](s, "meta", "meta record")
 	s.commits = newTable[commitRecord](s, "commits", "commit")
 	s.removals = newTable[removalRecord](s, "removals", "removal")
+	s.leases = newTable[leaseRecord](s, "leases", "lease")
+	s.leases.free = true
 	return s
 }
 
@@ -316,3 +319,6 @@ func (s *Store) Meta() store.Meta { return meta{s} }
 
 // Descriptors commits whole descriptors.
 func (s *Store) Descriptors() store.Descriptors { return descriptors{s} }
+
+// Leases between system managers.
+func (s *Store) Leases() store.Leases { return leases{s} }

@@ -65,7 +65,7 @@ func TestCallsInTheMidstOfOthers(t *testing.T) {
 		{"two descriptors go into one application", try.seed, try.more, try.both},
 		{"an application is removed in the midst of a commit of two", try.seed, try.both, try.removeApplication},
 		{"an application is changed in the midst of a commit of two", try.seed, try.both, try.rename},
-		{"a removal is carried out by two", try.slots, try.removeApplication, func(y try, s *Store) error { return s.resume(y.ctx(), 0) }},
+		{"a removal is carried out by two", try.slots, try.removeApplication, func(y try, s *Store) error { return s.finish(y.ctx()) }},
 		{"the same descriptor is stored by two", func(try, *Store) error { return nil }, try.seed, try.seed},
 	}
 	servers(t, func(t *testing.T, server string) {

@@ -296,6 +296,25 @@ type removalRecord struct {
 	Until        string   `bson:"until"`
 }
 
+// leaseRecord has the name as its id. Its Head.Term is not that of the lease.
+type leaseRecord struct {
+	Head    `bson:",inline"`
+	Holder  string `bson:"holder"`
+	Address string `bson:"address"`
+	Number  uint64 `bson:"number"` // the term
+	Beat    uint64 `bson:"beat"`
+}
+
+func (r *leaseRecord) model() store.Lease {
+	return store.Lease{Holder: r.Holder, Address: r.Address, Term: r.Number, Beat: r.Beat}
+}
+
+// keyRecord is a secret that all system managers share.
+type keyRecord struct {
+	Head `bson:",inline"`
+	Key  []byte `bson:"key"`
+}
+
 // text is "" for no address.
 func text(a netip.Addr) string {
 	if !a.IsValid() {

@@ -132,6 +132,7 @@ func TestRecordsKeepTheirForm(t *testing.T) {
 		&claimRecord{Head{ID: "10.30.1.1", V: 1, Rev: 2, Term: 3}, "a.b.c.d", "2025-03-04T05:06:07Z", "s1", "s1/0000000002", "call"},
 		&blocksRecord{Head{ID: blocksID}, []leaseFields{{"10.18.0.0/22", "c1"}}},
 		&metaRecord{Head{ID: metaID}, formatVersion, 7, 8, true},
+		&leaseRecord{Head{ID: "root"}, "h", "192.0.2.1:10000", 3, 4}, &keyRecord{Head{ID: "jwt"}, []byte("secret")},
 		&commitRecord{Head{ID: "b1"}, []string{"a1"}}, &removalRecord{Head{ID: "r1"}, []string{"a1"}, []string{"s1"}, "2025-03-04T05:06:07Z"},
 	}
 	var got []byte

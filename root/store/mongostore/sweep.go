@@ -64,23 +64,31 @@ func (s *Store) Run(ctx context.Context, log *slog.Logger) error {
 // deletes what a reader can see.
 func (s *Store) Sweep(ctx context.Context) error {
 	s.sweep.begin()
-	return errors.Join(s.resume(ctx, resumeAge), s.sweepApplications(ctx), s.sweepServices(ctx), s.sweepClaims(ctx))
+	return errors.Join(
+		s.resume(ctx, func(key string) bool { return s.sweep.due(key, resumeAge) }),
+		s.sweepApplications(ctx), s.sweepServices(ctx), s.sweepClaims(ctx),
+	)
+}
+
+// finish does at once what was decided and not finished.
+func (s *Store) finish(ctx context.Context) error {
+	return s.resume(ctx, func(string) bool { return true })
 }
 
 // resume finishes removals and commits.
-func (s *Store) resume(ctx context.Context, age time.Duration) error {
+func (s *Store) resume(ctx context.Context, due func(key string) bool) error {
 	removals, err := s.removals.find(ctx, nil)
 	if err != nil {
 		return err
 	}
 	for _, r := range removals {
-		if s.sweep.due("removal "+r.ID, age) {
+		if due("removal " + r.ID) {
 			err = errors.Join(err, s.carryOut(ctx, r))
 		}
 	}
 	commits, failed := s.commits.find(ctx, nil)
 	for _, r := range commits {
-		if s.sweep.due("commit "+r.ID, age) {
+		if due("commit " + r.ID) {
 			err = errors.Join(err, s.settle(ctx, r.ID, r.Applications))
 		}
 	}

@@ -42,6 +42,7 @@ type table[R any, P record[R]] struct {
 	s    *Store
 	c    *mongo.Collection
 	what string // for messages: "application"
+	free bool   // not fenced: the lease itself, which changes hands
 }
 
 func newTable[R any, P record[R]](s *Store, collection, what string) table[R, P] {
@@ -127,7 +128,11 @@ func (t table[R, P]) insert(ctx context.Context, p P) error {
 
 // unchanged matches a document as it was read, unless a later term has it.
 func (t table[R, P]) unchanged(h *Head) bson.D {
-	return t.s.fenced(bson.D{{Key: "_id", Value: h.ID}, {Key: "rev", Value: h.Rev}})
+	filter := bson.D{{Key: "_id", Value: h.ID}, {Key: "rev", Value: h.Rev}}
+	if t.free {
+		return filter
+	}
+	return t.s.fenced(filter)
 }
 
 // swap writes a record that was read and changed. done is false when somebody
@@ -174,7 +179,7 @@ func (t table[R, P]) remove(ctx context.Context, p P) (done bool, err error) {
 // system manager has taken over.
 func (t table[R, P]) late(ctx context.Context, id string) error {
 	term := t.s.term.Load()
-	if term == 0 {
+	if term == 0 || t.free {
 		return nil
 	}
 	now, err := t.get(ctx, id)
