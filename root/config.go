@@ -15,6 +15,8 @@ type Config struct {
 	AdminPassword Secret // of a fresh install; "" = Admin, from private addresses only
 	Security      string // "default" or "open"
 	Quoted        bool   // answers in the double-encoded form of one client of 2022
+	Mongo         Secret // address of a MongoDB to store in, with its password; "" = a file below Data
+	Advertise     string // host:port where other system managers on the same MongoDB reach this one; "" = host name and port of Listen
 }
 
 // Secret does not print itself.
@@ -44,6 +46,14 @@ func (c Config) Validate() error {
 	}
 	if c.Security != "default" && c.Security != "open" {
 		p = append(p, errs.Problem{Path: "OAKESTRA_SECURITY", Value: c.Security, Message: `must be "default" or "open"; "strict" comes with enrolment`})
+	}
+	if c.Advertise != "" {
+		if host, port, err := net.SplitHostPort(c.Advertise); err != nil || host == "" || port == "" || port == "0" {
+			p = append(p, errs.Problem{Path: "-advertise", Value: c.Advertise, Message: "must be host:port"})
+		}
+		if c.Mongo == "" {
+			p = append(p, errs.Problem{Path: "-advertise", Value: c.Advertise, Message: "is for several system managers on one MongoDB; set MONGO_URL too"})
+		}
 	}
 	return p.Err()
 }

@@ -2,19 +2,16 @@ package root
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
-	"time"
 
 	"oakestra/pkg/httpx"
 	"oakestra/pkg/lifecycle"
-	"oakestra/root/assign"
 	"oakestra/root/auth"
-	"oakestra/root/clusters"
-	"oakestra/root/control"
-	"oakestra/root/rest"
+	"oakestra/root/door"
+	"oakestra/root/lease"
 	"oakestra/root/store"
 	"oakestra/root/witness"
 )
@@ -27,22 +24,20 @@ type Deps struct {
 	Listener net.Listener // of Config.Listen
 	Logger   *slog.Logger
 	Version  string
+	// Shared says that other system managers may work on the same store: one
+	// at a time serves, the others forward to it.
+	Shared bool
+	// Chores runs while this process serves; may be nil.
+	Chores func(context.Context) error
 }
 
 // Daemon is a system manager.
 type Daemon struct {
-	cfg     Config
-	deps    Deps
-	desk    *assign.Desk
-	links   *clusters.Server
-	handler http.Handler
-}
-
-// below is what users see of clusters: observed by the book, decided at the
-// desk.
-type below struct {
-	*clusters.Book
-	*assign.Desk
+	cfg    Config
+	deps   Deps
+	door   *door.Door
+	keeper *lease.Keeper // nil unless the store is shared
+	first  *term         // made by New, so that mistakes show there
 }
 
 // New puts a system manager together; nothing runs before Run.
@@ -50,19 +45,25 @@ func New(cfg Config, deps Deps) (*Daemon, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	book := clusters.NewBook(nil)
-	desk := assign.NewDesk(assign.Deps{Store: deps.Store, Book: book, Witness: deps.Witness, Logger: deps.Logger})
-	seen := below{book, desk}
-	users, err := auth.New(auth.Deps{Users: deps.Store.Users(), Key: deps.Key, Logger: deps.Logger})
-	if err != nil {
-		return nil, fmt.Errorf("logins: %w", err)
+	d := &Daemon{cfg: cfg, deps: deps}
+	var holder door.Holder
+	if deps.Shared {
+		at := cfg.Advertise
+		if at == "" {
+			at = deps.Listener.Addr().String()
+		}
+		d.keeper = lease.New(lease.Config{
+			Leases: deps.Store.Leases(), Name: "root", Holder: at + " " + rand.Text(), Address: at, Logger: deps.Logger,
+		})
+		holder = func() (string, uint64, bool) {
+			l, mine := d.keeper.Holder()
+			return l.Address, l.Term, mine
+		}
 	}
-	d := &Daemon{cfg: cfg, deps: deps, desk: desk, links: clusters.NewServer(book, desk, deps.Logger)}
-	d.handler = rest.New(rest.Deps{
-		Control: control.New(control.Deps{Store: deps.Store, Addresses: desk, Below: seen, Logger: deps.Logger, Now: time.Now}),
-		Auth:    users, Below: seen, Logger: deps.Logger, Version: deps.Version, Ready: desk.Ready, Quoted: cfg.Quoted,
-	})
-	return d, nil
+	d.door = door.New(door.Deps{Holder: holder, Logger: deps.Logger, Version: deps.Version})
+	var err error
+	d.first, err = d.newTerm()
+	return d, err
 }
 
 // Addr is where the daemon listens.
@@ -70,16 +71,17 @@ func (d *Daemon) Addr() net.Addr { return d.deps.Listener.Addr() }
 
 // Run serves until ctx ends. Errors: the store cannot be read or written.
 func (d *Daemon) Run(ctx context.Context) error {
-	if err := d.ensureAdmin(ctx); err != nil {
-		return err
+	d.deps.Logger.Info("system manager starts", "listen", d.Addr().String(), "data", d.cfg.Data, "version", d.deps.Version, "security", d.cfg.Security, "shared", d.deps.Shared)
+	parts := []lifecycle.Part{{Name: "listen", Run: func(ctx context.Context) error {
+		return httpx.Serve(ctx, d.deps.Listener, d.door, d.door)
+	}}}
+	if d.keeper == nil {
+		parts = append(parts, lifecycle.Part{Name: "serve", Run: func(ctx context.Context) error { return d.serve(ctx, 0) }})
+	} else {
+		parts = append(parts, lifecycle.Part{Name: "follow", Run: d.door.Run},
+			lifecycle.Part{Name: "lease", Run: func(ctx context.Context) error { return d.keeper.Run(ctx, d.lead) }})
 	}
-	d.deps.Logger.Info("system manager starts", "listen", d.Addr().String(), "data", d.cfg.Data, "version", d.deps.Version, "security", d.cfg.Security)
-	return lifecycle.Run(ctx,
-		lifecycle.Part{Name: "assign", Run: d.desk.Run},
-		lifecycle.Part{Name: "serve", Run: func(ctx context.Context) error {
-			return httpx.Serve(ctx, d.deps.Listener, d.handler, d.links.GRPC())
-		}},
-	)
+	return lifecycle.Run(ctx, parts...)
 }
 
 // ensureAdmin makes the first user. When only the store was lost, the admin

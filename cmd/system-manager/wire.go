@@ -1,19 +1,24 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"oakestra/pkg/logging"
 	"oakestra/pkg/version"
 	"oakestra/root"
 	"oakestra/root/auth"
+	"oakestra/root/store"
 	"oakestra/root/store/boltstore"
+	"oakestra/root/store/mongostore"
 	"oakestra/root/witness"
 )
 
@@ -33,6 +38,14 @@ addresses only, until it is changed. Environment:
   OAKESTRA_ADMIN_PASSWORD  password of Admin, from anywhere
   OAKESTRA_SECURITY        default | open
   OAKESTRA_API_QUOTED      1: answers as the clients of 2022 want them
+  MONGO_URL                store in this MongoDB instead of a file, for example
+                           mongodb://user:password@host1,host2/oakestra?replicaSet=rs0
+
+Several system managers may share one MongoDB. One of them serves; the others
+forward users and clusters to it and take over within 5 s when it dies. Each
+needs a -data of its own, and an -advertise that the others can reach:
+
+  MONGO_URL=mongodb://db/oakestra system-manager -advertise 10.0.0.1:10000
 
 Flags:
 `
@@ -48,6 +61,8 @@ func parse(args []string) (root.Config, options, error) {
 	f := flag.NewFlagSet("system-manager", flag.ContinueOnError)
 	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "address of API, docs and cluster links")
 	f.StringVar(&cfg.Data, "data", cfg.Data, "directory for everything stored")
+	mongo := f.String("mongo", "", "MongoDB to store in; other users of this machine can read it here, so rather set MONGO_URL")
+	f.StringVar(&cfg.Advertise, "advertise", "", "host:port where other system managers on the same MongoDB reach this one (default: host name and port of -listen)")
 	f.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&opts.logFormat, "log-format", "text", "text or json")
 	f.BoolVar(&opts.version, "version", false, "print the version and end")
@@ -58,6 +73,7 @@ func parse(args []string) (root.Config, options, error) {
 	if f.NArg() > 0 {
 		return cfg, opts, fmt.Errorf("unknown argument %q; see -h", f.Arg(0))
 	}
+	cfg.Mongo = root.Secret(cmp.Or(*mongo, strings.TrimSpace(os.Getenv("MONGO_URL"))))
 	return cfg, opts, cfg.Validate()
 }
 
@@ -70,18 +86,11 @@ func run(ctx context.Context, cfg root.Config, opts options) (err error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
-	st, fresh, err := boltstore.Open(filepath.Join(cfg.Data, "root.db"))
+	st, err := openStore(ctx, cfg, logger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	if fresh {
-		logger.Info("made a new store", "data", cfg.Data)
-	}
-	key, err := auth.LoadKey(filepath.Join(cfg.Data, "jwt.key"))
-	if err != nil {
-		return err
-	}
 	memory, err := witness.Open(filepath.Join(cfg.Data, "witness.json"))
 	if err != nil {
 		return err
@@ -90,9 +99,73 @@ func run(ctx context.Context, cfg root.Config, opts options) (err error) {
 	if err != nil {
 		return fmt.Errorf("listen on %s (another system-manager, or `oak up`, may run: ss -ltnp): %w", cfg.Listen, err)
 	}
-	d, err := root.New(cfg, root.Deps{Store: st, Witness: memory, Key: key, Listener: ln, Logger: logger, Version: version.Version})
+	if st.shared && cfg.Advertise == "" {
+		if cfg.Advertise, err = advertise(ln.Addr()); err != nil {
+			return errors.Join(err, ln.Close())
+		}
+	}
+	d, err := root.New(cfg, root.Deps{
+		Store: st, Witness: memory, Key: st.key, Listener: ln, Logger: logger, Version: version.Version, Shared: st.shared, Chores: st.chores,
+	})
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
 	return d.Run(ctx)
+}
+
+// opened is the store with what depends on its kind.
+type opened struct {
+	store.Store
+	key    []byte // signs logins
+	shared bool
+	chores func(context.Context) error
+}
+
+// openStore chooses the backend: MongoDB where one is named, else a file.
+func openStore(ctx context.Context, cfg root.Config, logger *slog.Logger) (opened, error) {
+	if cfg.Mongo != "" {
+		return openMongo(ctx, string(cfg.Mongo), logger)
+	}
+	st, fresh, err := boltstore.Open(filepath.Join(cfg.Data, "root.db"))
+	if err != nil {
+		return opened{}, err
+	}
+	if fresh {
+		logger.Info("made a new store", "data", cfg.Data)
+	}
+	key, err := auth.LoadKey(filepath.Join(cfg.Data, "jwt.key"))
+	if err != nil {
+		return opened{}, errors.Join(err, st.Close())
+	}
+	return opened{Store: st, key: key}, nil
+}
+
+// openMongo keeps the signing key in the store, so that a login outlives a
+// takeover.
+func openMongo(ctx context.Context, uri string, logger *slog.Logger) (opened, error) {
+	st, fresh, err := mongostore.Open(ctx, uri)
+	if err != nil {
+		return opened{}, err
+	}
+	logger.Info("stores in MongoDB", "address", mongostore.Redacted(uri), "new", fresh)
+	key, err := st.Key(ctx, "jwt", auth.KeySize)
+	if err != nil {
+		return opened{}, errors.Join(err, st.Close())
+	}
+	sweep := func(ctx context.Context) error { return st.Run(ctx, logger.With("part", "store")) }
+	return opened{Store: st, key: key, shared: true, chores: sweep}, nil
+}
+
+// advertise is how others reach a listener, by the name of this host.
+func advertise(at net.Addr) (string, error) {
+	host, port, err := net.SplitHostPort(at.String())
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		if host, err = os.Hostname(); err != nil {
+			return "", fmt.Errorf("no name to be reached by, set -advertise: %w", err)
+		}
+	}
+	return net.JoinHostPort(host, port), nil
 }

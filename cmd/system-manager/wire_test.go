@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"net"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"oakestra/pkg/errs"
 	"oakestra/root"
@@ -22,9 +26,13 @@ func TestFlagsWinOverEnvironmentOverDefaults(t *testing.T) {
 		{"flags", []string{"-listen", "127.0.0.1:7", "-data", "/d"}, nil, func(c *root.Config) { c.Listen, c.Data = "127.0.0.1:7", "/d" }},
 		{"environment", nil, map[string]string{"OAKESTRA_SECURITY": "open", "OAKESTRA_ADMIN_PASSWORD": "pw", "OAKESTRA_API_QUOTED": "1"},
 			func(c *root.Config) { c.Security, c.AdminPassword, c.Quoted = "open", "pw", true }},
+		{"MongoDB by environment", []string{"-advertise", "10.0.0.1:10000"}, map[string]string{"MONGO_URL": " mongodb://db "},
+			func(c *root.Config) { c.Mongo, c.Advertise = "mongodb://db", "10.0.0.1:10000" }},
+		{"MongoDB by flag", []string{"-mongo", "mongodb://flag"}, map[string]string{"MONGO_URL": "mongodb://environment"},
+			func(c *root.Config) { c.Mongo = "mongodb://flag" }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for _, k := range []string{"OAKESTRA_SECURITY", "OAKESTRA_ADMIN_PASSWORD", "OAKESTRA_API_QUOTED"} {
+			for _, k := range []string{"OAKESTRA_SECURITY", "OAKESTRA_ADMIN_PASSWORD", "OAKESTRA_API_QUOTED", "MONGO_URL"} {
 				t.Setenv(k, c.env[k])
 			}
 			want := root.DefaultConfig()
@@ -39,11 +47,11 @@ func TestFlagsWinOverEnvironmentOverDefaults(t *testing.T) {
 
 func TestEveryMistakeIsNamedAtOnce(t *testing.T) {
 	t.Setenv("OAKESTRA_SECURITY", "strict")
-	_, _, err := parse([]string{"-listen", "10000", "-data", " "})
+	_, _, err := parse([]string{"-listen", "10000", "-data", " ", "-advertise", "here"})
 	if !errors.Is(err, errs.Invalid) {
 		t.Fatalf("%v", err)
 	}
-	for _, want := range []string{"-listen", "10000", "-data", "OAKESTRA_SECURITY", "strict"} {
+	for _, want := range []string{"-listen", "10000", "-data", "OAKESTRA_SECURITY", "strict", "-advertise", "here", "MONGO_URL"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not name %q", err, want)
 		}
@@ -60,7 +68,7 @@ func TestHelpIsNoMistakeAndTeaches(t *testing.T) {
 	if _, _, err := parse([]string{"-h"}); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("%v", err)
 	}
-	for _, want := range []string{"system-manager -data", "OAKESTRA_ADMIN_PASSWORD", "OAKESTRA_SECURITY", "Admin"} {
+	for _, want := range []string{"system-manager -data", "OAKESTRA_ADMIN_PASSWORD", "OAKESTRA_SECURITY", "Admin", "MONGO_URL", "-advertise"} {
 		if !strings.Contains(help, want) {
 			t.Errorf("-h does not mention %q", want)
 		}
@@ -69,10 +77,39 @@ func TestHelpIsNoMistakeAndTeaches(t *testing.T) {
 
 // The configuration may be logged as a whole.
 func TestAPasswordIsNotPrinted(t *testing.T) {
-	c := root.Config{AdminPassword: "hunter2"}
+	c := root.Config{AdminPassword: "hunter2", Mongo: "mongodb://oak:hunter2@db"}
 	for _, verb := range []string{"%v", "%+v", "%s"} {
 		if text := fmt.Sprintf(verb, c); strings.Contains(text, "hunter2") {
 			t.Errorf("%s prints %s", verb, text)
 		}
+	}
+}
+
+func TestAnAddressThatOthersCanReach(t *testing.T) {
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[string]string{"0.0.0.0:10000": name + ":10000", "[::]:10000": name + ":10000", "10.0.0.1:7": "10.0.0.1:7"} {
+		addr, err := net.ResolveTCPAddr("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := advertise(addr); err != nil || got != want {
+			t.Errorf("%s: %s %v, want %s", at, got, err, want)
+		}
+	}
+}
+
+// A wrong address of a MongoDB ends the program with its name, without the
+// password.
+func TestAMongoThatIsNotThere(t *testing.T) {
+	cfg := root.DefaultConfig()
+	cfg.Data, cfg.Listen, cfg.Mongo = t.TempDir(), "127.0.0.1:0", "mongodb://oak:hunter2@127.0.0.1:1"
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	err := run(ctx, cfg, options{logLevel: "error", logFormat: "text"})
+	if err == nil || !strings.Contains(err.Error(), "MONGO_URL") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("%v", err)
 	}
 }

@@ -202,6 +202,9 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// Drop deletes the whole database. It is for tests.
+func (s *Store) Drop(ctx context.Context) error { return s.db.Drop(ctx) }
+
 // fenced adds to a filter that no later term may have written the document.
 func (s *Store) fenced(filter bson.D) bson.D {
 	if term := s.term.Load(); term > 0 {
