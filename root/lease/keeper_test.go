@@ -94,10 +94,10 @@ func (p *process) leading() bool {
 	return p.leads
 }
 
-func (p *process) set2(leads bool) {
+func (p *process) over() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.leads = leads
+	p.leads = false
 }
 
 func begin(t *testing.T, s *shared, name string) *process {
@@ -112,11 +112,22 @@ func begin(t *testing.T, s *shared, name string) *process {
 			p.terms, p.leads = append(p.terms, term), true
 			p.mu.Unlock()
 			<-ctx.Done()
-			p.set2(false)
+			p.over()
 			return nil
 		})
 	}()
 	return p
+}
+
+// end stops processes in order.
+func end(t *testing.T, all ...*process) {
+	t.Helper()
+	for _, p := range all {
+		p.stop()
+		if err := <-p.done; err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // after lets time pass.
@@ -142,16 +153,12 @@ func TestOneServesAndTheOthersKnowWhom(t *testing.T) {
 			t.Error("a does not know that it has the lease")
 		}
 		// One that stops in order hands over at once.
-		a.stop()
-		if err := <-a.done; err != nil {
-			t.Error(err)
-		}
+		end(t, a)
 		after(look)
 		if !b.leading() {
 			t.Error("b has not taken over from one that stopped")
 		}
-		b.stop()
-		<-b.done
+		end(t, b)
 	})
 }
 
@@ -180,10 +187,7 @@ func TestADeadOneIsReplacedInTime(t *testing.T) {
 		if a.leading() || !b.leading() {
 			t.Errorf("a leads: %v, b leads: %v", a.leading(), b.leading())
 		}
-		a.stop()
-		b.stop()
-		<-a.done
-		<-b.done
+		end(t, a, b)
 	})
 }
 
@@ -209,8 +213,7 @@ func TestLostAnswers(t *testing.T) {
 				t.Fatal("a lost the lease")
 			}
 		}
-		a.stop()
-		<-a.done
+		end(t, a)
 	})
 }
 
@@ -269,8 +272,7 @@ func TestNeverTwo(t *testing.T) {
 			}
 			seen := map[uint64]bool{}
 			for _, p := range all {
-				p.stop()
-				<-p.done
+				end(t, p)
 				for _, term := range p.terms {
 					if seen[term] {
 						rt.Errorf("term %d was held twice", term)
