@@ -223,6 +223,23 @@ func TestAGapAsksForASnapshotAndKeepsTheTables(t *testing.T) {
 	})
 }
 
+// A broker may lose what was said in the middle of a session: everything is
+// said again from time to time.
+func TestEverythingIsSaidAgainFromTimeToTime(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.register()
+		a := r.deploy(request("a.n.s.n", 100))
+		whole := func(m Outbound) bool {
+			return m.Report != nil && m.Report.Snapshot && len(m.Report.Endpoints) == 1 && m.Report.Endpoints[0].Namespace == a
+		}
+		before := r.cluster.count(whole)
+		wait(2 * time.Minute)
+		if got := r.cluster.count(whole) - before; got < 3 || got > 5 {
+			t.Errorf("%d whole reports in two minutes, want one each 30 s", got)
+		}
+	})
+}
+
 func TestAnEndpointTheClusterTakesOutGetsNoNewFlows(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.register()

@@ -127,6 +127,11 @@ func (l *loop) takeSubnet(s Subnet) {
 	l.report()
 }
 
+// wholeEvery: of so many reports one is whole, whatever came before. A broker
+// may lose a message in the middle of a session, and what was in it must not
+// stay unknown.
+const wholeEvery = 15
+
 func (l *loop) report() {
 	u := l.uplink
 	if u == nil || !u.live {
@@ -139,13 +144,14 @@ func (l *loop) report() {
 		return
 	}
 	u.seq++
+	full := u.full || u.seq%wholeEvery == 0
 	r := Report{
-		Seq: u.seq, Snapshot: u.full, HostIP: l.advertised(), HostPort: l.daemon.cfg.PublicPort, Subnet: l.subnet,
+		Seq: u.seq, Snapshot: full, HostIP: l.advertised(), HostPort: l.daemon.cfg.PublicPort, Subnet: l.subnet,
 	}
 	if l.apply.epoch == l.book.Epoch {
 		r.Applied = l.apply.version
 	}
-	if u.full {
+	if full {
 		r.Endpoints, r.Interests = l.endpoints(), l.interests.Names()
 		u.full = false
 	}

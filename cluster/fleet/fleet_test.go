@@ -52,7 +52,9 @@ func TestLostWorkerIsReplacedAndReturns(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1", "w2")
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		// Reports come every two seconds: cut the worker off between two, so
+		// that it was heard half a second ago.
+		time.Sleep(10*time.Second + 500*time.Millisecond)
 		first := r.nodes[r.root.get(slotID).Placement.Host]
 		first.link.Disconnect()
 		time.Sleep(9 * time.Second)

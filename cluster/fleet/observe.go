@@ -79,33 +79,42 @@ func (c *core) report(n *node, r *nodelink.NodeReport) {
 	n.seen, n.completeAt = map[model.InstanceID][]Seen{}, c.now
 	var orphans []Orphan
 	for _, k := range r.Containers {
-		id, e := c.slotOf(n, k.Service, k.JobName, k.Number, k.Observed.Epoch)
-		o := k.Observed
-		o.Epoch = e
-		if o.State == instance.Unknown {
-			o.State = instance.Running // originals: presence
-		}
-		s := c.slots[id]
-		if s == nil || !ours(s.Slot, e) || e.IsZero() {
-			orphans = append(orphans, Orphan{n.ID, id, k.JobName, e})
-			if s == nil && !e.IsZero() { // a tombstone may still come for it
-				n.seen[id] = append(n.seen[id], Seen{n.ID, e, o.State})
-			}
-			continue
-		}
-		n.seen[id] = append(n.seen[id], Seen{n.ID, e, o.State})
-		if len(was[id]) == 0 || e != s.Epoch() || s.Placement.Node != n.ID {
-			c.look[id] = true
-		}
-		c.observed(n, s, o)
-		if s.Epoch() == e && s.Placement.Node == n.ID {
-			c.vital(s, k.Vital)
+		if o, orphan := c.container(n, was, k); orphan {
+			orphans = append(orphans, o)
 		}
 	}
 	if !reflect.DeepEqual(orphans, n.orphans) {
 		n.orphans, c.orphansMoved = orphans, true
 	}
 	c.missing(n)
+}
+
+// container takes in one container of a complete report, and says whether no
+// record explains it. was is what the report before held.
+func (c *core) container(n *node, was map[model.InstanceID][]Seen, k nodelink.Container) (o Orphan, orphan bool) {
+	id, e := c.slotOf(n, k.Service, k.JobName, k.Number, k.Observed.Epoch)
+	got := k.Observed
+	got.Epoch = e
+	if got.State == instance.Unknown {
+		got.State = instance.Running // originals: presence
+	}
+	s := c.slots[id]
+	if s == nil || !ours(s.Slot, e) || e.IsZero() {
+		if s == nil && !e.IsZero() { // a tombstone may still come for it
+			n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State})
+		}
+		return Orphan{n.ID, id, k.JobName, e}, true
+	}
+	n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State})
+	current := s.Epoch() == e && s.Placement.Node == n.ID
+	if len(was[id]) == 0 || !current {
+		c.look[id] = true
+	}
+	c.observed(n, s, got)
+	if current {
+		c.vital(s, k.Vital)
+	}
+	return Orphan{}, false
 }
 
 func (c *core) vital(s *slot, v instance.Vital) {

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
 	"net/netip"
@@ -37,43 +38,55 @@ func registrationFrom(body []byte, peer netip.Addr) (fleet.Registration, error) 
 	if host == "" || len(host) > 253 || strings.ContainsAny(host, "/+# \t\n") || strings.ContainsRune(host, 0) {
 		p = append(p, errs.Problem{Path: "host", Value: strconv.Quote(w.Host), Message: "want a host name"})
 	}
-	cores := int64(w.FreeCores)
-	memory, runtimes, gpus := w.MemoryMB, w.Technology, int64(w.GPUCores)
-	used, free := w.Memory, float64(w.MemoryFreeInMB)
+	o := offerFrom(&w, l)
+	capacity := model.Resources{
+		MilliCPU: cmp.Or(w.MilliCPU, o.cores*1000), MemoryMB: cmp.Or(w.MemoryMB, o.memory()), GPUs: o.gpus, DiskMB: w.DiskMB,
+	}
+	if capacity.MilliCPU < 0 || capacity.MemoryMB < 0 {
+		p = append(p, errs.Problem{Path: "free_cores", Value: strconv.FormatInt(capacity.MilliCPU, 10), Message: "amounts must not be negative"})
+	}
+	return fleet.Registration{
+		Host: host, Key: w.NodeKey, Boot: w.Boot, Address: peer, Version: w.Version,
+		Architecture: architecture(cmp.Or(w.Architecture, w.SystemInfo["architecture"])), Runtimes: runtimes(o.virtualization),
+		Capacity: capacity, Network: w.Overlay || w.NetManagerPort > 0,
+	}, p.Err()
+}
+
+// offer is what an engine says it has, in the words of either age.
+type offer struct {
+	cores, gpus    int64
+	free           float64 // memory, MiB
+	used           float64 // memory, per cent
+	virtualization []string
+}
+
+func offerFrom(w *mqtt.Register, l late) offer {
 	if l.VCPUs != nil {
-		cores, runtimes, gpus, used, free = int64(*l.VCPUs), l.Virtualization, l.VGPUs, l.MemoryPercent, l.Memory
+		return offer{cores: int64(*l.VCPUs), gpus: l.VGPUs, free: l.Memory, used: l.MemoryPercent, virtualization: l.Virtualization}
 	}
-	if memory == 0 { // originals: what is free, and how many per cent that leaves used
-		memory = int64(free)
-		if used > 0 && used < 100 {
-			memory = int64(math.Round(free / (1 - used/100)))
-		}
+	return offer{cores: int64(w.FreeCores), gpus: int64(w.GPUCores), free: float64(w.MemoryFreeInMB), used: w.Memory, virtualization: w.Technology}
+}
+
+// memory of the whole machine in MiB: originals say what is free, and how many
+// per cent that leaves used.
+func (o offer) memory() int64 {
+	if o.used > 0 && o.used < 100 {
+		return int64(math.Round(o.free / (1 - o.used/100)))
 	}
-	cpu := w.MilliCPU
-	if cpu == 0 {
-		cpu = cores * 1000
-	}
-	if cpu < 0 || memory < 0 {
-		p = append(p, errs.Problem{Path: "free_cores", Value: strconv.FormatInt(cpu, 10), Message: "amounts must not be negative"})
-	}
-	arch := w.Architecture
-	if arch == "" {
-		arch = w.SystemInfo["architecture"]
-	}
-	if a, ok := architectures[arch]; ok {
-		arch = a
-	}
+	return int64(o.free)
+}
+
+// architecture in Go's words, as images have it.
+func architecture(kernel string) string { return cmp.Or(architectures[kernel], kernel) }
+
+// runtimes adds what a service may ask for to the names that engines use.
+func runtimes(virtualization []string) []string {
 	var runs []string
-	for _, r := range runtimes {
+	for _, r := range virtualization {
 		runs = append(runs, r)
 		if r == "docker" {
 			runs = append(runs, "container")
 		}
 	}
-	disk := w.DiskMB
-	return fleet.Registration{
-		Host: host, Key: w.NodeKey, Boot: w.Boot, Address: peer, Architecture: arch, Runtimes: runs, Version: w.Version,
-		Capacity: model.Resources{MilliCPU: cpu, MemoryMB: memory, GPUs: gpus, DiskMB: disk},
-		Network:  w.Overlay || w.NetManagerPort > 0,
-	}, p.Err()
+	return runs
 }

@@ -133,17 +133,17 @@ func runLoop(t *testing.T, faults memlink.Faults) {
 
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 600 { // virtual time
+	for range 3000 { // virtual time
 		synctest.Wait()
 		if ok() {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	t.Fatalf("no %s after a minute", what)
+	t.Fatalf("no %s after five minutes", what)
 }
 
-// agent is a NetManager that reports every 2 s.
+// agent is a NetManager that reports every 2 s, and every 15th time in full.
 type agent struct {
 	id   model.NodeID
 	link *memlink.Node
@@ -154,6 +154,7 @@ type agent struct {
 	endpoints []nodelink.Endpoint
 	interests []string
 	hungry    bool
+	reports   int
 	epoch     string
 	version   uint64
 	tables    map[model.ServiceID]nodelink.Table
@@ -188,8 +189,9 @@ func (a *agent) run(ctx context.Context) {
 func (a *agent) report() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.reports++
 	r := &nodelink.NetReport{
-		Boot: "1", Snapshot: a.hungry || a.epoch == "", Dataplane: model.DataplaneVXLAN, HostIP: a.ip, HostPort: 50103,
+		Boot: "1", Snapshot: a.hungry || a.epoch == "" || a.reports%15 == 0, Dataplane: model.DataplaneVXLAN, HostIP: a.ip, HostPort: 50103,
 		Subnet: a.subnet, Applied: a.version, Endpoints: a.endpoints, Interests: a.interests,
 	}
 	a.hungry = false

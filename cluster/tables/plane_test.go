@@ -288,6 +288,42 @@ func TestSurvivingSession(t *testing.T) {
 	}
 }
 
+// TestWholeReports: an endpoint whose message was lost is found in the next
+// whole report; a worker that has all of ours is sent nothing for it.
+func TestWholeReports(t *testing.T) {
+	r := newRig(t, map[model.NodeID]netip.Prefix{"n0": subnet26(0)})
+	s := service(1, 1)
+	r.plane.setService(s)
+	a := r.node(0)
+	r.calm()
+	a.endpoints = append(a.endpoints, a.ep(s, 0, 0, 1)) // nobody heard of it
+	for _, changed := range []bool{true, false} {
+		had := a.version
+		for range 3 {
+			a.hungry = true
+			a.report()
+			a.deliver()
+			r.pass(2 * time.Second)
+		}
+		if got := len(a.tables[s.ID].Entries); got != 1 || (a.version != had) != changed {
+			t.Fatalf("%d entries, version %d after %d, want changed=%v", got, a.version, had, changed)
+		}
+	}
+	sent := a.snapshots
+	a.hungry = true
+	a.report()
+	a.deliver()
+	if a.snapshots != sent {
+		t.Error("a worker that has everything was sent everything")
+	}
+	a.hungry, a.version = true, 0 // a new process without its file
+	a.report()
+	a.deliver()
+	if a.snapshots != sent+1 {
+		t.Error("a worker that has nothing was not sent everything")
+	}
+}
+
 // TestLostNode is masked while another endpoint lives, and only then.
 func TestLostNode(t *testing.T) {
 	r := newRig(t, nil)

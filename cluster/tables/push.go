@@ -91,7 +91,9 @@ func (p *plane) reportDelivery(n model.NodeID, r nodelink.NetReport, now time.Ti
 		return
 	}
 	switch {
-	case r.Snapshot:
+	case r.Snapshot && !(d.begun && d.version > 0 && d.applied == d.version && r.Applied == d.version):
+		// It starts anew or missed something. A worker that says everything
+		// from time to time and has all of ours needs nothing.
 		d.begun, d.applied, d.patience = false, 0, resendMin
 	case r.Applied == d.version:
 		d.applied, d.patience = r.Applied, resendMin

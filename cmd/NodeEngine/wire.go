@@ -102,6 +102,14 @@ func engine(o options, socket string) (*containerd.Engine, error) {
 	return containerd.New(cfg, o.log)
 }
 
+// hangUp ends the connection to containerd. By then the work is done or has
+// failed with an error of its own.
+func hangUp(rt *containerd.Engine, log *slog.Logger) {
+	if err := rt.Close(); err != nil {
+		log.Warn("close the connection to containerd", "error", err)
+	}
+}
+
 func serve(ctx context.Context, o options) error {
 	debug.SetGCPercent(50) // a small heap matters more here than speed
 	if err := os.MkdirAll(o.cfg.Data, 0o711); err != nil {
@@ -115,7 +123,7 @@ func serve(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	defer rt.Close()
+	defer hangUp(rt, o.log)
 	v, err := rt.Version(ctx)
 	if err != nil {
 		return err
@@ -172,7 +180,7 @@ func execute(ctx context.Context, o options) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	defer rt.Close()
+	defer hangUp(rt, o.log)
 	c, found, err := rt.Find(ctx, o.rest[0], number)
 	if err != nil {
 		return 1, err

@@ -84,39 +84,58 @@ type backend struct {
 }
 
 func services(s State) []rules.Service {
-	owned := map[netip.Addr]netip.Addr{} // instance address -> backend
-	by := map[netip.Addr][]netip.Addr{}
+	d := directory{services: map[netip.Addr][]netip.Addr{}, instances: map[netip.Addr]netip.Addr{}}
 	matched := make([]bool, len(s.Endpoints))
 	for _, id := range slices.Sorted(maps.Keys(s.Tables)) {
 		t := s.Tables[id]
-		list := backends(s, t, matched)
-		if t.Address.IsValid() {
-			by[t.Address] = alive(list)
-		}
-		for _, e := range t.Entries { // an address whose endpoint is elsewhere is rejected, not held
-			if e.Address.IsValid() && !owned[e.Address].IsValid() {
-				owned[e.Address] = netip.Addr{}
-			}
-		}
-		for _, b := range list {
-			if b.address.IsValid() {
-				owned[b.address] = b.to
-			}
-		}
+		d.addTable(t, backends(s, t, matched))
 	}
 	for i, e := range s.Endpoints {
-		if matched[i] {
-			continue
-		}
-		if e.ServiceIP.IsValid() {
-			by[e.ServiceIP] = append(by[e.ServiceIP], e.Namespace)
-			slices.SortFunc(by[e.ServiceIP], netip.Addr.Compare)
-		}
-		if e.Address.IsValid() {
-			owned[e.Address] = e.Namespace
+		if !matched[i] {
+			d.addEndpoint(e)
 		}
 	}
-	for a, to := range owned {
+	return d.list()
+}
+
+// directory is where each address leads.
+type directory struct {
+	services  map[netip.Addr][]netip.Addr
+	instances map[netip.Addr]netip.Addr // to its one backend; invalid: there is none
+}
+
+func (d directory) addTable(t table.Table, list []backend) {
+	if t.Address.IsValid() {
+		d.services[t.Address] = alive(list)
+	}
+	for _, e := range t.Entries { // an address whose endpoint is elsewhere is rejected, not held
+		if e.Address.IsValid() && !d.instances[e.Address].IsValid() {
+			d.instances[e.Address] = netip.Addr{}
+		}
+	}
+	for _, b := range list {
+		if b.address.IsValid() {
+			d.instances[b.address] = b.to
+		}
+	}
+}
+
+// addEndpoint adds an own container that no table names yet.
+func (d directory) addEndpoint(e Endpoint) {
+	if e.ServiceIP.IsValid() {
+		d.services[e.ServiceIP] = append(d.services[e.ServiceIP], e.Namespace)
+		slices.SortFunc(d.services[e.ServiceIP], netip.Addr.Compare)
+	}
+	if e.Address.IsValid() {
+		d.instances[e.Address] = e.Namespace
+	}
+}
+
+// list has every address once: one that is both a service's and an instance's
+// is the service's.
+func (d directory) list() []rules.Service {
+	by := maps.Clone(d.services)
+	for a, to := range d.instances {
 		if _, service := by[a]; service {
 			continue
 		}

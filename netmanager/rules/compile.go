@@ -25,40 +25,57 @@ type Caps struct {
 
 // Validate lists what no ruleset can be made of. Host.Apply refuses such input.
 func (d Desired) Validate() error {
-	var p errs.Problems
-	bad := func(path string, value any, message string) {
-		p = append(p, errs.Problem{Path: path, Value: fmt.Sprint(value), Message: message})
-	}
+	var p problems
+	d.checkNodes(&p)
+	d.checkServices(&p)
+	d.checkContainers(&p)
+	return p.Err()
+}
+
+type problems struct{ errs.Problems }
+
+func (p *problems) add(path string, value any, message string) {
+	p.Problems = append(p.Problems, errs.Problem{Path: path, Value: fmt.Sprint(value), Message: message})
+}
+
+// checkNodes looks at this node and its peers.
+func (d Desired) checkNodes(p *problems) {
 	if d.Node.Subnet.IsValid() && !subnet(d.Node.Subnet) {
-		bad("node.subnet", d.Node.Subnet, "must be an IPv4 /26 at its base")
+		p.add("node.subnet", d.Node.Subnet, "must be an IPv4 /26 at its base")
 	}
 	for i, x := range d.Peers {
 		if !subnet(x.Subnet) {
-			bad(fmt.Sprintf("peers[%d].subnet", i), x.Subnet, "must be an IPv4 /26 at its base")
+			p.add(fmt.Sprintf("peers[%d].subnet", i), x.Subnet, "must be an IPv4 /26 at its base")
 		}
 		if !x.HostIP.Is4() {
-			bad(fmt.Sprintf("peers[%d].hostip", i), x.HostIP, "must be an IPv4 address")
+			p.add(fmt.Sprintf("peers[%d].hostip", i), x.HostIP, "must be an IPv4 address")
 		}
 	}
+}
+
+func (d Desired) checkServices(p *problems) {
 	for i, s := range d.Services {
 		if !s.Address.Is4() || !ServiceRange.Contains(s.Address) {
-			bad(fmt.Sprintf("services[%d].address", i), s.Address, "must lie in "+ServiceRange.String())
+			p.add(fmt.Sprintf("services[%d].address", i), s.Address, "must lie in "+ServiceRange.String())
 		}
 		if slices.ContainsFunc(s.Backends, func(a netip.Addr) bool { return !a.Is4() }) {
-			bad(fmt.Sprintf("services[%d].backends", i), s.Backends, "must be IPv4 addresses")
+			p.add(fmt.Sprintf("services[%d].backends", i), s.Backends, "must be IPv4 addresses")
 		}
 	}
+}
+
+// checkContainers looks at what single containers are known by.
+func (d Desired) checkContainers(p *problems) {
 	for i, x := range d.Identities {
 		if !x.Container.Is4() || !x.Instance.Is4() {
-			bad(fmt.Sprintf("identities[%d]", i), x, "must be IPv4 addresses")
+			p.add(fmt.Sprintf("identities[%d]", i), x, "must be IPv4 addresses")
 		}
 	}
 	for i, h := range d.HostPorts {
 		if h.Port == 0 || (h.Protocol != "tcp" && h.Protocol != "udp") {
-			bad(fmt.Sprintf("hostports[%d]", i), h, "needs tcp or udp and a port")
+			p.add(fmt.Sprintf("hostports[%d]", i), h, "needs tcp or udp and a port")
 		}
 	}
-	return p.Err()
 }
 
 func subnet(p netip.Prefix) bool { return p.Addr().Is4() && p.Bits() == 26 && p == p.Masked() }

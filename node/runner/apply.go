@@ -51,7 +51,7 @@ func (r *Runner) apply(ctx context.Context, rec Record, a Action, c *runtime.Con
 	out := outcome{id: rec.Spec.ID(), kind: a.Kind}
 	switch a.Kind {
 	case Make:
-		r.create(ctx, rec, &out, say)
+		r.create(ctx, rec, &out)
 	case Launch:
 		r.launch(ctx, rec, c, &out)
 	case Adopt:
@@ -75,7 +75,7 @@ func (r *Runner) apply(ctx context.Context, rec Record, a Action, c *runtime.Con
 	return out
 }
 
-func (r *Runner) create(ctx context.Context, rec Record, out *outcome, say func(outcome)) {
+func (r *Runner) create(ctx context.Context, rec Record, out *outcome) {
 	fail := func(err error) {
 		if permanent(err) || rec.Fails+1 >= makeTries {
 			out.state, out.reason = instance.Failed, err.Error()
@@ -88,7 +88,11 @@ func (r *Runner) create(ctx context.Context, rec Record, out *outcome, say func(
 		return
 	}
 	if err := r.rt.Pull(ctx, rec.Spec.Image, func(text string) {
-		say(outcome{id: out.id, partial: true, state: instance.Creating, reason: text})
+		// A transfer can outlive the step, and even the loop: then nobody listens.
+		select {
+		case r.outcomes <- outcome{id: rec.Spec.ID(), partial: true, state: instance.Creating, reason: text}:
+		case <-ctx.Done():
+		}
 	}); err != nil {
 		fail(err)
 		return

@@ -279,30 +279,44 @@ func (r *Runner) take(o outcome) {
 		return
 	}
 	if !o.partial {
-		rec.Busy, rec.cancel = false, nil
-		rec.Networks = rec.Networks || o.network
-		if o.err != nil && rec.Delete && o.kind == Make {
-			rec.Fails = 0 // cut off on purpose
-		} else if o.err != nil {
-			rec.Fails++
-			rec.NotUntil = time.Now().Add(min(time.Second<<min(rec.Fails-1, 4), 10*time.Second))
-			r.log.Warn("step failed; trying again", "container", o.id, "step", o.kind.String(), "error", o.err, "fails", rec.Fails)
-		} else {
-			rec.Fails = 0
-		}
+		r.ended(rec, o)
 	}
 	if o.forget {
-		if err := r.journal.Forget(o.id); err != nil {
-			r.log.Error("journal", "error", err)
-			return
-		}
-		r.log.Info("attempt removed", "container", o.id)
-		rec.State, rec.Seq, rec.Reason = instance.Undeployed, rec.Seq+1, ""
-		delete(r.records, o.id)
-		r.publish()
-		r.changed(*rec)
+		r.forget(rec)
 		return
 	}
+	r.advance(rec, o)
+}
+
+// ended frees the record for the next step, after a pause if this one failed.
+func (r *Runner) ended(rec *Record, o outcome) {
+	rec.Busy, rec.cancel = false, nil
+	rec.Networks = rec.Networks || o.network
+	if o.err == nil || (rec.Delete && o.kind == Make) { // done, or cut off on purpose
+		rec.Fails = 0
+		return
+	}
+	rec.Fails++
+	rec.NotUntil = time.Now().Add(min(time.Second<<min(rec.Fails-1, 4), 10*time.Second))
+	r.log.Warn("step failed; trying again", "container", o.id, "step", o.kind.String(), "error", o.err, "fails", rec.Fails)
+}
+
+// forget ends a record whose container and wish are gone.
+func (r *Runner) forget(rec *Record) {
+	id := rec.Spec.ID()
+	if err := r.journal.Forget(id); err != nil {
+		r.log.Error("journal", "error", err)
+		return
+	}
+	r.log.Info("attempt removed", "container", id)
+	rec.State, rec.Seq, rec.Reason = instance.Undeployed, rec.Seq+1, ""
+	delete(r.records, id)
+	r.publish()
+	r.changed(*rec)
+}
+
+// advance keeps and tells what a step has found out.
+func (r *Runner) advance(rec *Record, o outcome) {
 	before := *rec
 	if o.boot != "" {
 		rec.Boot = o.boot

@@ -18,7 +18,7 @@ import (
 var spec = runtime.Spec{Service: "0123456789abcdef01234567", Grant: 1, Try: 1, JobName: "a.b.c.d", Image: "x"}
 
 // start runs a runner in the bubble until the returned stop.
-func start(t *testing.T, rt *fakeruntime.Fake, dir, boot string) (*runner.Runner, func()) {
+func start(t *testing.T, rt runtime.Runtime, dir, boot string) (*runner.Runner, func()) {
 	t.Helper()
 	j, err := runner.OpenJournal(dir)
 	if err != nil {
@@ -109,6 +109,30 @@ func TestRebootRunsAgainAndVanishedIsDead(t *testing.T) {
 		rt.Reboot() // tasks vanish while the machine stays up
 		want(t, r, "DEAD 137;")
 		stop()
+	})
+}
+
+// late is a runtime whose transfers go on, and tell, after Pull was cut off.
+type late struct{ *fakeruntime.Fake }
+
+func (late) Pull(ctx context.Context, _ string, progress func(string)) error {
+	go func() {
+		time.Sleep(time.Hour)
+		progress("pulled")
+	}()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestProgressAfterTheEndIsHeardByNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // fails while a goroutine is left that waits for the loop
+		r, stop := start(t, late{fakeruntime.New()}, t.TempDir(), "b1")
+		if err := r.Deploy(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+		want(t, r, "CREATING 0;")
+		stop()
+		time.Sleep(2 * time.Hour)
 	})
 }
 

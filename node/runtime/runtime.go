@@ -82,6 +82,8 @@ type Stats struct {
 // Errors carry a class of pkg/errs.
 type Runtime interface {
 	// Pull fetches an image unless it is there. errs.NotFound: no registry has it.
+	// progress may be nil and may block for as long as other calls take: none
+	// of them waits for it. It may also be called after Pull was cut off.
 	Pull(ctx context.Context, image string, progress func(string)) error
 	// Create makes the container and its task without starting it, so that its
 	// network can be attached by pid. A container without a task gets one.

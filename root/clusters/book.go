@@ -197,15 +197,7 @@ func (b *Book) report(id model.ClusterID, snapshot bool, facts []Facts, orphans 
 	defer b.mu.Unlock()
 	e := b.entry(id)
 	if snapshot {
-		listed := map[model.InstanceID]bool{}
-		for _, f := range facts {
-			listed[f.Instance] = true
-		}
-		for slot, of := range b.facts {
-			if _, has := of[id]; has && !listed[slot] {
-				b.drop(slot, id)
-			}
-		}
+		b.dropUnlisted(id, facts)
 	}
 	// Orphans come as a whole with snapshots and with every report that names
 	// any; one that says nothing at all says that there are none left.
@@ -213,25 +205,44 @@ func (b *Book) report(id model.ClusterID, snapshot bool, facts []Facts, orphans 
 		e.orphans = orphans
 	}
 	for _, f := range facts {
-		was, again := b.facts[f.Instance][id]
-		if again && f.Grant < was.Grant && !snapshot {
+		if was, again := b.facts[f.Instance][id]; again && f.Grant < was.Grant && !snapshot {
 			continue // late
 		}
-		if f.Gone {
-			b.drop(f.Instance, id)
-			continue
-		}
-		of, ok := b.facts[f.Instance]
-		if !ok {
-			of = slotFacts{}
-			b.facts[f.Instance] = of
-		}
-		if again && was.Grant == f.Grant {
-			f.Observed = instance.Merge(was.Observed, f.Observed)
-			f.Vital = instance.MergeVital(was.Vital, f.Vital)
-		}
-		of[id] = f
+		b.enter(id, f)
 	}
+}
+
+// dropUnlisted drops what the cluster has said of slots that its snapshot does
+// not name.
+func (b *Book) dropUnlisted(id model.ClusterID, snapshot []Facts) {
+	listed := map[model.InstanceID]bool{}
+	for _, f := range snapshot {
+		listed[f.Instance] = true
+	}
+	for slot, of := range b.facts {
+		if _, has := of[id]; has && !listed[slot] {
+			b.drop(slot, id)
+		}
+	}
+}
+
+// enter merges f into what the cluster has said of the same grant, and puts it
+// in the place of anything else.
+func (b *Book) enter(id model.ClusterID, f Facts) {
+	if f.Gone {
+		b.drop(f.Instance, id)
+		return
+	}
+	of, ok := b.facts[f.Instance]
+	if !ok {
+		of = slotFacts{}
+		b.facts[f.Instance] = of
+	}
+	if was, again := of[id]; again && was.Grant == f.Grant {
+		f.Observed = instance.Merge(was.Observed, f.Observed)
+		f.Vital = instance.MergeVital(was.Vital, f.Vital)
+	}
+	of[id] = f
 }
 
 func (b *Book) drop(slot model.InstanceID, id model.ClusterID) {

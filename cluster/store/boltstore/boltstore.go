@@ -10,6 +10,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"oakestra/cluster/store"
 	"oakestra/pkg/core/model"
@@ -40,7 +41,7 @@ func Open(dir string) (*Store, error) {
 	}
 	file := filepath.Join(dir, "cluster.db")
 	db, err := bolt.Open(file, 0o600, &bolt.Options{Timeout: 2 * time.Second, FreelistType: bolt.FreelistMapType})
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("%s is in use by another process: %w", file, errs.Conflict)
 	}
 	if err != nil {

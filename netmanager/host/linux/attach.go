@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -23,6 +24,8 @@ import (
 const (
 	vethPrefix = "oakv"
 	insideName = "eth0"
+	// carrierPatience bounds awaitCarrier.
+	carrierPatience = 500 * time.Millisecond
 )
 
 func vethName(attachment string) string {
@@ -66,6 +69,7 @@ func (h *Host) Attach(ctx context.Context, a host.Attachment) (host.Attached, er
 	if err := h.pair(a, bridge, inside, int(f.Fd())); err != nil {
 		return host.Attached{}, fmt.Errorf("attach %s: %w", a.Name, err)
 	}
+	h.awaitCarrier(ctx, inside, a.Name)
 	got.Veth = vethName(a.Name)
 	return got, nil
 }
@@ -161,6 +165,29 @@ func raiseInner(inside *netlink.Handle, inner netlink.Link, a host.Attachment) e
 		return fmt.Errorf("set up %s: %w: %w", insideName, errs.Unavailable, err)
 	}
 	return nil
+}
+
+// awaitCarrier returns when both ends carry packets, which the kernel arranges
+// a moment after they were raised: what a container sends before is lost, and
+// TCP tries again only after a second. A pair that takes longer than
+// carrierPatience is taken as it is.
+func (h *Host) awaitCarrier(ctx context.Context, inside *netlink.Handle, name string) {
+	ctx, cancel := context.WithTimeout(ctx, carrierPatience)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	carries := func(nl *netlink.Handle, link string) bool {
+		l, err := nl.LinkByName(link)
+		return err == nil && l.Attrs().OperState == netlink.OperUp
+	}
+	for !carries(h.nl, vethName(name)) || !carries(inside, insideName) || !carries(h.nl, rules.Bridge) {
+		select {
+		case <-ctx.Done():
+			h.log.Warn("an attached container has no carrier yet", "container", name)
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // Detach removes the pair. With the namespace gone, the kernel has done it.

@@ -26,6 +26,14 @@ func crowd() rules.Desired {
 	return d
 }
 
+func closeAtEnd(b *testing.B, h *Host) {
+	b.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			b.Errorf("close: %v", err)
+		}
+	})
+}
+
 func benchTable(b *testing.B) *table {
 	b.Helper()
 	n := nshost.New(b)
@@ -33,7 +41,7 @@ func benchTable(b *testing.B) *table {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { h.Close() })
+	closeAtEnd(b, h)
 	return h.table
 }
 
@@ -122,7 +130,7 @@ func BenchmarkApply(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { h.Close() })
+	closeAtEnd(b, h)
 	d := crowd()
 	d.Node = rules.Node{ID: "node1", Subnet: netip.MustParsePrefix("10.18.1.0/26"), HostIP: netip.MustParseAddr("192.0.2.1")}
 	for i := 0; b.Loop(); i++ {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"oakestra/netmanager/host/hosttest"
@@ -37,7 +38,11 @@ func machine(t testing.TB) *linux.Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { h.Close() })
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
 	return h
 }
 
@@ -48,14 +53,20 @@ func process(t testing.TB, n *nshost.Host) (pid int, stop func()) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stop = func() { cmd.Process.Kill(); cmd.Wait() }
+	stop = sync.OnceFunc(func() {
+		if err := cmd.Process.Kill(); err != nil {
+			t.Errorf("kill the process: %v", err)
+		}
+		_ = cmd.Wait() // says that it was killed
+	})
 	t.Cleanup(stop)
 	// ip enters the namespace before it becomes sleep.
 	testkit.Eventually(t, patience, func() error {
-		if got, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid)); err != nil || strings.HasSuffix(got, "/ip") {
-			return fmt.Errorf("still %s: %v", got, err)
+		got, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", cmd.Process.Pid))
+		if err == nil && strings.HasSuffix(got, "/ip") {
+			err = fmt.Errorf("still %s", got)
 		}
-		return nil
+		return err
 	})
 	return cmd.Process.Pid, stop
 }
@@ -79,8 +90,17 @@ func TestCheckFindsATakenPort(t *testing.T) {
 	if !errors.Is(err, errs.Invalid) || !strings.Contains(err.Error(), "ss -lunp sport = :50103") {
 		t.Errorf("got %v", err)
 	}
-	if _, _, err := h.Underlay(context.Background(), ""); !errors.Is(err, errs.NotFound) {
-		t.Errorf("no default route: %v", err)
+	// Without a network a worker serves itself. Only a name that leads to no
+	// address is an error: whoever gave it meant that interface.
+	n.Bridge(t, "bare0")
+	if a, mtu, err := h.Underlay(context.Background(), ""); a != addr("127.0.0.1") || mtu != 65536 || err != nil {
+		t.Errorf("no network: %s with %d bytes, %v; want loopback", a, mtu, err)
+	}
+	for _, iface := range []string{"none0", "bare0"} {
+		a, _, err := h.Underlay(context.Background(), iface)
+		if !errors.Is(err, errs.NotFound) || !strings.Contains(err.Error(), iface) {
+			t.Errorf("-iface %s: %s, %v; want NotFound", iface, a, err)
+		}
 	}
 }
 

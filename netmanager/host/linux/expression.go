@@ -33,6 +33,8 @@ func expressions(r rules.Rule) []expr.Any {
 	return all
 }
 
+// expression renders one term. Here are the matches of where a packet comes
+// from and goes to; flow has those of what it is.
 func expression(t rules.Term) []expr.Any {
 	switch t.Op {
 	case rules.IifIs:
@@ -60,6 +62,14 @@ func expression(t rules.Term) []expr.Any {
 	case rules.DstLocal:
 		return []expr.Any{&expr.Fib{Register: reg1, ResultADDRTYPE: true, FlagDADDR: true},
 			equal(binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL))}
+	default:
+		return flow(t)
+	}
+}
+
+// flow matches on connection tracking and on the transport header.
+func flow(t rules.Term) []expr.Any {
+	switch t.Op {
 	case rules.CtNew:
 		return ctBit(expr.CtKeySTATE, expr.CtStateBitNEW)
 	case rules.CtDnat:
@@ -79,6 +89,7 @@ func expression(t rules.Term) []expr.Any {
 	}
 }
 
+// action ends or changes a packet's way; translation has its addresses.
 func action(t rules.Term) []expr.Any {
 	switch t.Op {
 	case rules.Mark:
@@ -106,6 +117,13 @@ func action(t rules.Term) []expr.Any {
 		return append(protocolAndPort(), verdictMap(t.Name))
 	case rules.GoTo:
 		return []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: t.Name}}
+	default:
+		return translation(t)
+	}
+}
+
+func translation(t rules.Term) []expr.Any {
+	switch t.Op {
 	case rules.DnatSlot:
 		return []expr.Any{address(offsetDst), turn(reg32At+1, t.N), value(rules.SetBackends),
 			&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: reg1}}

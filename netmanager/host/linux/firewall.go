@@ -56,7 +56,12 @@ func firewallRules(queue uint16, n rules.Node) map[string][]string {
 			"-A OAK-INPUT -i oakvx0 -j ACCEPT",
 			"-A OAK-INPUT -i oakbr0 -p udp -m udp --dport 53 -j ACCEPT",
 			"-A OAK-INPUT -i oakbr0 -p tcp -m tcp --dport 53 -j ACCEPT"),
-		"mangle": {fmt.Sprintf("-A OAK-HOLD -m mark --mark %#x/%#x -j NFQUEUE --queue-num %d --queue-bypass", rules.HoldMark, rules.HoldMark, queue)},
+		// A source that sends first packets faster is not held but refused, here
+		// in the kernel: a scan would fill the queue before its reader sees it,
+		// and then the first packets of everybody else would be refused.
+		"mangle": {fmt.Sprintf("-A OAK-HOLD -m mark --mark %#x/%#x -m hashlimit --hashlimit-upto %d/sec --hashlimit-burst %d --hashlimit-mode srcip "+
+			"--hashlimit-name oak-hold --hashlimit-htable-expire 10000 -j NFQUEUE --queue-num %d --queue-bypass",
+			rules.HoldMark, rules.HoldMark, firstPerSource, firstPerSource, queue)},
 	}
 }
 

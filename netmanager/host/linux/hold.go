@@ -18,8 +18,14 @@ import (
 )
 
 const (
-	maxHeld   = 1024 // packets; the kernel then lets go on, which is refused at once
+	maxHeld   = 1024 // packets
 	copyBytes = 128
+	// firstPerSource bounds the first packets, per second and at once, that
+	// the kernel queues for one source.
+	firstPerSource = 512
+	// maxQueued is room for several sources at their bound while the reader
+	// catches up; beyond, the kernel lets packets go on, and they are refused.
+	maxQueued = maxHeld + 8*firstPerSource
 	// More sources than this in one second are counted together.
 	maxSources = 1024
 )
@@ -59,10 +65,10 @@ func (h *hold) run(ctx context.Context) error {
 		h.mu.Unlock()
 		q.close() // the kernel drops what is still held; clients repeat it
 	}()
-	deadlines := make(chan error, 1)
+	var deadlines sync.WaitGroup
 	inner, cancel := context.WithCancel(ctx)
-	go func() { deadlines <- h.expire(inner) }()
-	defer func() { cancel(); <-deadlines }()
+	deadlines.Go(func() { h.expire(inner) })
+	defer func() { cancel(); deadlines.Wait() }()
 	for {
 		packets, err := q.receive()
 		if ctx.Err() != nil {
@@ -115,13 +121,13 @@ func (h *hold) release(address netip.Addr) {
 }
 
 // expire lets packets go on that nobody answered for: they are refused.
-func (h *hold) expire(ctx context.Context) error {
+func (h *hold) expire(ctx context.Context) {
 	tick := time.NewTicker(max(h.cfg.HoldFor/10, time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case now := <-tick.C:
 			for _, address := range h.overdue(now) {
 				h.log.Warn("no answer for a service address", "address", address, "after", h.cfg.HoldFor)

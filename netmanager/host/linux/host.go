@@ -62,10 +62,8 @@ func New(cfg Config, logger *slog.Logger) (*Host, error) {
 		return nil, err
 	}
 	if h.table, err = openTable(int(f.Fd())); err != nil {
-		h.fdb.close()
 		h.nl.Close()
-		f.Close()
-		return nil, err
+		return nil, errors.Join(err, h.fdb.close(), f.Close())
 	}
 	h.hold = newHold(cfg, int(f.Fd()), logger)
 	h.fw = &firewall{queue: cfg.Queue, in: h.in}

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -47,8 +48,8 @@ func openQueue(ns int, number uint16) (*queue, error) {
 	}
 	q := &queue{conn: conn, number: number}
 	if err := q.bind(); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("bind queue %d (is another NetManager running?): %w: %w", number, errs.Unavailable, err)
+		err = fmt.Errorf("bind queue %d (is another NetManager running?): %w: %w", number, errs.Unavailable, err)
+		return nil, errors.Join(err, conn.Close())
 	}
 	return q, nil
 }
@@ -65,7 +66,7 @@ func (q *queue) bind() error {
 	for _, attributes := range [][]mdl.Attribute{
 		{{Type: cfgCommand, Data: []byte{commandBind, 0, 0, unix.AF_INET}}},
 		{{Type: cfgParams, Data: params}},
-		{{Type: cfgMaxLen, Data: number(maxHeld)}, {Type: cfgMask, Data: number(flagFailOpen)}, {Type: cfgFlags, Data: number(flagFailOpen)}},
+		{{Type: cfgMaxLen, Data: number(maxQueued)}, {Type: cfgMask, Data: number(flagFailOpen)}, {Type: cfgFlags, Data: number(flagFailOpen)}},
 	} {
 		m, err := q.message(msgConfig, mdl.Request|mdl.Acknowledge, attributes)
 		if err != nil {

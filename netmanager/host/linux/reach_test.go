@@ -62,8 +62,10 @@ func arrives(t *testing.T, from *nshost.Host, server net.PacketConn, to string) 
 	defer c.Close()
 	buf := make([]byte, 100)
 	for range 3 {
-		c.Write([]byte("x")) // an error of an earlier datagram may show here
-		server.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		_, _ = c.Write([]byte("x")) // an error of an earlier datagram may show here
+		if err := server.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
 		if _, _, err := server.ReadFrom(buf); err == nil {
 			return true
 		}
@@ -89,7 +91,9 @@ func TestPingUDPAndEgress(t *testing.T) {
 			if err != nil {
 				return
 			}
-			server.WriteTo([]byte(from.(*net.UDPAddr).IP.String()), from)
+			if _, err := server.WriteTo([]byte(from.(*net.UDPAddr).IP.String()), from); err != nil {
+				return // the client misses the answer
+			}
 		}
 	}()
 	c, err := client.Dial(net.Dialer{}, "udp4", service+":53")
@@ -97,8 +101,12 @@ func TestPingUDPAndEgress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
-	c.Write([]byte("?"))
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("?")); err != nil {
+		t.Fatal(err)
+	}
 	buf := make([]byte, 100)
 	if n, err := c.Read(buf); err != nil || string(buf[:n]) != "10.30.1.1" {
 		t.Errorf("UDP: %q, %v", buf[:n], err)

@@ -107,7 +107,9 @@ func (w *worker) open() {
 		if err := <-done; err != nil {
 			w.t.Errorf("run: %v", err)
 		}
-		h.Close()
+		if err := h.Close(); err != nil {
+			w.t.Errorf("close: %v", err)
+		}
 	}
 	w.t.Cleanup(w.stop)
 }
@@ -195,7 +197,7 @@ func serve(t testing.TB, h *nshost.Host, name string) {
 			go func() {
 				defer c.Close()
 				fmt.Fprintf(c, "%s %s\n", name, c.RemoteAddr().(*net.TCPAddr).IP)
-				io.Copy(c, c)
+				_, _ = io.Copy(c, c) // until either end closes or resets it
 			}()
 		}
 	}()
@@ -215,7 +217,10 @@ func open(from *nshost.Host, to string) (net.Conn, *bufio.Reader, string, string
 	if err != nil {
 		return nil, nil, "", "", err
 	}
-	c.SetDeadline(time.Now().Add(patience))
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		c.Close()
+		return nil, nil, "", "", err
+	}
 	r := bufio.NewReader(c)
 	line, err := r.ReadString('\n')
 	if err != nil {
@@ -228,7 +233,9 @@ func open(from *nshost.Host, to string) (net.Conn, *bufio.Reader, string, string
 
 // echo says whether the connection still works.
 func echo(c net.Conn, r *bufio.Reader) error {
-	c.SetDeadline(time.Now().Add(patience))
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
 	if _, err := c.Write([]byte("still here\n")); err != nil {
 		return err
 	}

@@ -47,8 +47,8 @@ func openTable(ns int) (*table, error) {
 	}
 	gens, err := mdl.Dial(unix.NETLINK_NETFILTER, &mdl.Config{NetNS: ns})
 	if err != nil {
-		conn.CloseLasting()
-		return nil, fmt.Errorf("open nftables: %w: %w", errs.Unavailable, err)
+		err = fmt.Errorf("open nftables: %w: %w", errs.Unavailable, err)
+		return nil, errors.Join(err, conn.CloseLasting())
 	}
 	return &table{conn: conn, gens: gens}, nil
 }

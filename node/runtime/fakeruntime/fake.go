@@ -92,13 +92,20 @@ func (f *Fake) ring() {
 
 // Pull remembers the image.
 func (f *Fake) Pull(_ context.Context, image string, progress func(string)) error {
+	if err := f.pull(image); err != nil {
+		return err
+	}
+	if progress != nil {
+		progress("done") // without the mutex: who hears it may be waiting for List
+	}
+	return nil
+}
+
+func (f *Fake) pull(image string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.begin("Pull", image); err != nil {
 		return err
-	}
-	if progress != nil {
-		progress("done")
 	}
 	f.pulled[image] = true
 	return nil

@@ -11,6 +11,9 @@ import (
 // Image is what a factory must be able to pull; "sleep" runs in it.
 type Factory func(t *testing.T) (rt runtime.Runtime, image string)
 
+// patience is for calls that may wait for the disk, not for one another.
+const patience = 20 * time.Second
+
 // Run holds a runtime to the contract.
 func Run(t *testing.T, factory Factory) {
 	t.Run("life of an attempt", func(t *testing.T) {
@@ -19,7 +22,23 @@ func Run(t *testing.T, factory Factory) {
 		defer cancel()
 		s := runtime.Spec{Node: "suite", Service: "0123456789abcdef01234567", Number: 1, Grant: 1<<32 + 1, Try: 1,
 			JobName: "a.b.c.d", Image: image, Command: []string{"sleep", "1000"}, MemoryMB: 32, MilliCPU: 500}
-		must(t, rt.Pull(ctx, image, nil))
+		heard := 0
+		must(t, rt.Pull(ctx, image, func(string) {
+			heard++
+			listed := make(chan error, 1)
+			go func() { _, err := rt.List(ctx); listed <- err }()
+			select {
+			case err := <-listed:
+				if err != nil { // not must: this may be another goroutine
+					t.Error(err)
+				}
+			case <-time.After(patience):
+				t.Error("List waits for Pull, which waits for progress: who hears it can hang")
+			}
+		}))
+		if heard == 0 {
+			t.Error("no word of the progress of an image that was not there")
+		}
 		must(t, rt.Pull(ctx, image, nil))
 		made, err := rt.Create(ctx, s)
 		must(t, err)

@@ -17,7 +17,9 @@ func TestTwoHostsTalk(t *testing.T) {
 		l := b.Listen(t, "tcp4", "192.0.2.2:80")
 		go func() {
 			if c, err := l.Accept(); err == nil {
-				c.Write([]byte(c.RemoteAddr().(*net.TCPAddr).IP.String()))
+				if _, err := c.Write([]byte(c.RemoteAddr().(*net.TCPAddr).IP.String())); err != nil {
+					t.Error(err)
+				}
 				c.Close()
 			}
 		}()
