@@ -73,7 +73,7 @@ all | mongo)
 	begin=$SECONDS
 	if (cd test/ferretdb && CGO_ENABLED=0 GOFLAGS=-buildvcs=false "$GO" build -tags ferretdb_no_postgresql -o ../../build/ferretdb .); then
 		say "== built in $((SECONDS - begin)) s"
-		OAK_TEST_FERRETDB=$PWD/build/ferretdb run mongo ./root/store/mongostore
+		OAK_TEST_FERRETDB=$PWD/build/ferretdb run mongo ./root/store/mongostore ${OAK_TEST_MONGO_URI:+./root}
 	else
 		say "FAIL: test/ferretdb does not build"
 		status=1
