@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,6 +41,7 @@ type Store struct {
 	// fault stands in for a failing server in tests: it is asked before
 	// (after = false) and after every write, and its error is the write's.
 	fault func(op string, after bool) error
+	gate  sync.Locker // held during every write, in tests; else nil
 
 	applications table[applicationRecord, *applicationRecord]
 	services     table[serviceRecord, *serviceRecord]
@@ -222,6 +224,10 @@ func (s *Store) write(ctx context.Context, op string, f func(context.Context) er
 		if err := s.fault(op, false); err != nil {
 			return err
 		}
+	}
+	if s.gate != nil {
+		s.gate.Lock()
+		defer s.gate.Unlock()
 	}
 	if err := f(ctx); err != nil {
 		return storage(err)
