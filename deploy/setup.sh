@@ -5,6 +5,7 @@
 #
 #   deploy/setup.sh            what a worker and the demo need
 #   deploy/setup.sh test       also what the tests need
+#   deploy/setup.sh bench      also what the benchmarks need
 set -eu
 
 want=${1:-run}
@@ -32,7 +33,7 @@ need curl curl
 need ps procps
 need_file /etc/ssl/certs/ca-certificates.crt ca-certificates
 
-if [ "$want" = test ]; then
+if [ "$want" != run ]; then
 	need git git # the arch tests list files through it
 	need gcc gcc # the race detector needs cgo
 	need_file /usr/include/stdlib.h libc6-dev
@@ -41,6 +42,9 @@ if [ "$want" = test ]; then
 	need iperf3 iperf3
 	need ping iputils-ping
 	need_file /bin/busybox busybox-static
+fi
+if [ "$want" = bench ]; then
+	need wrk wrk
 fi
 
 [ -n "$packages" ] || exit 0

@@ -2,9 +2,11 @@ package root
 
 import (
 	"net"
+	"net/url"
 	"strings"
 
 	"oakestra/pkg/errs"
+	"oakestra/root/auth"
 )
 
 // Config of a system manager. cmd/system-manager fills it from flags and
@@ -13,11 +15,20 @@ type Config struct {
 	Listen        string // host:port of REST, docs and cluster links; port 0 chooses one
 	Data          string // directory of the store and its companions
 	AdminPassword Secret // of a fresh install; "" = Admin, from private addresses only
-	Security      string // "default" or "open"
+	Security      string // "default", "open" or "strict"
 	Quoted        bool   // answers in the double-encoded form of one client of 2022
 	Mongo         Secret // address of a MongoDB to store in, with its password; "" = a file below Data
 	Advertise     string // host:port where other system managers on the same MongoDB reach this one; "" = host name and port of Listen
+	RoleObjects   bool   // roles in user documents as objects, as in 2022
+	CORSOrigins   string // whose pages may call the API: "*", or origins with commas between
 }
+
+// The values of Security.
+const (
+	securityDefault = "default"
+	securityOpen    = "open"
+	securityStrict  = "strict"
+)
 
 // Secret does not print itself.
 type Secret string
@@ -32,7 +43,7 @@ func (s Secret) String() string {
 
 // DefaultConfig is what runs without any setting.
 func DefaultConfig() Config {
-	return Config{Listen: ":10000", Data: "/var/lib/oakestra/root", Security: "default"}
+	return Config{Listen: ":10000", Data: "/var/lib/oakestra/root", Security: securityDefault, CORSOrigins: "*"}
 }
 
 // Validate lists every mistake.
@@ -44,8 +55,16 @@ func (c Config) Validate() error {
 	if strings.TrimSpace(c.Data) == "" {
 		p = append(p, errs.Problem{Path: "-data", Message: "must name a directory"})
 	}
-	if c.Security != "default" && c.Security != "open" {
-		p = append(p, errs.Problem{Path: "OAKESTRA_SECURITY", Value: c.Security, Message: `must be "default" or "open"; "strict" comes with enrolment`})
+	switch c.Security {
+	case securityDefault, securityOpen, securityStrict:
+	default:
+		p = append(p, errs.Problem{Path: "OAKESTRA_SECURITY", Value: c.Security, Message: `must be "default", "open" or "strict"`})
+	}
+	for _, o := range c.origins() {
+		u, err := url.Parse(o)
+		if o != "*" && (err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != o) {
+			p = append(p, errs.Problem{Path: "OAKESTRA_CORS_ORIGINS", Value: o, Message: "must be *, or origins such as https://dash.example.org with commas between"})
+		}
 	}
 	if c.Advertise != "" {
 		if host, port, err := net.SplitHostPort(c.Advertise); err != nil || host == "" || port == "" || port == "0" {
@@ -56,4 +75,25 @@ func (c Config) Validate() error {
 		}
 	}
 	return p.Err()
+}
+
+// origins are the parts of CORSOrigins.
+func (c Config) origins() (list []string) {
+	for o := range strings.SplitSeq(c.CORSOrigins, ",") {
+		if o = strings.TrimRight(strings.TrimSpace(o), "/"); o != "" {
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+// policy says where from the default password works.
+func (c Config) policy() auth.Policy {
+	switch c.Security {
+	case securityOpen:
+		return auth.DefaultAnywhere
+	case securityStrict:
+		return auth.DefaultNever
+	}
+	return auth.DefaultLocal
 }

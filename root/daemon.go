@@ -3,10 +3,12 @@ package root
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 
+	"oakestra/pkg/errs"
 	"oakestra/pkg/httpx"
 	"oakestra/pkg/lifecycle"
 	"oakestra/root/auth"
@@ -22,6 +24,7 @@ type Deps struct {
 	Witness  *witness.File
 	Key      []byte       // signs logins
 	Listener net.Listener // of Config.Listen
+	Mailer   auth.Mailer  // nil: reset tokens go to the log
 	Logger   *slog.Logger
 	Version  string
 	// Shared says that other system managers may work on the same store: one
@@ -101,5 +104,8 @@ func (d *Daemon) ensureAdmin(ctx context.Context) error {
 		u.PasswordHash, u.MustChangePassword = hash, false
 		return u, nil
 	})
+	if errors.Is(err, errs.NotFound) {
+		return nil // Admin was deleted, another user holds the role
+	}
 	return err
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"oakestra/pkg/core/model"
@@ -14,7 +16,10 @@ import (
 	"oakestra/root/auth"
 	"oakestra/root/clusters"
 	"oakestra/root/control"
+	"oakestra/root/events"
+	"oakestra/root/metrics"
 	"oakestra/root/rest"
+	"oakestra/root/store"
 )
 
 // secondLook is when the holder of a new term reads the store once more: a
@@ -25,8 +30,10 @@ const secondLook = 10 * time.Second
 // begins with a new one, which reads the store.
 type term struct {
 	desk    *assign.Desk
+	users   *auth.Auth
 	links   *clusters.Server
 	handler http.Handler
+	stopped chan struct{} // closed when the term ends, so that streams end
 }
 
 // below is what users see of clusters: observed by the book, decided at the
@@ -36,21 +43,74 @@ type below struct {
 	*assign.Desk
 }
 
+// sites is how users change clusters and workers.
+type sites struct {
+	*clusters.Server
+	*assign.Desk
+	book *clusters.Book
+}
+
+func (s sites) On() map[model.ClusterID]map[model.NodeID][]model.InstanceID { return s.book.On() }
+
+// RemoveCluster forgets it at the desk, then what was reported of it.
+func (s sites) RemoveCluster(ctx context.Context, id model.ClusterID, force bool) ([]model.InstanceID, error) {
+	orphans, err := s.Desk.RemoveCluster(ctx, id, force)
+	if err == nil {
+		s.Server.Forget(id)
+	}
+	return orphans, err
+}
+
 func (d *Daemon) newTerm() (*term, error) {
-	deps := d.deps
+	cfg, deps := d.cfg, d.deps
 	book := clusters.NewBook(nil)
-	desk := assign.NewDesk(assign.Deps{Store: deps.Store, Book: book, Witness: deps.Witness, Logger: deps.Logger})
+	journal := events.NewJournal(nil)
+	desk := assign.NewDesk(assign.Deps{Store: deps.Store, Book: book, Witness: deps.Witness, Events: journal, Logger: deps.Logger})
 	seen := below{book, desk}
-	users, err := auth.New(auth.Deps{Users: deps.Store.Users(), Key: deps.Key, Logger: deps.Logger})
+	users, err := auth.New(auth.Deps{
+		Store: deps.Store, Key: deps.Key, Policy: cfg.policy(), Mailer: deps.Mailer, Pages: cfg.origins(), Logger: deps.Logger,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("logins: %w", err)
 	}
-	t := &term{desk: desk, links: clusters.NewServer(book, desk, deps.Logger)}
+	t := &term{desk: desk, users: users, links: clusters.NewServer(book, desk, deps.Logger, journal), stopped: make(chan struct{})}
 	t.handler = rest.New(rest.Deps{
-		Control: control.New(control.Deps{Store: deps.Store, Addresses: desk, Below: seen, Logger: deps.Logger, Now: time.Now}),
-		Auth:    users, Below: seen, Logger: deps.Logger, Version: deps.Version, Ready: desk.Ready, Quoted: d.cfg.Quoted,
+		Control: control.New(control.Deps{
+			Store: deps.Store, Addresses: desk, Below: seen, Places: sites{t.links, desk, book}, Events: journal, Logger: deps.Logger, Now: time.Now,
+		}),
+		Events: journal, Meter: meter(deps.Store, seen, desk, journal), Stopping: t.stopped, Backup: backupOf(deps.Store),
+		Auth: users, Below: seen, Logger: deps.Logger, Version: deps.Version, Ready: desk.Ready, Quoted: cfg.Quoted,
+		RoleObjects: cfg.RoleObjects, Strict: cfg.Security == securityStrict, Origins: cfg.origins(),
 	})
 	return t, nil
+}
+
+// meter measures the store, where that can be, and everything seen.
+func meter(s store.Store, seen below, desk *assign.Desk, journal *events.Journal) *metrics.Metrics {
+	m := metrics.New(metrics.Sources{
+		Clusters: seen.Clusters, Nodes: seen.Nodes, Recovery: seen.Recovery, Events: journal.Stats,
+		Words: func() map[string]int {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			defer cancel()
+			return desk.Words(ctx)
+		},
+	})
+	if o, ok := s.(interface {
+		Observe(f func(write bool, took time.Duration, err error))
+	}); ok {
+		o.Observe(m.Store)
+	}
+	return m
+}
+
+// backupOf is nil for a store that is backed up by other means.
+func backupOf(s store.Store) rest.Backup {
+	if b, ok := s.(interface {
+		Backup(ctx context.Context, w io.Writer) (int64, error)
+	}); ok {
+		return b.Backup
+	}
+	return nil
 }
 
 // lead serves while this process has the lease. A store that is away for a
@@ -82,6 +142,9 @@ func (d *Daemon) serve(ctx context.Context, number uint64) error {
 	if err := d.ensureAdmin(ctx); err != nil {
 		return err
 	}
+	if err := auth.EnsureRoot(ctx, d.deps.Store); err != nil {
+		return err
+	}
 	t := d.first
 	if d.first = nil; t == nil {
 		var err error
@@ -93,6 +156,9 @@ func (d *Daemon) serve(ctx context.Context, number uint64) error {
 	defer cancel()
 	shut := context.AfterFunc(ctx, d.door.Shut)
 	defer shut()
+	end := sync.OnceFunc(func() { close(t.stopped) })
+	defer end()
+	defer context.AfterFunc(ctx, end)()
 	// What is under way ends with the term, since the next holder is about to
 	// read the store. Where there is no other, it may be finished.
 	requests := ctx
@@ -104,6 +170,7 @@ func (d *Daemon) serve(ctx context.Context, number uint64) error {
 	server := t.links.GRPC()
 	parts := []lifecycle.Part{
 		{Name: "assign", Run: t.desk.Run},
+		{Name: "accounts", Run: t.users.Run},
 		{Name: "links", Run: func(ctx context.Context) error {
 			stop := context.AfterFunc(ctx, server.Stop)
 			defer stop()

@@ -4,7 +4,8 @@ package rest
 type Login struct {
 	Username string `json:"username" example:"Admin"`
 	Password string `json:"password" example:"Admin"`
-	// OrganizationName is optional; there is one organization, "root".
+	// OrganizationName is optional: the organization whose roles count, else
+	// the one the user belongs to.
 	OrganizationName string `json:"organization_name,omitempty" example:"root"`
 } // @name Login
 
@@ -16,9 +17,11 @@ type Session struct {
 	MustChangePassword bool `json:"must_change_password"`
 } // @name Session
 
-// Token is the answer to a refresh.
+// Token is the answer to a refresh. The refresh token that was sent works
+// until this new one was used.
 type Token struct {
-	Token string `json:"token"`
+	Token        string `json:"token"`
+	RefreshToken string `json:"refresh_token"`
 } // @name Token
 
 // PasswordChange is the body of POST /api/user/{username}.
@@ -70,11 +73,12 @@ type Role struct {
 
 // User is an account, without anything secret.
 type User struct {
-	ID                 OID      `json:"_id"`
-	Name               string   `json:"name" example:"Admin"`
-	Email              string   `json:"email"`
-	Roles              []string `json:"roles"`
-	Organization       string   `json:"organization"`
-	CreatedAt          string   `json:"created_at" example:"2025-01-02T03:04:05Z"`
-	MustChangePassword bool     `json:"must_change_password"`
+	ID    OID    `json:"_id"`
+	Name  string `json:"name" example:"Admin"`
+	Email string `json:"email"`
+	// Roles are names, or objects for clients of 2022.
+	Roles              any    `json:"roles" swaggertype:"array,string" example:"Application_Provider"`
+	Organization       string `json:"organization"` // id
+	CreatedAt          string `json:"created_at" example:"2025-01-02T03:04:05Z"`
+	MustChangePassword bool   `json:"must_change_password"`
 } // @name User

@@ -34,10 +34,22 @@ type Service struct {
 	Arch                  []string     `json:"arch"`
 	OneShot               bool         `json:"one_shot"`
 	Constraints           []Constraint `json:"constraints"`
-	Connectivity          []Empty      `json:"connectivity"` // always empty
-	AddedFiles            []string     `json:"added_files"`  // always empty
+	Connectivity          []Connection `json:"connectivity"` // kept, not honoured
+	AddedFiles            []string     `json:"added_files"`  // kept, not honoured
+	Args                  []string     `json:"args"`         // kept, not honoured
+	VMImages              []string     `json:"vm_images"`    // kept, not honoured
+	Privileged            bool         `json:"privileged"`   // kept, not honoured
+	Platform              string       `json:"platform"`     // kept, not honoured
+	Volumes               []Volume     `json:"volumes"`      // kept, not honoured
+	ViolationStrategy     string       `json:"sla_violation_strategy"`
+	TargetNode            string       `json:"target_node"`
+	OnClusterLoss         string       `json:"on_cluster_loss" example:"keep"`
+	MaxUnavailable        int          `json:"max_unavailable" example:"1"`
+	StartSeconds          int          `json:"start_seconds" example:"300"`
+	Rollout               Rollout      `json:"rollout"`
 	NextInstance          int          `json:"next_instance_progressive_number"`
 	Instances             []Instance   `json:"instance_list"`
+	Warnings              []string     `json:"warnings,omitempty"` // of the change that this answers
 } // @name Service
 
 // Instance is one run slot of a service.
@@ -48,6 +60,7 @@ type Instance struct {
 	PublicIP        string   `json:"publicip"`
 	HostIP          string   `json:"host_ip"`
 	HostPort        int      `json:"host_port"` // first published port, else 0
+	Revision        uint64   `json:"revision"`  // of the service, as this instance was given it; 0 before
 	InstanceIP      string   `json:"instance_ip" example:"10.30.0.7"`
 	NamespaceIP     string   `json:"namespace_ip" example:"10.18.0.2"`
 	ClusterID       string   `json:"cluster_id"`
@@ -75,6 +88,7 @@ type ServiceCreated struct {
 	JobID    string            `json:"job_id"` // id of the last service
 	Deployed []ServiceAccepted `json:"deployed_services"`
 	Failed   []ServiceRejected `json:"failed_services"` // always empty: a descriptor is stored whole or not at all
+	Warnings []string          `json:"warnings,omitempty"`
 } // @name ServiceCreated
 
 // ServiceAccepted is a service that was stored.

@@ -56,7 +56,8 @@ type Node struct {
 	Network        bool     `json:"network"`   // NetManager is there
 	Dataplane      string   `json:"dataplane"` // "" for an original NetManager
 	Subnet         string   `json:"subnet" example:"10.18.0.0/26"`
-	Cordoned       bool     `json:"cordoned"`
+	Cordoned       bool     `json:"cordoned"` // takes nothing new
+	Draining       bool     `json:"draining"` // and its instances move elsewhere
 	VCPUs          float64  `json:"vcpus"`
 	MemoryMB       int64    `json:"memory_in_mb"`
 	VGPUs          int64    `json:"vgpus"`
@@ -70,7 +71,37 @@ type Node struct {
 	DiskBytes      int64    `json:"disk_bytes"`   // used now
 	AgentVersion   string   `json:"agent_version"`
 	LastSeen       string   `json:"last_seen" example:"2025-01-02T03:04:05Z"` // "" for never
+	Instances      []Slot   `json:"instances"`
 } // @name Node
+
+// Slot names an instance.
+type Slot struct {
+	MicroserviceID string `json:"microserviceID"`
+	InstanceNumber int    `json:"instance_number"`
+	JobName        string `json:"job_name" example:"clientsrvr.test.nginx.test"` // "" when it has no record
+} // @name Slot
+
+// Drained is the answer to a drain: what moves, and what stays and why.
+type Drained struct {
+	Message string `json:"message" example:"ok"`
+	Moving  []Move `json:"moving"`
+	Staying []Move `json:"staying"`
+} // @name Drained
+
+// Move is what a drain does with an instance.
+type Move struct {
+	Slot
+	To     string `json:"to,omitempty"`     // node id
+	Reason string `json:"reason,omitempty"` // why it stays
+} // @name Move
+
+// ClusterRemoved is the answer to the removal of a cluster. orphaned lists what
+// it was given: those instances start elsewhere, and their containers there go
+// on until somebody stops them.
+type ClusterRemoved struct {
+	Message  string `json:"message" example:"ok"`
+	Orphaned []Slot `json:"orphaned"`
+} // @name ClusterRemoved
 
 // Recovery says whether the root waits for its clusters after it lost its
 // store, and what runs without a record.

@@ -13,13 +13,13 @@ import (
 )
 
 func (c *core) have(s *slot) Have {
-	h := Have{Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Braked: c.now.Before(c.brakeUntil)}
+	h := Have{Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Braked: c.now.Before(c.brakeUntil), Running: s.running}
 	for id, n := range c.nodes {
 		seen := n.seen[s.Instance]
 		involved := id == s.Placement.Node || len(seen) > 0 || s.Tombstone ||
 			slices.ContainsFunc(s.Old, func(o store.Old) bool { return o.Node == id })
 		if involved {
-			h.Nodes[id] = NodeHave{n.live, n.completeAt, n.Original}
+			h.Nodes[id] = NodeHave{n.live, n.completeAt, n.Original, n.Draining}
 			h.Seen = append(h.Seen, seen...)
 		}
 	}
@@ -51,6 +51,8 @@ func (c *core) apply(s *slot, a Action) {
 		c.back(s, a)
 	case Retry:
 		c.retry(s, a)
+	case Move:
+		c.move(s, a)
 	case Place:
 		c.place(s)
 	case Deploy:
@@ -59,6 +61,8 @@ func (c *core) apply(s *slot, a Action) {
 		c.look[s.Instance] = true
 	case Leave:
 		c.leave(s)
+	case HandOver:
+		c.handOver(s, a)
 	case Retire:
 		c.giveUp(s)
 		s.Placement.Verdict = instance.Pending
@@ -94,6 +98,7 @@ func (c *core) revert(s *slot, a Action) {
 	c.giveUp(s)
 	s.Old = slices.DeleteFunc(s.Old, func(o store.Old) bool { return o.Epoch == a.Epoch && o.Node == a.Node })
 	s.Placement.Try = a.Epoch.Try
+	s.Handoff, s.HandingOver = store.Old{}, false
 	c.fresh(s)
 	c.settleOn(s, a.Node)
 	s.Observed = instance.Observed{Epoch: a.Epoch, State: instance.Running}

@@ -31,6 +31,7 @@ type node struct {
 	orphans    []Orphan
 	subnet     netip.Prefix
 	dataplane  model.Dataplane
+	empty      bool // its drain was reported as done
 }
 
 type slot struct {
@@ -40,6 +41,8 @@ type slot struct {
 	running  time.Time // since when the attempt runs
 	avoid    []string
 	gone     map[store.Old]int // reports without it since its Delete
+	served   instance.Vital    // of what Handoff names
+	stuck    string            // why a drain cannot move it
 }
 
 type core struct {
@@ -60,6 +63,9 @@ type core struct {
 	dirty        map[model.InstanceID]bool // to store
 	tell         map[model.InstanceID]bool // to report
 	dirtyNodes   map[model.NodeID]bool
+	dropNodes    []model.NodeID
+	goneNodes    []model.NodeID // to report
+	publishSoon  bool
 	changedNodes map[model.NodeID]bool
 	drops        []model.InstanceID
 	goneFacts    []Facts
@@ -204,14 +210,16 @@ func (c *core) settle(ctx context.Context) error {
 			}
 		}
 	}
-	b := store.Batch{DropSlots: c.drops}
+	b := store.Batch{DropSlots: c.drops, DropNodes: c.dropNodes}
 	for k := range c.dirty {
 		if s := c.slots[k]; s != nil {
 			b.Slots = append(b.Slots, s.Slot)
 		}
 	}
 	for id := range c.dirtyNodes {
-		b.Nodes = append(b.Nodes, c.nodes[id].Node)
+		if n := c.nodes[id]; n != nil {
+			b.Nodes = append(b.Nodes, n.Node)
+		}
 	}
 	if c.newBlocks {
 		b.Blocks = &c.blocks
@@ -229,7 +237,7 @@ func (c *core) settle(ctx context.Context) error {
 	}
 	clear(c.dirty)
 	clear(c.dirtyNodes)
-	c.drops, c.newBlocks, c.newRevision = nil, false, false
+	c.drops, c.dropNodes, c.newBlocks, c.newRevision = nil, nil, false, false
 	c.announce()
 	return nil
 }
@@ -245,6 +253,10 @@ func (c *core) announce() {
 	clear(c.tell)
 	if len(facts) > 0 {
 		c.f.deps.Root.Report(facts)
+	}
+	if c.publishSoon {
+		c.publishSoon = false
+		c.publish()
 	}
 	after := c.after
 	c.after = nil

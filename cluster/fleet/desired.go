@@ -38,15 +38,20 @@ func (c *core) assign(a Assignment) {
 		s.Instance = a.Instance
 		c.slots[a.Instance] = s
 	}
-	if s.Grant != 0 && a.Grant > s.Grant {
+	again := s.Grant != 0 && a.Grant > s.Grant
+	if again {
 		c.giveUp(s)
 		c.fresh(s)
 		s.Placement, s.LastTry, s.failures, s.Leaving, s.Left = instance.Placement{}, 0, 0, false, false
+		s.Handoff, s.HandingOver = store.Old{}, false
 	}
 	s.Grant, s.Revision, s.Tombstone = a.Grant, a.Revision, a.Tombstone
 	s.Service, s.Description, s.Address = a.Service, a.Description, a.Address
 	c.byJob[a.Service.Name.String()] = a.Instance.Service
 	c.change(s)
+	if again && !s.Tombstone {
+		c.place(s) // before anybody who waits for room: what it had is its own
+	}
 	c.tellService(a.Instance.Service)
 }
 
@@ -58,6 +63,9 @@ func (c *core) blocksGranted(g Grants) {
 }
 
 func (c *core) facts(s *slot) Facts {
+	if f, ok := c.handoffFacts(s); ok {
+		return f
+	}
 	f := Facts{Instance: s.Instance, Grant: s.Grant, Placement: s.Placement, Observed: s.Observed, Vital: s.vital}
 	if n := c.nodes[s.Placement.Node]; n != nil {
 		f.Node = n.live
@@ -66,7 +74,7 @@ func (c *core) facts(s *slot) Facts {
 }
 
 func (c *core) nodeView(n *node) NodeView {
-	v := NodeView{Node: n.Node.Node, Reserved: c.index.Load(string(n.ID)), Usage: n.usage, Liveness: n.live, LastSeen: later(n.Engine, n.Net), Version: n.Version}
+	v := NodeView{Node: n.Node.Node, Reserved: c.index.Load(string(n.ID)), Usage: n.usage, Liveness: n.live, LastSeen: later(n.Engine, n.Net), Version: n.Version, Draining: n.Draining}
 	v.Subnet, v.Dataplane = n.subnet, n.dataplane
 	return v
 }
@@ -111,8 +119,9 @@ func (c *core) publish() {
 		}
 	}
 	clear(c.changedNodes)
-	if len(list) > 0 {
-		c.f.deps.Root.Nodes(list, nil)
+	if len(list)+len(c.goneNodes) > 0 {
+		c.f.deps.Root.Nodes(list, c.goneNodes)
+		c.goneNodes = nil
 	}
 	if c.orphansMoved {
 		c.orphansMoved = false

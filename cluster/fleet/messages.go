@@ -46,6 +46,7 @@ type NodeView struct {
 	Liveness instance.Liveness
 	LastSeen time.Time
 	Version  string
+	Draining bool
 }
 
 // Aggregate is the cluster in one value.

@@ -144,6 +144,7 @@ func (c *core) missing(n *node) {
 		}
 		c.clearOld(n, s, has)
 	}
+	c.drained(n.ID)
 }
 
 func (c *core) clearOld(n *node, s *slot, has func(instance.Epoch) bool) {

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -16,6 +17,7 @@ const (
 	originalWait  = 30 * time.Second // originals do not report while they pull
 	originalClear = 6 * time.Second
 	resendMax     = 30 * time.Second
+	takeOver      = 2 * time.Second // between RUNNING of a replacement and the end of what it replaces
 )
 
 // Kind of an action.
@@ -23,19 +25,21 @@ type Kind uint8
 
 // The kinds, in the order in which a slot needs them.
 const (
-	Stale  Kind = iota // a reported attempt is older than the current one
-	Revert             // go back to an attempt that was thought lost
-	Back               // the attempt ended: wait before the next
-	Retry              // give up the attempt; the next is placed
-	Place              // choose a node
-	Deploy             // tell the node
-	Leave              // take the endpoint out of the tables
-	Retire             // the endpoint has left: the attempt may be deleted
-	Delete             // tell the node to remove an attempt
-	Done               // nothing is left of a tombstone
+	Stale    Kind = iota // a reported attempt is older than the current one
+	Revert               // go back to an attempt that was thought lost
+	Back                 // the attempt ended: wait before the next
+	Retry                // give up the attempt; the next is placed
+	Move                 // the node is drained: replace the attempt, it runs on meanwhile
+	Place                // choose a node
+	Deploy               // tell the node
+	HandOver             // the replacement runs: take the replaced endpoint out of the tables
+	Leave                // take the endpoint out of the tables
+	Retire               // the endpoint has left: the attempt may be deleted
+	Delete               // tell the node to remove an attempt
+	Done                 // nothing is left of a tombstone
 )
 
-var kinds = [...]string{"stale", "revert", "back", "retry", "place", "deploy", "leave", "retire", "delete", "done"}
+var kinds = [...]string{"stale", "revert", "back", "retry", "move", "place", "deploy", "hand over", "leave", "retire", "delete", "done"}
 
 // Action is one step for one slot.
 type Action struct {
@@ -61,15 +65,18 @@ func (a Action) String() string {
 // Want is a slot with what was done for it since start.
 type Want struct {
 	store.Slot
-	DeployAt  time.Time // last Deploy, zero: none since start
-	Sends     int
-	RetryAt   time.Time // zero: no pause is set
-	Leaving   bool
-	Left      bool
-	DeletedAt map[store.Old]time.Time
-	Observed  instance.Observed
-	Missed    bool // was reported and is not any more
-	Loaded    bool // placed before this start of the manager
+	DeployAt time.Time // last Deploy, zero: none since start
+	Sends    int
+	RetryAt  time.Time // zero: no pause is set
+	Leaving  bool
+	Left     bool
+	// HandingOver: the endpoint of Handoff is leaving the tables.
+	HandingOver bool
+	MoveAt      time.Time // no move was possible: not again before
+	DeletedAt   map[store.Old]time.Time
+	Observed    instance.Observed
+	Missed      bool // was reported and is not any more
+	Loaded      bool // placed before this start of the manager
 }
 
 // NodeHave is a worker as far as a slot needs it.
@@ -77,6 +84,7 @@ type NodeHave struct {
 	Liveness   instance.Liveness
 	CompleteAt time.Time // last complete report since start, zero: none
 	Original   bool
+	Draining   bool
 }
 
 // Seen is an attempt in a worker's last complete report.
@@ -92,6 +100,8 @@ type Have struct {
 	Seen   []Seen
 	Synced bool // the root gave a snapshot since start
 	Braked bool // too many nodes were lost at once: nothing is replaced
+	// Running is since when the attempt runs, zero when that is not known.
+	Running time.Time
 }
 
 // Plan says what to do for one slot now, and when to look again at the
@@ -104,6 +114,7 @@ func Plan(w Want, h Have, now time.Time) (acts []Action, again time.Time) {
 	} else {
 		p.live()
 	}
+	p.handOver()
 	p.deletes()
 	sort.SliceStable(p.acts, func(i, j int) bool {
 		a, b := p.acts[i], p.acts[j]
@@ -214,6 +225,8 @@ func (p *planner) live() {
 		}
 	case p.w.Missed:
 		p.ended("the node no longer holds it")
+	case p.moves(node):
+		p.add(Move, p.w.Placement.Node, p.w.Epoch(), "the node is drained")
 	case o.State == instance.Unknown:
 		p.deploy(node)
 	}
@@ -236,6 +249,9 @@ func (p *planner) revert() bool {
 	}
 	for _, s := range p.h.Seen {
 		o := store.Old{Epoch: s.Epoch, Node: s.Node}
+		if o == p.w.Handoff && p.w.Placement.Verdict != instance.Refused {
+			continue // its replacement is on the way
+		}
 		if s.State == instance.Running && s.Epoch.Grant == p.w.Grant && p.isOld(o) && p.w.DeletedAt[o].IsZero() &&
 			p.h.Nodes[s.Node].Liveness == instance.Alive {
 			p.add(Revert, s.Node, s.Epoch, "the node returned")
@@ -276,16 +292,28 @@ func (p *planner) deletes() {
 		if !known || n.Liveness == instance.Lost || n.CompleteAt.IsZero() {
 			continue
 		}
-		if !p.w.Tombstone && o.Epoch.Grant != p.w.Grant && p.w.Observed.State != instance.Running {
+		if !p.w.Tombstone && o.Epoch.Grant != p.w.Grant && p.w.Observed.State != instance.Running && !p.inTheWay(o) {
 			continue // superseded ones run until the new one does
 		}
-		if p.reverting(o) {
+		if p.reverting(o) || o == p.w.Handoff {
 			continue
 		}
-		if at := p.w.DeletedAt[o]; at.IsZero() || p.due(at.Add(2*time.Second)) && n.CompleteAt.After(at.Add(settleAfter)) {
+		// Not again while reports no longer hold it: the wait for an original
+		// agent counts from the last message.
+		if at := p.w.DeletedAt[o]; at.IsZero() || p.seen(o) && p.due(at.Add(2*time.Second)) && n.CompleteAt.After(at.Add(settleAfter)) {
 			p.add(Delete, o.Node, o.Epoch, "")
 		}
 	}
+}
+
+func (p *planner) seen(o store.Old) bool {
+	return slices.ContainsFunc(p.h.Seen, func(s Seen) bool { return s.Node == o.Node && s.Epoch == o.Epoch })
+}
+
+// inTheWay says that the current attempt cannot start before an old one has
+// ended: an original agent knows one attempt of a slot at a time.
+func (p *planner) inTheWay(o store.Old) bool {
+	return p.w.Placement.Verdict == instance.Placed && p.w.Placement.Node == o.Node && p.h.Nodes[o.Node].Original
 }
 
 func (p *planner) reverting(o store.Old) bool {

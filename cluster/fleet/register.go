@@ -72,13 +72,14 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	changed := store.Node{
 		Node: model.Node{ID: id, Host: r.Host, Address: r.Address, Architecture: r.Architecture, Runtimes: r.Runtimes,
 			Capacity: r.Capacity, Network: r.Network, Cordoned: n.Cordoned},
-		Key: r.Key, Version: r.Version, Original: r.Key == "",
+		Key: r.Key, Version: r.Version, Original: r.Key == "", Draining: n.Draining,
 	}
 	n.Node = changed
 	n.Engine = c.now // it speaks to us
 	n.Networked = r.Network
 	n.boot = r.Boot
 	c.dirtyNodes[id] = true
+	c.dropNodes = slices.DeleteFunc(c.dropNodes, func(v model.NodeID) bool { return v == id })
 	c.tellNode(n)
 	c.allow()
 	c.liveness(n)
@@ -121,7 +122,11 @@ func (c *core) liveness(n *node) {
 	}
 	if n.live == instance.Lost || was == instance.Lost {
 		c.f.log.Warn("worker", "node", n.ID, "from", was, "to", n.live)
-		c.f.deps.Root.Note("node", string(n.ID), livenessWord(n.live))
+		kind := "node-back"
+		if n.live == instance.Lost {
+			kind = "node-lost"
+		}
+		c.f.deps.Root.Note(kind, string(n.ID), livenessWord(n.live))
 	}
 	c.f.deps.Network.NodeLiveness(n.ID, n.live)
 	c.tellNode(n)

@@ -55,6 +55,9 @@ func (b *book) Commit(_ context.Context, w store.Batch) error {
 	for _, v := range w.Nodes {
 		b.nodes[v.ID] = v
 	}
+	for _, id := range w.DropNodes {
+		delete(b.nodes, id)
+	}
 	return nil
 }
 
@@ -63,6 +66,7 @@ type quiet struct{ tables.Network }
 func (quiet) Handle(nodelink.Inbound)                      {}
 func (quiet) SetService(tables.Service)                    {}
 func (quiet) ForgetService(model.ServiceID)                {}
+func (quiet) ForgetNode(model.NodeID)                      {}
 func (quiet) SetNode(tables.Node)                          {}
 func (quiet) NodeLiveness(model.NodeID, instance.Liveness) {}
 func (quiet) Leave(context.Context, instance.Attempt)      {}
@@ -99,6 +103,8 @@ type worker struct {
 	has     map[instance.Attempt]instance.State
 	started int
 	seq     uint64
+	fails   bool           // nothing starts
+	broken  instance.Grant // attempts under it fail
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -110,6 +116,9 @@ func (w *worker) run(ctx context.Context) {
 			if m.Deploy != nil {
 				if _, ok := w.has[m.Deploy.Attempt]; !ok {
 					w.has[m.Deploy.Attempt] = instance.Running
+					if w.fails || w.broken != 0 && m.Deploy.Attempt.Epoch.Grant == w.broken {
+						w.has[m.Deploy.Attempt] = instance.Failed
+					}
 					w.started++
 				}
 			}

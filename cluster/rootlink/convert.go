@@ -1,6 +1,7 @@
 package rootlink
 
 import (
+	"errors"
 	"net/netip"
 
 	linkv1 "oakestra/api/link/v1"
@@ -11,6 +12,7 @@ import (
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/core/ports"
+	"oakestra/pkg/errs"
 )
 
 func text(a netip.Addr) string {
@@ -156,6 +158,7 @@ func nodesTo(snapshot bool, nodes map[model.NodeID]fleet.NodeView, removed []mod
 			Id: string(n.ID), Host: n.Host, Address: text(n.Address), Architecture: n.Architecture, Runtimes: n.Runtimes, Capacity: resourcesTo(n.Capacity),
 			Reserved: resourcesTo(n.Reserved), CpuPercent: n.Usage.CPUPercent, MemoryPercent: n.Usage.MemoryPercent, Network: n.Network, Subnet: prefixText(n.Subnet),
 			Dataplane: string(n.Dataplane), Cordoned: n.Cordoned, Liveness: linkv1.NodeLiveness(n.Liveness), LastSeenUnixMs: n.LastSeen.UnixMilli(), AgentVersion: n.Version,
+			Draining: n.Draining,
 		})
 	}
 	for _, id := range removed {
@@ -242,4 +245,25 @@ func tableFrom(t *linkv1.ServiceTable) tables.RootTable {
 
 func identityFrom(i *linkv1.Identity) nodelink.Identity {
 	return nodelink.Identity{NamespaceIP: addr(i.GetNamespaceAddress()), InstanceAddress: addr(i.GetInstanceAddress()), Tenant: i.GetTenant()}
+}
+
+var verbs = map[linkv1.NodeVerb]fleet.Verb{
+	linkv1.NodeVerb_NODE_VERB_CORDON: fleet.Cordon, linkv1.NodeVerb_NODE_VERB_UNCORDON: fleet.Uncordon,
+	linkv1.NodeVerb_NODE_VERB_DRAIN: fleet.Drain, linkv1.NodeVerb_NODE_VERB_REMOVE: fleet.Remove,
+}
+
+func orderedTo(id string, moving []fleet.Moving, err error) *linkv1.Up {
+	m := &linkv1.NodeOrdered{Id: id}
+	if err != nil {
+		m.Result, m.Message = linkv1.OrderResult_ORDER_RESULT_CONFLICT, err.Error()
+		if errors.Is(err, errs.NotFound) {
+			m.Result = linkv1.OrderResult_ORDER_RESULT_NOT_FOUND
+		}
+	}
+	for _, v := range moving {
+		m.Instances = append(m.Instances, &linkv1.NodeInstance{
+			ServiceId: string(v.Instance.Service), Number: uint32(v.Instance.Number), ToNodeId: string(v.To), Reason: v.Reason,
+		})
+	}
+	return &linkv1.Up{Body: &linkv1.Up_NodeOrdered{NodeOrdered: m}}
 }

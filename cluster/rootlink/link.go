@@ -74,6 +74,7 @@ type Fleet interface {
 	Holdings(ctx context.Context) (fleet.Holdings, error)
 	Desired(ctx context.Context, d fleet.Desired) error
 	Blocks(ctx context.Context, g fleet.Grants) error
+	Order(ctx context.Context, id model.NodeID, v fleet.Verb) ([]fleet.Moving, error)
 }
 
 // Tables is what the link needs of the network plane.
@@ -252,6 +253,12 @@ func (s *session) handle(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.
 		if list := prefixes(b.Blocks.GetBlocks()); len(list) > 0 {
 			return s.fleet.Blocks(ctx, list)
 		}
+	case *linkv1.Down_NodeOrder:
+		moving, err := s.fleet.Order(ctx, model.NodeID(b.NodeOrder.GetNodeId()), verbs[b.NodeOrder.GetVerb()])
+		if errors.Is(err, errs.Unavailable) {
+			return err
+		}
+		return push(ctx, up, orderedTo(b.NodeOrder.GetId(), moving, err))
 	case *linkv1.Down_Attach:
 		s.link.log.Warn("sessions are not served yet", "session", b.Attach.GetSessionId())
 	}

@@ -51,6 +51,9 @@ type Slot struct {
 	Placement   instance.Placement
 	LastTry     uint32 // greatest try ever used under Grant
 	Old         []Old  // earlier attempts that may still exist
+	// Handoff is the one of Old that a drain replaces: it serves until the
+	// current attempt runs and has taken over in the tables. Zero for none.
+	Handoff Old
 }
 
 // Epoch is that of the current attempt.
@@ -75,6 +78,7 @@ type Node struct {
 	Key      string // the node's own, "" for original agents
 	Version  string
 	Original bool
+	Draining bool // cordoned, and its instances move elsewhere
 }
 
 // Batch is written as a whole; nil fields change nothing.

@@ -33,9 +33,10 @@ type login struct {
 
 // client speaks to one root.
 type client struct {
-	base  string
-	token string
-	http  *http.Client
+	base         string
+	token        string
+	refreshToken string // after refresh, for the next one
+	http         *http.Client
 }
 
 // apiError is an answer of the root that is not 200.
@@ -76,6 +77,9 @@ func newClient(base string) *client {
 // or, on this machine only, of the default login of a fresh install.
 func (a *app) signedIn(ctx context.Context) (*client, error) {
 	c := newClient(a.root)
+	if c.token = os.Getenv("OAK_TOKEN"); c.token != "" {
+		return c, nil
+	}
 	if user := os.Getenv("OAK_USER"); user != "" {
 		return c, c.login(ctx, user, os.Getenv("OAK_PASSWORD"))
 	}
@@ -84,7 +88,7 @@ func (a *app) signedIn(ctx context.Context) (*client, error) {
 			return c, nil
 		}
 		if c.token = l.Refresh; c.refresh(ctx) {
-			l.Token = c.token
+			l.Token, l.Refresh = c.token, c.refreshToken
 			return c, saveLogin(l)
 		}
 		return nil, fmt.Errorf("the login of %s at %s is over; run: oak login %s", l.User, c.base, l.User)
@@ -129,13 +133,14 @@ func (c *client) usable(ctx context.Context) bool {
 }
 
 func (c *client) refresh(ctx context.Context) bool {
-	var answer struct {
-		Token string `json:"token"`
-	}
+	answer := struct {
+		Token   string `json:"token"`
+		Refresh string `json:"refresh_token"`
+	}{Refresh: c.token}
 	if c.token == "" || c.do(ctx, http.MethodPost, "/api/auth/refresh", nil, &answer) != nil {
 		return false
 	}
-	c.token = answer.Token
+	c.token, c.refreshToken = answer.Token, answer.Refresh
 	return c.token != ""
 }
 

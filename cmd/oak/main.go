@@ -31,10 +31,12 @@ func command() *cobra.Command {
   sudo oak up -d                     start root, cluster and worker here
   oak deploy deploy/deploy_curl_application.json --wait
   oak services                       what runs, where, at which address
+  oak scale nginx 3                  three instances behind one address
+  oak update nginx --image IMAGE     replace them one after the other
   sudo oak down                      stop and remove everything
 
 Commands that talk to a root use $OAK_ROOT (default http://localhost:10000) and
-the login of "oak login", or $OAK_USER and $OAK_PASSWORD.`,
+the login of "oak login", or $OAK_TOKEN, or $OAK_USER and $OAK_PASSWORD.`,
 		Version:       version.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -44,9 +46,12 @@ the login of "oak login", or $OAK_USER and $OAK_PASSWORD.`,
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
 	root.AddCommand(
 		upCommand(a), stopCommand(a), downCommand(a),
-		loginCommand(a), deployCommand(a), waitCommand(a),
+		loginCommand(a), logoutCommand(a), userCommand(a), orgCommand(a), tokenCommand(a),
+		deployCommand(a), waitCommand(a),
+		applyCommand(a), scaleCommand(a), updateCommand(a), rollbackCommand(a), rolloutCommand(a),
 		appsCommand(a), servicesCommand(a), nodesCommand(a), clustersCommand(a),
 		instanceCommand(a), deleteCommand(a), recoverCommand(a),
+		nodeCommand(a), clusterCommand(a), eventsCommand(a), backupCommand(a),
 	)
 	return root
 }

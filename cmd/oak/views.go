@@ -22,6 +22,46 @@ type serviceView struct {
 	Address      string         `json:"RR_ip"`
 	Port         string         `json:"port"`
 	Instances    []instanceView `json:"instance_list"`
+	Rollout      rolloutView    `json:"rollout"`
+	Warnings     []string       `json:"warnings"`
+}
+
+type rolloutView struct {
+	Revision       uint64 `json:"revision"`
+	Target         uint64 `json:"target"`
+	Updated        int    `json:"updated"`
+	Total          int    `json:"total"`
+	MaxUnavailable int    `json:"max_unavailable"`
+	State          string `json:"state"`
+	Message        string `json:"message"`
+}
+
+type revisionView struct {
+	Revision uint64   `json:"revision"`
+	Present  bool     `json:"present"`
+	Image    string   `json:"image"`
+	Changes  []string `json:"changes"`
+}
+
+type scaledView struct {
+	Replicas int   `json:"replicas"`
+	Added    []int `json:"added"`
+	Removed  []int `json:"removed"`
+}
+
+type appliedView struct {
+	DryRun   bool          `json:"dry_run"`
+	Created  []appliedItem `json:"created"`
+	Changed  []appliedItem `json:"changed"`
+	Left     []appliedItem `json:"left"`
+	Warnings []string      `json:"warnings"`
+}
+
+type appliedItem struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	ID   string `json:"id"`
+	What string `json:"what"`
 }
 
 type instanceView struct {

@@ -25,6 +25,13 @@ func main() {
 		fmt.Println("system-manager", version.Version)
 		return
 	}
+	if opts.restore != "" {
+		if err := restore(cfg.Data, opts.restore, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "system-manager:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, cfg, opts); err != nil {

@@ -12,7 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"oakestra/pkg/errs"
 	"oakestra/pkg/logging"
+	"oakestra/pkg/mail"
 	"oakestra/pkg/version"
 	"oakestra/root"
 	"oakestra/root/auth"
@@ -25,6 +27,8 @@ import (
 type options struct {
 	logLevel, logFormat string
 	version             bool
+	mail                mail.Server
+	restore             string
 }
 
 const help = `system-manager is the root of an Oakestra installation: the REST API that users
@@ -33,11 +37,21 @@ dial. Everything it stores lies below -data.
 
   system-manager -data /var/lib/oakestra/root
 
+With -restore FILE it makes a backup (oak backup FILE) its store, keeps the one
+that was there beside it, and ends. Started again it is in recovery: nothing
+below is removed, and what clusters hold is taken in before it allocates.
+
+  system-manager -data /var/lib/oakestra/root -restore backup.db
+
 A fresh install has the login Admin / Admin, accepted from loopback and private
 addresses only, until it is changed. Environment:
   OAKESTRA_ADMIN_PASSWORD  password of Admin, from anywhere
-  OAKESTRA_SECURITY        default | open
+  OAKESTRA_SECURITY        default | open | strict
   OAKESTRA_API_QUOTED      1: answers as the clients of 2022 want them
+  OAKESTRA_API_ROLE_OBJECTS 1: roles of users as objects, as in 2022
+  OAKESTRA_CORS_ORIGINS    whose pages may call the API, with commas between (*)
+  SMTP_HOST SMTP_PORT SMTP_USER SMTP_PASSWORD SMTP_FROM
+                           mail tokens for new passwords; else they are logged
   MONGO_URL                store in this MongoDB instead of a file, for example
                            mongodb://user:password@host1,host2/oakestra?replicaSet=rs0
 
@@ -55,8 +69,16 @@ func parse(args []string) (root.Config, options, error) {
 	cfg, opts := root.DefaultConfig(), options{}
 	cfg.AdminPassword = root.Secret(os.Getenv("OAKESTRA_ADMIN_PASSWORD"))
 	cfg.Quoted = os.Getenv("OAKESTRA_API_QUOTED") == "1"
+	cfg.RoleObjects = os.Getenv("OAKESTRA_API_ROLE_OBJECTS") == "1"
 	if v := os.Getenv("OAKESTRA_SECURITY"); v != "" {
 		cfg.Security = v
+	}
+	if v := os.Getenv("OAKESTRA_CORS_ORIGINS"); v != "" {
+		cfg.CORSOrigins = v
+	}
+	opts.mail = mail.Server{
+		Host: os.Getenv("SMTP_HOST"), Port: os.Getenv("SMTP_PORT"), User: os.Getenv("SMTP_USER"),
+		Password: os.Getenv("SMTP_PASSWORD"), From: os.Getenv("SMTP_FROM"),
 	}
 	f := flag.NewFlagSet("system-manager", flag.ContinueOnError)
 	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "address of API, docs and cluster links")
@@ -65,6 +87,7 @@ func parse(args []string) (root.Config, options, error) {
 	f.StringVar(&cfg.Advertise, "advertise", "", "host:port where other system managers on the same MongoDB reach this one (default: host name and port of -listen)")
 	f.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&opts.logFormat, "log-format", "text", "text or json")
+	f.StringVar(&opts.restore, "restore", "", "backup `FILE` to make the store of -data, then end")
 	f.BoolVar(&opts.version, "version", false, "print the version and end")
 	f.Usage = func() { fmt.Fprint(f.Output(), help); f.PrintDefaults() }
 	if err := f.Parse(args); err != nil {
@@ -74,7 +97,15 @@ func parse(args []string) (root.Config, options, error) {
 		return cfg, opts, fmt.Errorf("unknown argument %q; see -h", f.Arg(0))
 	}
 	cfg.Mongo = root.Secret(cmp.Or(*mongo, strings.TrimSpace(os.Getenv("MONGO_URL"))))
-	return cfg, opts, cfg.Validate()
+	return cfg, opts, errors.Join(cfg.Validate(), opts.mail.Validate(), restorable(cfg, opts))
+}
+
+// restorable refuses to restore a file below -data that would not be read.
+func restorable(cfg root.Config, opts options) error {
+	if opts.restore == "" || cfg.Mongo == "" {
+		return nil
+	}
+	return errs.Problems{{Path: "-restore", Value: opts.restore, Message: "is for the store below -data, and MONGO_URL (or -mongo) names a MongoDB: unset it, or restore that one with its own tools (mongorestore)"}}.Err()
 }
 
 // run builds every effect, in order, and serves until ctx ends.
@@ -104,16 +135,24 @@ func run(ctx context.Context, cfg root.Config, opts options) (err error) {
 			return errors.Join(err, ln.Close())
 		}
 	}
-	d, err := root.New(cfg, root.Deps{
-		Store: st, Witness: memory, Key: st.key, Listener: ln, Logger: logger, Version: version.Version, Shared: st.shared, Chores: st.chores,
-	})
+	deps := root.Deps{
+		Store: st.Store, Witness: memory, Key: st.key, Listener: ln, Logger: logger, Version: version.Version, Shared: st.shared, Chores: st.chores,
+	}
+	if opts.mail.Host != "" {
+		deps.Mailer = opts.mail
+	}
+	if cfg.Security == "strict" {
+		logger.Warn("OAKESTRA_SECURITY=strict guards logins and the documentation page; put TLS in front, and admit clusters by the network, for it does neither")
+	}
+	d, err := root.New(cfg, deps)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
 	return d.Run(ctx)
 }
 
-// opened is the store with what depends on its kind.
+// opened is the store with what depends on its kind. The root gets the Store
+// itself: it looks for what only some kinds can (backup, measuring).
 type opened struct {
 	store.Store
 	key    []byte // signs logins

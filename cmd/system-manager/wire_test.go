@@ -30,9 +30,13 @@ func TestFlagsWinOverEnvironmentOverDefaults(t *testing.T) {
 			func(c *root.Config) { c.Mongo, c.Advertise = "mongodb://db", "10.0.0.1:10000" }},
 		{"MongoDB by flag", []string{"-mongo", "mongodb://flag"}, map[string]string{"MONGO_URL": "mongodb://environment"},
 			func(c *root.Config) { c.Mongo = "mongodb://flag" }},
+		{"accounts", nil, map[string]string{"OAKESTRA_SECURITY": "strict", "OAKESTRA_API_ROLE_OBJECTS": "1", "OAKESTRA_CORS_ORIGINS": "https://a.example, http://b:3000/"},
+			func(c *root.Config) {
+				c.Security, c.RoleObjects, c.CORSOrigins = "strict", true, "https://a.example, http://b:3000/"
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for _, k := range []string{"OAKESTRA_SECURITY", "OAKESTRA_ADMIN_PASSWORD", "OAKESTRA_API_QUOTED", "MONGO_URL"} {
+			for _, k := range []string{"OAKESTRA_SECURITY", "OAKESTRA_ADMIN_PASSWORD", "OAKESTRA_API_QUOTED", "OAKESTRA_API_ROLE_OBJECTS", "OAKESTRA_CORS_ORIGINS", "MONGO_URL"} {
 				t.Setenv(k, c.env[k])
 			}
 			want := root.DefaultConfig()
@@ -46,12 +50,15 @@ func TestFlagsWinOverEnvironmentOverDefaults(t *testing.T) {
 }
 
 func TestEveryMistakeIsNamedAtOnce(t *testing.T) {
-	t.Setenv("OAKESTRA_SECURITY", "strict")
+	t.Setenv("OAKESTRA_SECURITY", "stricter")
+	t.Setenv("OAKESTRA_CORS_ORIGINS", "dash.example")
+	t.Setenv("SMTP_HOST", "mail.example")
+	t.Setenv("SMTP_PORT", "smtp?")
 	_, _, err := parse([]string{"-listen", "10000", "-data", " ", "-advertise", "here"})
 	if !errors.Is(err, errs.Invalid) {
 		t.Fatalf("%v", err)
 	}
-	for _, want := range []string{"-listen", "10000", "-data", "OAKESTRA_SECURITY", "strict", "-advertise", "here", "MONGO_URL"} {
+	for _, want := range []string{"-listen", "10000", "-data", "OAKESTRA_SECURITY", "stricter", "OAKESTRA_CORS_ORIGINS", "dash.example", "SMTP_PORT", "smtp?", "SMTP_FROM", "-advertise", "here", "MONGO_URL"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q does not name %q", err, want)
 		}
@@ -111,5 +118,31 @@ func TestAMongoThatIsNotThere(t *testing.T) {
 	err := run(ctx, cfg, options{logLevel: "error", logFormat: "text"})
 	if err == nil || !strings.Contains(err.Error(), "MONGO_URL") || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestMailComesFromTheEnvironment(t *testing.T) {
+	for k, v := range map[string]string{"SMTP_HOST": "mail.example", "SMTP_PORT": "25", "SMTP_USER": "oak", "SMTP_PASSWORD": "hunter2", "SMTP_FROM": "oak@example.org"} {
+		t.Setenv(k, v)
+	}
+	_, opts, err := parse(nil)
+	if m := opts.mail; err != nil || m.Host != "mail.example" || m.Port != "25" || m.User != "oak" || m.Password != "hunter2" || m.From != "oak@example.org" {
+		t.Errorf("%v, %v", opts.mail, err)
+	}
+	if text := fmt.Sprintf("%+v", opts.mail); strings.Contains(text, "hunter2") {
+		t.Errorf("printed: %s", text)
+	}
+}
+
+// A restored file would lie there unread.
+func TestRestoreIsNotForMongoDB(t *testing.T) {
+	t.Setenv("MONGO_URL", "mongodb://oak:hunter2@db")
+	_, _, err := parse([]string{"-restore", "backup.db"})
+	if !errors.Is(err, errs.Invalid) || !strings.Contains(err.Error(), "-restore") || !strings.Contains(err.Error(), "MONGO_URL") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("%v", err)
+	}
+	t.Setenv("MONGO_URL", "")
+	if _, _, err := parse([]string{"-restore", "backup.db"}); err != nil {
+		t.Error(err)
 	}
 }

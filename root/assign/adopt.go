@@ -37,7 +37,36 @@ func (d *Desk) adopt(ctx context.Context, s *state, id model.ClusterID, c cluste
 	if err := d.claimBlocks(ctx, s, id, c.Blocks); err != nil {
 		return err
 	}
-	newest, alive := map[model.ServiceID]model.Service{}, map[model.ServiceID]bool{}
+	c.Orders = slices.DeleteFunc(slices.Clone(c.Orders), func(in store.Instance) bool { return in.ID.Service == "" })
+	lived := s.living()
+	touched, err := d.adoptServices(ctx, s, c)
+	if err != nil {
+		return err
+	}
+	taken, err := d.adoptInstances(ctx, c.Orders)
+	if err != nil {
+		return err
+	}
+	for _, sid := range touched {
+		if lived[sid] {
+			if err := d.bury(ctx, s, sid); err != nil {
+				return err
+			}
+		}
+	}
+	if err := d.adopted(ctx, s, touched); err != nil {
+		return err
+	}
+	for _, in := range taken {
+		d.tellAdopted(s, in)
+	}
+	return nil
+}
+
+// adoptServices enters the services of orders that somebody wants, and lists
+// those of all orders.
+func (d *Desk) adoptServices(ctx context.Context, s *state, c clusters.Claims) ([]model.ServiceID, error) {
+	newest, alive, next := map[model.ServiceID]model.Service{}, map[model.ServiceID]bool{}, map[model.ServiceID]int{}
 	for _, in := range c.Orders {
 		sid := in.ID.Service
 		if have, ok := newest[sid]; !ok || in.Service.Revision > have.Revision {
@@ -46,6 +75,7 @@ func (d *Desk) adopt(ctx context.Context, s *state, id model.ClusterID, c cluste
 		// A service of which nothing is wanted any more was deleted: it must
 		// not come back to life.
 		alive[sid] = alive[sid] || s.lives(in)
+		next[sid] = max(next[sid], in.ID.Number+1)
 	}
 	touched := slices.Sorted(maps.Keys(newest))
 	for _, sid := range touched {
@@ -53,21 +83,63 @@ func (d *Desk) adopt(ctx context.Context, s *state, id model.ClusterID, c cluste
 			continue
 		}
 		svc := newest[sid]
-		for _, in := range c.Orders {
-			if in.ID.Service == sid {
-				svc.NextNumber = max(svc.NextNumber, in.ID.Number+1)
-			}
-		}
-		if err := d.adoptService(ctx, svc, c.Applications[svc.Application]); err != nil {
-			return err
+		svc.NextNumber = max(svc.NextNumber, next[sid])
+		if err := d.adoptService(ctx, s, svc, c.Applications[svc.Application]); err != nil {
+			return nil, err
 		}
 	}
-	for _, in := range c.Orders {
-		if err := d.adoptInstance(ctx, in); err != nil {
-			return err
+	return touched, nil
+}
+
+// adoptInstances lists the slots that were taken in and are wanted.
+func (d *Desk) adoptInstances(ctx context.Context, orders []store.Instance) (taken []store.Instance, err error) {
+	for _, in := range orders {
+		stored, err := d.adoptInstance(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		if stored && !in.Tombstone {
+			taken = append(taken, in)
 		}
 	}
-	return d.adopted(ctx, s, touched)
+	return taken, nil
+}
+
+// living lists the services that somebody wants instances of.
+func (s *state) living() map[model.ServiceID]bool {
+	out := map[model.ServiceID]bool{}
+	for id, in := range s.instances {
+		if !in.Tombstone {
+			out[id.Service] = true
+		}
+	}
+	return out
+}
+
+// bury removes a service that was adopted, should the tombstones of a cluster
+// heard later show that it was deleted: the order in which clusters come must
+// not matter.
+func (d *Desk) bury(ctx context.Context, s *state, id model.ServiceID) error {
+	svc, known := s.services[id]
+	if !known || !s.adopted[id] {
+		return nil
+	}
+	slots, err := d.deps.Store.Instances().List(ctx, id)
+	if err != nil || slices.ContainsFunc(slots, func(in store.Instance) bool { return !in.Tombstone }) {
+		return err
+	}
+	delete(s.adopted, id)
+	until := d.now().Add(rest)
+	list, err := d.deps.Store.Services().List(ctx, svc.Application)
+	if err != nil {
+		return err
+	}
+	d.log.Info("a service that was adopted is deleted", "service", id, "name", svc.Name.String())
+	if len(list) == 1 && s.adoptedApps[svc.Application] {
+		delete(s.adoptedApps, svc.Application)
+		return d.deps.Store.Descriptors().Remove(ctx, []model.ApplicationID{svc.Application}, nil, until)
+	}
+	return d.deps.Store.Descriptors().Remove(ctx, nil, []model.ServiceID{id}, until)
 }
 
 // lives says that an adopted order would be a slot that somebody wants.
@@ -91,7 +163,7 @@ func (d *Desk) adopted(ctx context.Context, s *state, services []model.ServiceID
 	return nil
 }
 
-func (d *Desk) adoptService(ctx context.Context, svc model.Service, app model.Application) error {
+func (d *Desk) adoptService(ctx context.Context, s *state, svc model.Service, app model.Application) error {
 	if _, err := d.deps.Store.Services().Get(ctx, svc.ID); err == nil {
 		return nil
 	} else if !errors.Is(err, errs.NotFound) {
@@ -112,40 +184,53 @@ func (d *Desk) adoptService(ctx context.Context, svc model.Service, app model.Ap
 		return err
 	}
 	err = d.deps.Store.Descriptors().Commit(ctx, commit)
-	if errors.Is(err, errs.Conflict) {
-		// Somebody else has the name or the address by now. The containers run
-		// on and are listed as unknown; people decide.
+	if refused(err) {
+		// Somebody else has the name or the address by now, or the order is
+		// damaged. The containers run on and are listed as unknown; people
+		// decide.
 		d.log.Error("a service cannot be adopted", "service", svc.ID, "name", svc.Name.String(), "error", err)
 		return nil
+	}
+	if err == nil {
+		s.adopted[svc.ID] = true
+		s.adoptedApps[svc.Application] = s.adoptedApps[svc.Application] || len(commit.Applications) > 0
 	}
 	return err
 }
 
-func (d *Desk) adoptInstance(ctx context.Context, in store.Instance) error {
+// refused says that the store will not take a record, however often it is
+// asked.
+func refused(err error) bool { return errors.Is(err, errs.Conflict) || errors.Is(err, errs.Invalid) }
+
+// adoptInstance stores a slot unless what is stored is newer; it says whether
+// it did.
+func (d *Desk) adoptInstance(ctx context.Context, in store.Instance) (stored bool, err error) {
 	all := d.deps.Store.Instances()
 	have, err := all.Get(ctx, in.ID)
 	switch {
 	case err != nil && !errors.Is(err, errs.NotFound):
-		return err
+		return false, err
 	case err == nil && in.Grant == have.Grant && in.Tombstone && !have.Tombstone:
 		_, err := all.Update(ctx, in.ID, func(v store.Instance) (store.Instance, error) {
 			v.Tombstone = true
 			return v, nil
 		})
-		return err
+		return false, err
 	case err == nil && have.Grant >= in.Grant:
-		return nil
+		return false, nil
 	}
 	if _, err := d.deps.Store.Services().Get(ctx, in.ID.Service); errors.Is(err, errs.NotFound) && !in.Tombstone {
-		return nil // could not be adopted, see above
+		return false, nil // could not be adopted, see above
 	} else if err != nil && !errors.Is(err, errs.NotFound) {
-		return err
+		return false, err
 	}
-	in.CreatedAt = d.now()
+	if in.CreatedAt = have.CreatedAt; in.CreatedAt.IsZero() {
+		in.CreatedAt = d.now()
+	}
 	err = all.Put(ctx, in)
-	if errors.Is(err, errs.Conflict) {
+	if refused(err) {
 		d.log.Error("an instance cannot be adopted", "instance", in.ID.String(), "error", err)
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }

@@ -14,6 +14,7 @@ import (
 	"oakestra/pkg/core/placement"
 	"oakestra/pkg/errs"
 	"oakestra/root/clusters"
+	"oakestra/root/events"
 	"oakestra/root/store"
 )
 
@@ -63,7 +64,7 @@ func (w *work) order(to model.ClusterID, in store.Instance) {
 func (w *work) give(s *state, in *slot, svc model.Service, choice placement.Choice, r placement.Request) {
 	in.moving = true
 	s.index.Reserve(in.ID.String(), choice.ID, r)
-	w.grants = append(w.grants, grant{in: in, service: svc, to: model.ClusterID(choice.ID)})
+	w.grants = append(w.grants, grant{in: in, service: svc.Assigned(), to: model.ClusterID(choice.ID)})
 }
 
 // commit stores what was decided, side by side, then announces it.
@@ -119,6 +120,7 @@ func (d *Desk) storeGrants(ctx context.Context, s *state, w *work) {
 			d.again(in.ID.Service)
 			continue
 		}
+		d.tellAssigned(s, v)
 		if in.Cluster != "" && in.Cluster != v.to {
 			in.former[in.Cluster] = in.Grant
 			w.order(in.Cluster, tombstone(in.Instance, in.Grant))
@@ -172,6 +174,7 @@ func (d *Desk) storeReasons(ctx context.Context, s *state, w *work) {
 			}
 			stored[i] = in
 			d.log.Warn("no cluster for an instance", "instance", in.ID.String(), "word", string(u.word), "reason", u.err.Error())
+			d.tellUnplaced(s, in)
 			return nil
 		})
 	}
@@ -209,6 +212,7 @@ func (d *Desk) finish(ctx context.Context, s *state, list []*slot) {
 		d.resolve.removed(in.ID)
 		d.deps.Book.Forget(in.ID)
 		d.log.Info("instance removed", "instance", in.ID.String())
+		d.deps.Events.Record(d.about(in.Instance).Say(events.Normal, "Removed", "nothing of it is left"))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"oakestra/pkg/errs"
 	"oakestra/root/clusters"
 	"oakestra/root/control"
+	"oakestra/root/events"
 	"oakestra/root/store"
 	"oakestra/root/witness"
 )
@@ -21,6 +22,7 @@ import (
 // implements it. It never calls the desk while it holds its lock.
 type Book interface {
 	Active(id model.ClusterID) bool
+	Connected(id model.ClusterID) bool
 	Room(id model.ClusterID) (clusters.Room, bool)
 	Reports(id model.InstanceID) map[model.ClusterID]clusters.Facts
 	Send(id model.ClusterID, d clusters.Desired) bool
@@ -34,8 +36,16 @@ type Deps struct {
 	Store   store.Store
 	Book    Book
 	Witness *witness.File
+	Events  Events // nil: nothing is remembered
 	Logger  *slog.Logger
 	Now     func() time.Time
+}
+
+// Events is told what was decided. Begin gets a number that grows with every
+// start of the root.
+type Events interface {
+	events.Recorder
+	Begin(start uint64)
 }
 
 // Desk is the root's scheduler and registrar. Its Pool serves addresses.
@@ -65,6 +75,9 @@ type recoveryShown struct {
 
 // NewDesk makes a desk that does nothing until Run.
 func NewDesk(d Deps) *Desk {
+	if d.Events == nil {
+		d.Events = events.NewJournal(nil)
+	}
 	now := d.Now
 	if now == nil {
 		now = time.Now
@@ -179,6 +192,7 @@ func (d *Desk) Run(ctx context.Context) error {
 		d.pass(ctx, s)
 		select {
 		case <-ctx.Done():
+			d.remember(context.WithoutCancel(ctx), s)
 			return nil
 		case f := <-d.calls:
 			f(s)

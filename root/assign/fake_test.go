@@ -28,11 +28,13 @@ type fake struct {
 	held   map[string]*linkv1.Assignment
 	blocks []string
 	runs   map[string]bool // what executes
-	peak   int             // most orders placed at once
-	refuse bool            // answers every order with a refusal
-	mute   bool            // keeps orders, answers nothing
-	quiet  bool            // sends no heartbeats
-	nodes  int             // workers of 4 vcpus and 4 000 MiB each
+	past   []event         // what began and was ended, in order
+	lost   []*linkv1.Orphan
+	peak   int  // most orders placed at once
+	refuse bool // answers every order with a refusal
+	mute   bool // keeps orders, answers nothing
+	quiet  bool // sends no heartbeats
+	nodes  int  // workers of 4 vcpus and 4 000 MiB each
 
 	downs  []*linkv1.Down // received on the present stream
 	stream linkv1.Link_ControlClient
@@ -40,6 +42,14 @@ type fake struct {
 	conn   *grpc.ClientConn
 	cancel context.CancelFunc
 	ended  chan error
+}
+
+// event is the begin or the end of what a cluster runs in a slot.
+type event struct {
+	slot  string
+	grant uint64
+	ended bool
+	at    time.Time
 }
 
 func newFake(name string) *fake {
@@ -176,11 +186,20 @@ func (f *fake) order(a *linkv1.Assignment) *linkv1.InstanceFacts {
 		return nil
 	}
 	if a.Tombstone {
-		delete(f.held, k)
-		delete(f.runs, k)
-		return &linkv1.InstanceFacts{ServiceId: a.ServiceId, Number: a.Number, Grant: a.Grant, Gone: true}
+		return f.end(k)
 	}
 	return f.answer(k)
+}
+
+// end carries a tombstone out.
+func (f *fake) end(k string) *linkv1.InstanceFacts {
+	a := f.held[k]
+	if f.runs[k] {
+		f.past = append(f.past, event{k, a.Grant, true, time.Now()})
+	}
+	delete(f.held, k)
+	delete(f.runs, k)
+	return &linkv1.InstanceFacts{ServiceId: a.ServiceId, Number: a.Number, Grant: a.Grant, Gone: true}
 }
 
 // answer places or refuses an order.
@@ -193,6 +212,7 @@ func (f *fake) answer(k string) *linkv1.InstanceFacts {
 		return fact
 	}
 	f.runs[k] = true
+	f.past = append(f.past, event{k, a.Grant, false, time.Now()})
 	f.peak = max(f.peak, len(f.runs))
 	return running(a, 1)
 }
@@ -207,13 +227,15 @@ func running(a *linkv1.Assignment, try uint32) *linkv1.InstanceFacts {
 
 // report tells what runs. f.mu is held.
 func (f *fake) report(snapshot bool) *linkv1.Up {
-	r := &linkv1.Report{Snapshot: snapshot}
+	r := &linkv1.Report{Snapshot: snapshot, Orphans: f.lost}
 	for _, k := range slices.Sorted(maps.Keys(f.held)) {
 		a := f.held[k]
 		switch {
+		case a.Tombstone && !f.mute:
+			r.Instances = append(r.Instances, f.end(k))
 		case f.runs[k]:
 			r.Instances = append(r.Instances, running(a, 1))
-		case !f.mute && !a.Tombstone:
+		case !f.mute:
 			r.Instances = append(r.Instances, f.answer(k))
 		default:
 			r.Instances = append(r.Instances, &linkv1.InstanceFacts{ServiceId: a.ServiceId, Number: a.Number, Grant: a.Grant})
@@ -267,6 +289,18 @@ func (f *fake) executes(id model.ServiceID, number int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.runs[key(string(id), number)]
+}
+
+// stopped lists the slots of which something that ran was ended.
+func (f *fake) stopped() (list []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.past {
+		if e.ended {
+			list = append(list, e.slot)
+		}
+	}
+	return list
 }
 
 func (f *fake) count() int {

@@ -60,13 +60,14 @@ func (d *Desk) welcome(ctx context.Context, s *state, h clusters.Hello) (cluster
 }
 
 // stranger says that a cluster holds orders that only another life of this
-// root's store can have given. It is asked for everything. An order of this
-// life that has no record any more is another matter: its slot was removed.
+// root's store can have given, or a later state of a record than the root's.
+// It is asked for everything. An order of this life that has no record any
+// more is another matter: its slot was removed.
 func (s *state) stranger(h clusters.Hello) bool {
 	return slices.ContainsFunc(h.Held, func(v clusters.Held) bool {
 		in, known := s.instances[v.Instance]
 		if known {
-			return v.Grant > in.Grant
+			return v.Grant > in.Grant || v.Grant == in.Grant && v.Revision > in.Revision
 		}
 		return v.Grant.Incarnation() != s.incarnation || v.Grant > s.issued
 	})

@@ -46,6 +46,7 @@ func (d *Desk) pass(ctx context.Context, s *state) {
 	if s.recovery {
 		return
 	}
+	d.rollOut(ctx, s, w)
 	d.placeWaiting(s, w)
 	d.commit(ctx, s, w)
 }
@@ -164,10 +165,10 @@ func (d *Desk) hope(s *state, id model.ClusterID, w *work) {
 // When there is none the slot stays where it is: that cluster tries again as
 // soon as it has room, and its reasons are what the user sees.
 func (d *Desk) elsewhere(s *state, in *slot, w *work) {
-	svc, ok := s.services[in.ID.Service]
-	if !ok || in.Tombstone || in.moving || s.recovery {
+	if _, wanted := s.services[in.ID.Service]; !wanted || in.Tombstone || in.moving || s.recovery {
 		return
 	}
+	svc := in.Service // its own revision: only a rollout changes that
 	r := request(in, svc)
 	choice, err := s.index.Place(r)
 	if err != nil {

@@ -2,12 +2,14 @@ package assign
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
 	"oakestra/root/clusters"
 	"oakestra/root/store"
 	"oakestra/root/witness"
@@ -19,7 +21,10 @@ import (
 //	empty     none               a fresh install
 //	empty     there              the store is lost: recovery
 //	older     newer              an old copy was restored: recovery
-//	same      same, or none      nothing happened
+//	same      not newer, none    nothing happened
+//
+// A store is older when its incarnation is, when grants were given out that it
+// has not counted, or when it lacks a cluster: the file is written after it.
 func (d *Desk) settleIncarnation(ctx context.Context, s *state) error {
 	meta := d.deps.Store.Meta()
 	stored, err := meta.Incarnation(ctx)
@@ -29,9 +34,23 @@ func (d *Desk) settleIncarnation(ctx context.Context, s *state) error {
 	if s.recovery, err = meta.Recovery(ctx); err != nil {
 		return err
 	}
+	// Counting one on tells how far this store has counted.
+	if stored != 0 {
+		if s.issued, err = meta.NextGrant(ctx); err != nil {
+			return err
+		}
+	}
 	known := d.deps.Witness.Record()
 	s.incarnation = stored
-	if lost := known.Incarnation > stored; stored == 0 || lost {
+	lost := known.Incarnation > stored || instance.Grant(known.Issued) > s.issued
+	for _, c := range known.Clusters {
+		if _, err := d.deps.Store.Clusters().Get(ctx, model.ClusterID(c.ID)); errors.Is(err, errs.NotFound) {
+			lost = true
+		} else if err != nil {
+			return err
+		}
+	}
+	if stored == 0 || lost {
 		s.incarnation = max(uint32(d.now().Unix()), known.Incarnation+1)
 		if lost {
 			s.recovery = true
@@ -39,41 +58,64 @@ func (d *Desk) settleIncarnation(ctx context.Context, s *state) error {
 				return err
 			}
 			d.log.Warn("the store is lost or older than this root remembers: in recovery until the clusters have reported",
-				"stored_incarnation", stored, "remembered_incarnation", known.Incarnation, "clusters", len(known.Clusters))
+				"stored_incarnation", stored, "remembered_incarnation", known.Incarnation, "stored_grant", uint64(s.issued), "remembered_grant", known.Issued, "clusters", len(known.Clusters))
 		}
 		if err := meta.SetIncarnation(ctx, s.incarnation); err != nil {
 			return err
 		}
-	}
-	// Counting one on tells how far this store has counted.
-	if s.issued, err = meta.NextGrant(ctx); err != nil {
-		return err
+		if s.issued, err = meta.NextGrant(ctx); err != nil {
+			return err
+		}
 	}
 	return d.recallClusters(ctx, s, known)
 }
 
 // recallClusters enters the clusters the witness knows into a store that lost
-// them, so that they keep their ids, and awaits them.
+// them, so that they keep their ids and names, and awaits them.
 func (d *Desk) recallClusters(ctx context.Context, s *state, known witness.Record) error {
 	if !s.recovery {
 		return nil
 	}
+	// Names may have gone from one to another since an old copy was made, even
+	// in a circle: first everybody gives up what is not its own any more.
+	for _, name := range []func(witness.Cluster) string{
+		func(c witness.Cluster) string { return c.ID },
+		func(c witness.Cluster) string { return c.Name },
+	} {
+		for _, c := range known.Clusters {
+			if err := d.recall(ctx, c, name(c)); err != nil {
+				return fmt.Errorf("enter cluster %s again: %w", c.Name, err)
+			}
+		}
+	}
 	for _, c := range known.Clusters {
-		id := model.ClusterID(c.ID)
-		s.awaited[id] = true
-		if _, err := d.deps.Store.Clusters().Get(ctx, id); err == nil {
-			continue
-		}
-		record := store.Cluster{Cluster: model.Cluster{ID: id, Name: c.Name}, KeyHash: c.KeyHash, CreatedAt: d.now()}
-		if err := d.deps.Store.Clusters().Put(ctx, record); err != nil {
-			return err
-		}
+		s.awaited[model.ClusterID(c.ID)] = true
 	}
 	if len(s.awaited) == 0 {
 		s.recovery = false
 		return d.deps.Store.Meta().SetRecovery(ctx, false)
 	}
 	return nil
+}
+
+func (d *Desk) recall(ctx context.Context, c witness.Cluster, name string) error {
+	all := d.deps.Store.Clusters()
+	record, err := all.Get(ctx, model.ClusterID(c.ID))
+	if errors.Is(err, errs.NotFound) {
+		record, err = store.Cluster{Cluster: model.Cluster{ID: model.ClusterID(c.ID)}, CreatedAt: d.now()}, nil
+	}
+	if err != nil || record.Name == c.Name && record.KeyHash == c.KeyHash {
+		return err
+	}
+	record.Name, record.KeyHash = name, c.KeyHash
+	err = all.Put(ctx, record)
+	if errors.Is(err, errs.Conflict) {
+		// Somebody the witness has not heard of has the name; when this
+		// cluster comes it is told so.
+		d.log.Warn("a cluster's name is another's", "cluster", c.ID, "error", err)
+		return nil
+	}
+	return err
 }
 
 // raise makes the incarnation higher than one a cluster has seen, and makes a
@@ -106,7 +148,7 @@ func (s *state) overtaken(h clusters.Hello) bool {
 
 // remember writes the witness file when something in it changed.
 func (d *Desk) remember(ctx context.Context, s *state) {
-	r := witness.Record{Incarnation: s.incarnation, Clusters: []witness.Cluster{}, AdminHash: d.deps.Witness.Record().AdminHash}
+	r := witness.Record{Incarnation: s.incarnation, Issued: uint64(s.issued), Clusters: []witness.Cluster{}, AdminHash: d.deps.Witness.Record().AdminHash}
 	for _, id := range slices.Sorted(maps.Keys(s.clusters)) {
 		c := s.clusters[id]
 		r.Clusters = append(r.Clusters, witness.Cluster{ID: string(id), Name: c.Name, KeyHash: c.KeyHash})
@@ -129,6 +171,7 @@ func (d *Desk) endRecovery(ctx context.Context, s *state) error {
 	s.recovery = false
 	clear(s.awaited)
 	d.log.Info("recovery is over", "incarnation", s.incarnation)
+	d.tellRecovery("RecoveryEnded", "the root allocates again")
 	if err := d.load(ctx, s); err != nil {
 		return err
 	}

@@ -90,6 +90,9 @@ func (d *Desk) superseded(s *state, from model.ClusterID, in *slot, f clusters.F
 		return // the cluster itself drops what it held under a lower grant
 	}
 	if f.Gone {
+		if f.Grant < in.former[from] {
+			return // of what was there before that
+		}
 		if delete(in.former, from); in.Tombstone && in.over() {
 			w.finished = append(w.finished, in)
 		}

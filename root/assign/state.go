@@ -24,6 +24,8 @@ type state struct {
 	blocks    *address.Blocks
 	index     *placement.Index
 
+	rolling map[model.ServiceID]bool // services whose rollout goes on
+
 	// waiting slots belong to no cluster: they want one, or are tombstones
 	// that nobody has to carry out.
 	waiting map[model.InstanceID]bool
@@ -41,6 +43,8 @@ type state struct {
 	forgetful   error                               // why the witness file could not be written
 	awaited     map[model.ClusterID]bool            // clusters to be heard in recovery
 	held        map[model.ClusterID][]clusters.Held // what was heard: answered when recovery ends
+	adopted     map[model.ServiceID]bool            // services clusters have brought since the start
+	adoptedApps map[model.ApplicationID]bool        // applications, too
 }
 
 // slot is a stored instance with what the loop remembers of it.
@@ -53,12 +57,14 @@ type slot struct {
 	former map[model.ClusterID]instance.Grant
 	gone   bool // its own cluster has carried the tombstone out
 	moving bool // a new grant is about to be stored
+	watch  watch
 }
 
 func newState() *state {
 	return &state{
 		settle: map[model.ClusterID]map[model.InstanceID]time.Time{}, rooms: map[model.ClusterID]clusters.Room{},
 		awaited: map[model.ClusterID]bool{}, held: map[model.ClusterID][]clusters.Held{},
+		adopted: map[model.ServiceID]bool{}, adoptedApps: map[model.ApplicationID]bool{},
 	}
 }
 
@@ -79,6 +85,16 @@ func (s *state) put(in store.Instance) *slot {
 		delete(s.refusing, in.ID)
 	}
 	return v
+}
+
+// know enters a service.
+func (s *state) know(v model.Service) {
+	s.services[v.ID] = v
+	if v.Rollout.State == model.RolloutRunning {
+		s.rolling[v.ID] = true
+	} else {
+		delete(s.rolling, v.ID)
+	}
 }
 
 // drop forgets a record.
@@ -108,6 +124,10 @@ func (d *Desk) open(ctx context.Context) (*state, error) {
 		return nil, fmt.Errorf("read the store: %w", err)
 	}
 	d.remember(ctx, s)
+	d.deps.Events.Begin(uint64(s.issued))
+	if s.recovery {
+		d.tellRecovery("RecoveryBegan", "the store is lost or older than this root remembers; nothing is allocated until its clusters have reported")
+	}
 	return s, nil
 }
 
@@ -125,8 +145,9 @@ func (d *Desk) load(ctx context.Context, s *state) error {
 	s.clusters, s.instances, s.services = map[model.ClusterID]store.Cluster{}, map[model.InstanceID]*slot{}, map[model.ServiceID]model.Service{}
 	s.waiting, s.refusing = map[model.InstanceID]bool{}, map[model.InstanceID]bool{}
 	s.blocks, s.index = address.NewBlocks(), placement.NewIndex()
+	s.rolling = map[model.ServiceID]bool{}
 	for _, v := range svcs {
-		s.services[v.ID] = v
+		s.know(v)
 	}
 	for _, in := range ins {
 		s.put(in)
@@ -180,9 +201,10 @@ func (d *Desk) reload(ctx context.Context, s *state, id model.ServiceID) error {
 	}
 	old, had := s.services[id]
 	if exists {
-		s.services[id] = svc
+		s.know(svc)
 	} else if had {
 		delete(s.services, id)
+		delete(s.rolling, id)
 		d.retire(old.Address, d.now().Add(rest)) // the store did so when it removed the service
 	}
 	var slots []*slot

@@ -164,6 +164,35 @@ func TestACutOffClusterHearsOfTheDeletion(t *testing.T) {
 	})
 }
 
+// A cluster had the slot twice. That nothing is left of the first time does
+// not mean that nothing is left.
+func TestALateGoodbyeIsNotTheLast(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		svc := r.service("one", wants{memory: 100})
+		a := newFake("a").join(r)
+		r.deploy(svc.ID, 1)
+		in := r.instance(svc.ID, 0)
+		b := newFake("b").join(r)
+		b.hold(a.orderOf(svc.ID, 0), in.Grant-1, true)
+		b.leave().set(func(f *fake) { f.mute = true }).join(r)
+		r.undeploy(svc.ID, 0)
+		b.tell(func(f *fake) *linkv1.Up {
+			return &linkv1.Up{Body: &linkv1.Up_Report{Report: &linkv1.Report{Instances: []*linkv1.InstanceFacts{{
+				ServiceId: string(svc.ID), Grant: uint64(in.Grant) - 2, Gone: true,
+			}}}}}
+		})
+		if r.gone(svc.ID, 0) {
+			t.Fatal("b still runs it")
+		}
+		b.set(func(f *fake) { f.mute = false })
+		b.tell(func(f *fake) *linkv1.Up { return f.report(false) })
+		if !r.gone(svc.ID, 0) || b.executes(svc.ID, 0) {
+			t.Errorf("gone: %v, b runs it: %v", r.gone(svc.ID, 0), b.executes(svc.ID, 0))
+		}
+	})
+}
+
 // Reports may come twice and, from a stream that was replaced, late.
 func TestDoubledAndLateReportsChangeNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -11,23 +11,39 @@ import (
 	"oakestra/pkg/errs"
 )
 
-// Limits of failed logins, per (name, address) and per address.
+// limits bound what is tried, per (name, address) and per address.
+type limits struct {
+	one     int           // of one name from one address, before waiting
+	all     int           // of any names from one address
+	first   time.Duration // doubles with each further one
+	longest time.Duration
+}
+
 const (
-	freeFailures    = 5                // of one name from one address, before waiting
-	freeFailuresAll = 30               // of any names from one address
-	firstWait       = time.Second      // doubles with each further failure
-	longestWait     = time.Minute      //
-	forgetAfter     = 10 * time.Minute // without a failure
-	maxTracked      = 8192             // entries; the oldest go first
+	freeFailures = 5                // failed logins of one name from one address
+	forgetAfter  = 10 * time.Minute // without a failure
+	maxTracked   = 8192             // entries; the oldest go first
 )
 
-// Throttled says that too many logins failed and when to try again. It is of
-// class Unavailable; root/rest answers 429.
-type Throttled struct{ After time.Duration }
+var (
+	loginLimits = limits{one: freeFailures, all: 30, first: time.Second, longest: time.Minute}
+	askLimits   = limits{one: 3, all: 10, first: time.Minute, longest: 10 * time.Minute}
+)
+
+// Throttled says that too much was tried and when to try again. It is of class
+// Unavailable; root/rest answers 429.
+type Throttled struct {
+	After time.Duration
+	What  string // "" means failed logins
+}
 
 // Error names the wait in seconds.
 func (t Throttled) Error() string {
-	return fmt.Sprintf("too many failed logins, try again in %d s", t.Seconds())
+	what := t.What
+	if what == "" {
+		what = "failed logins"
+	}
+	return fmt.Sprintf("too many %s, try again in %d s", what, t.Seconds())
 }
 
 // Seconds is the wait, rounded up.
@@ -50,14 +66,32 @@ type failures struct {
 // throttle counts failures. A name is counted together with the address, so
 // that nobody can lock Admin out from elsewhere.
 type throttle struct {
+	limits  limits
 	mu      sync.Mutex
 	entries map[throttleKey]failures
 }
 
-func newThrottle() *throttle { return &throttle{entries: map[throttleKey]failures{}} }
+func newThrottle(l limits) *throttle {
+	return &throttle{limits: l, entries: map[throttleKey]failures{}}
+}
+
+// source is what counts as one address: of IPv6 the /64, for a single host
+// has all of it to choose from.
+func source(a netip.Addr) netip.Addr {
+	a = a.Unmap().WithZone("")
+	if !a.Is6() {
+		return a
+	}
+	p, err := a.Prefix(64)
+	if err != nil {
+		return a
+	}
+	return p.Addr()
+}
 
 // blocked returns how long to wait, 0 for not at all.
 func (t *throttle) blocked(name string, from netip.Addr, now time.Time) time.Duration {
+	from = source(from)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	wait := max(
@@ -68,10 +102,11 @@ func (t *throttle) blocked(name string, from netip.Addr, now time.Time) time.Dur
 }
 
 func (t *throttle) failed(name string, from netip.Addr, now time.Time) {
+	from = source(from)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.count(throttleKey{name, from}, freeFailures, now)
-	t.count(throttleKey{"", from}, freeFailuresAll, now)
+	t.count(throttleKey{name, from}, t.limits.one, now)
+	t.count(throttleKey{"", from}, t.limits.all, now)
 }
 
 func (t *throttle) count(k throttleKey, free int, now time.Time) {
@@ -82,7 +117,7 @@ func (t *throttle) count(k throttleKey, free int, now time.Time) {
 	f.count++
 	f.last = now
 	if over := f.count - free; over >= 0 {
-		f.until = now.Add(min(firstWait<<min(over, 16), longestWait))
+		f.until = now.Add(min(t.limits.first<<min(over, 16), t.limits.longest))
 	}
 	if _, known := t.entries[k]; !known && len(t.entries) >= maxTracked {
 		t.evict()
@@ -104,7 +139,7 @@ func (t *throttle) evict() {
 func (t *throttle) succeeded(name string, from netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.entries, throttleKey{name, from})
+	delete(t.entries, throttleKey{name, source(from)})
 }
 
 // Local says whether an address is on this machine or in a private network

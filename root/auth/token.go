@@ -24,7 +24,7 @@ const (
 )
 
 // claims are the ones existing clients read (sub, roles, organization, user,
-// exp) plus ours: iss and pwd.
+// exp) plus ours: iss, pwd and what ties tokens to a login.
 type claims struct {
 	jwt.RegisteredClaims
 	Type         string   `json:"type"`
@@ -35,22 +35,33 @@ type claims struct {
 	// Password is a keyed fingerprint of the password record, so that a
 	// change of password ends every older token.
 	Password string `json:"pwd"`
+	// Session is the login all its tokens share, Began (seconds since 1970)
+	// when it was, Generation how often its refresh token was exchanged.
+	Session    string `json:"sid,omitempty"`
+	Began      int64  `json:"auth_time,omitempty"`
+	Generation uint64 `json:"gen,omitempty"`
 }
+
+func (c claims) began() time.Time { return time.Unix(c.Began, 0).UTC() }
 
 // tokens mints and reads JWTs.
 type tokens struct {
 	key             []byte
 	access, refresh time.Duration
 	now             func() time.Time
+	verified        *verified
 }
 
-func (t tokens) mint(u store.User, kind string) (string, error) {
-	ttl := t.access
-	if kind == typeRefresh {
-		ttl = t.refresh
-	}
+func (t tokens) mint(u store.User, acc Account, kind string, f family) (string, error) {
 	now := t.now()
-	roles := u.Roles
+	ends := now.Add(t.access)
+	if kind == typeRefresh {
+		ends = now.Add(t.refresh)
+		if last := f.began.Add(sessionLife); ends.After(last) {
+			ends = last
+		}
+	}
+	roles := acc.Roles
 	if roles == nil {
 		roles = []string{}
 	}
@@ -61,13 +72,16 @@ func (t tokens) mint(u store.User, kind string) (string, error) {
 			ID:        rand.Text(),
 			IssuedAt:  jwt.NewNumericDate(now),
 			NotBefore: jwt.NewNumericDate(now),
-			ExpiresAt: jwt.NewNumericDate(now.Add(ttl)),
+			ExpiresAt: jwt.NewNumericDate(ends),
 		},
 		Type:         kind,
 		User:         u.Name,
 		Roles:        roles,
-		Organization: u.Organization,
+		Organization: acc.Organization,
 		Password:     t.fingerprint(u),
+		Session:      f.id,
+		Began:        f.began.Unix(),
+		Generation:   f.generation,
 	}
 	s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(t.key)
 	if err != nil {
@@ -79,6 +93,9 @@ func (t tokens) mint(u store.User, kind string) (string, error) {
 // parse checks signature, algorithm, issuer, times and kind. Every failure is
 // Unauthenticated.
 func (t tokens) parse(token, kind string) (claims, error) {
+	if c, ok := t.verified.get(token, t.now()); ok && c.Type == kind {
+		return c, nil
+	}
 	var c claims
 	_, err := jwt.ParseWithClaims(token, &c,
 		func(*jwt.Token) (any, error) { return t.key, nil },
@@ -99,6 +116,7 @@ func (t tokens) parse(token, kind string) (claims, error) {
 	case c.Subject == "":
 		return claims{}, fmt.Errorf("token names no user: %w", errs.Unauthenticated)
 	}
+	t.verified.put(token, c)
 	return c, nil
 }
 

@@ -191,8 +191,9 @@ func (b *Book) Unexplained(known func(model.InstanceID) bool) []control.UnknownV
 	return list
 }
 
-// report merges facts of one cluster; a snapshot is all it has.
-func (b *Book) report(id model.ClusterID, snapshot bool, facts []Facts, orphans []control.UnknownView) {
+// report merges facts of one cluster; a snapshot is all it has. It says what
+// is new in them.
+func (b *Book) report(id model.ClusterID, snapshot bool, facts []Facts, orphans []control.UnknownView) (news []change) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.entry(id)
@@ -205,11 +206,15 @@ func (b *Book) report(id model.ClusterID, snapshot bool, facts []Facts, orphans 
 		e.orphans = orphans
 	}
 	for _, f := range facts {
-		if was, again := b.facts[f.Instance][id]; again && f.Grant < was.Grant && !snapshot {
+		was, again := b.facts[f.Instance][id]
+		if again && f.Grant < was.Grant && !snapshot {
 			continue // late
 		}
-		b.enter(id, f)
+		if f = b.enter(id, f); !f.Gone {
+			news = append(news, change{was, f, again})
+		}
 	}
+	return news
 }
 
 // dropUnlisted drops what the cluster has said of slots that its snapshot does
@@ -226,12 +231,12 @@ func (b *Book) dropUnlisted(id model.ClusterID, snapshot []Facts) {
 	}
 }
 
-// enter merges f into what the cluster has said of the same grant, and puts it
-// in the place of anything else.
-func (b *Book) enter(id model.ClusterID, f Facts) {
+// enter merges f into what the cluster has said of the same grant, puts it in
+// the place of anything else, and returns what stands there now.
+func (b *Book) enter(id model.ClusterID, f Facts) Facts {
 	if f.Gone {
 		b.drop(f.Instance, id)
-		return
+		return f
 	}
 	of, ok := b.facts[f.Instance]
 	if !ok {
@@ -243,6 +248,7 @@ func (b *Book) enter(id model.ClusterID, f Facts) {
 		f.Vital = instance.MergeVital(was.Vital, f.Vital)
 	}
 	of[id] = f
+	return f
 }
 
 func (b *Book) drop(slot model.InstanceID, id model.ClusterID) {
@@ -327,4 +333,55 @@ func (b *Book) sessions() map[model.ClusterID]*session {
 		}
 	}
 	return out
+}
+
+// name of a cluster, its id while it has none.
+func (b *Book) name(id model.ClusterID) string {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if e, ok := b.clusters[id]; ok && e.Name != "" {
+		return e.Name
+	}
+	return string(id)
+}
+
+// Connected says whether a cluster has a stream, be it silent.
+func (b *Book) Connected(id model.ClusterID) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	e, ok := b.clusters[id]
+	return ok && e.session != nil
+}
+
+// On lists the slots that clusters report on a worker, by cluster and worker.
+func (b *Book) On() map[model.ClusterID]map[model.NodeID][]model.InstanceID {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	out := map[model.ClusterID]map[model.NodeID][]model.InstanceID{}
+	for id, of := range b.facts {
+		for c, f := range of {
+			if f.Placement.Verdict != instance.Placed || f.Placement.Node == "" {
+				continue
+			}
+			if out[c] == nil {
+				out[c] = map[model.NodeID][]model.InstanceID{}
+			}
+			out[c][f.Placement.Node] = append(out[c][f.Placement.Node], id)
+		}
+	}
+	return out
+}
+
+// remove forgets a cluster and everything it reported.
+func (b *Book) remove(id model.ClusterID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if e, ok := b.clusters[id]; ok && e.session == nil {
+		delete(b.clusters, id)
+		for slot, of := range b.facts {
+			if _, has := of[id]; has {
+				b.drop(slot, id)
+			}
+		}
+	}
 }

@@ -135,7 +135,7 @@ func nodeFrom(n *linkv1.Node, cluster model.ClusterID, name string) control.Node
 		},
 		Cluster: cluster, ClusterName: name, Reserved: resourcesFrom(n.GetReserved()),
 		Usage:    model.Usage{CPUPercent: n.GetCpuPercent(), MemoryPercent: n.GetMemoryPercent()},
-		Liveness: livenesses[n.GetLiveness()], LastSeen: time.UnixMilli(n.GetLastSeenUnixMs()), AgentVersion: n.GetAgentVersion(),
+		Liveness: livenesses[n.GetLiveness()], LastSeen: time.UnixMilli(n.GetLastSeenUnixMs()), AgentVersion: n.GetAgentVersion(), Draining: n.GetDraining(),
 	}
 }
 

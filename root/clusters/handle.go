@@ -35,8 +35,9 @@ func (s *Server) handle(ctx context.Context, sess *session, id model.ClusterID, 
 	case *linkv1.Up_Interest:
 		s.tables.interest(id, sess, body.Interest)
 	case *linkv1.Up_Event:
-		e := body.Event
-		s.log.Info("event of a cluster", "cluster", id, "kind", e.GetKind(), "subject", e.GetSubject(), "message", e.GetMessage())
+		s.noted(id, body.Event)
+	case *linkv1.Up_NodeOrdered:
+		s.orders.answered(sess, body.NodeOrdered)
 	case *linkv1.Up_Applied, *linkv1.Up_Hello, nil:
 		// Applied is informative; a second Hello changes nothing; nil is a
 		// message of a newer version.
@@ -53,10 +54,11 @@ func (s *Server) report(id model.ClusterID, r *linkv1.Report) {
 	for _, o := range r.GetOrphans() {
 		orphans = append(orphans, orphanFrom(o, id))
 	}
-	s.book.report(id, r.GetSnapshot(), facts, orphans)
+	news := s.book.report(id, r.GetSnapshot(), facts, orphans)
 	if r.GetSnapshot() {
 		s.tables.hosted(id, facts)
 	}
+	s.tellChanges(id, news)
 	s.desk.Reported(id, facts)
 }
 

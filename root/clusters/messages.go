@@ -29,6 +29,8 @@ type Desk interface {
 	Lease(ctx context.Context, id model.ClusterID, held []netip.Prefix) ([]netip.Prefix, error)
 	// Resolve finds the service of a job name or of a 10.30 address.
 	Resolve(query string) (model.Service, bool)
+	// Service finds a service by id.
+	Service(id model.ServiceID) (model.Service, bool)
 }
 
 // Hello is how a cluster presents itself.

@@ -17,6 +17,7 @@ import (
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
+	"oakestra/root/events"
 )
 
 // Times of a stream. A heartbeat comes from the cluster every heartbeat; a
@@ -39,12 +40,19 @@ type Server struct {
 	book   *Book
 	desk   Desk
 	tables *tables
+	orders *orders
+	events events.Recorder
 	log    *slog.Logger
 }
 
-// NewServer answers with what desk decides and writes reports into book.
-func NewServer(book *Book, desk Desk, logger *slog.Logger) *Server {
-	return &Server{book: book, desk: desk, tables: newTables(book, desk), log: logger.With("part", "clusters")}
+// NewServer answers with what desk decides and writes reports into book. A
+// Recorder, if one is given, is told what happens.
+func NewServer(book *Book, desk Desk, logger *slog.Logger, tell ...events.Recorder) *Server {
+	s := &Server{book: book, desk: desk, tables: newTables(book, desk), orders: newOrders(), events: events.Discard{}, log: logger.With("part", "clusters")}
+	if len(tell) > 0 {
+		s.events = tell[0]
+	}
+	return s
 }
 
 // GRPC makes a gRPC server with the options the link needs and this Server
@@ -80,6 +88,7 @@ func (s *Server) Control(stream grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]
 	}
 	welcome, err := s.desk.Welcome(ctx, hello)
 	if err != nil {
+		s.tellRefused(hello, err)
 		s.log.Warn("cluster refused", "cluster", hello.Name, "from", hello.Address.String(), "error", err)
 		return toStatus(err)
 	}
@@ -89,12 +98,15 @@ func (s *Server) Control(stream grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]
 		before.end(errReplaced)
 	}
 	s.log.Info("cluster joined", "cluster", hello.Name, "id", id, "from", hello.Address.String(), "version", hello.Version, "held", len(hello.Held), "recovery", welcome.Recovery)
+	s.events.Record(events.OfCluster(id, hello.Name).Say(events.Normal, "Joined", "from %s, version %s", hello.Address, hello.Version))
 	defer func() {
 		sess.end(nil)
+		s.orders.left(sess)
 		if s.book.leave(id, sess) {
 			s.tables.left(id)
 			s.desk.Moved(id)
 			s.log.Warn("cluster left", "cluster", hello.Name, "id", id, "reason", context.Cause(ctx))
+			s.events.Record(events.OfCluster(id, hello.Name).Say(events.Warning, "Left", "%v", context.Cause(ctx)))
 		}
 	}()
 	if !welcome.Recovery {

@@ -14,7 +14,7 @@ import (
 )
 
 // forgetAfter is how long a cluster that is back may take to say its interests
-// again before those it had are over.
+// and slices again before those it had are over.
 const forgetAfter = time.Minute
 
 // tables passes service tables between clusters: slices go to the clusters
@@ -62,6 +62,9 @@ func newTables(b *Book, d Desk) *tables {
 func (t *tables) slice(id model.ClusterID, sess *session, s *linkv1.Slice) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !t.book.speaks(id, sess) {
+		return // a newer stream may have said more
+	}
 	svc := model.ServiceID(s.GetServiceId())
 	s.ClusterId, s.Stale = string(id), false
 	was := t.slices[svc][id]
@@ -90,6 +93,9 @@ func (t *tables) drop(svc model.ServiceID, id model.ClusterID) {
 func (t *tables) interest(id model.ClusterID, sess *session, i *linkv1.Interest) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !t.book.speaks(id, sess) {
+		return
+	}
 	if i.GetRemove() {
 		t.forget(watch{id, i.GetQuery()})
 		return
@@ -155,14 +161,21 @@ func (t *tables) forget(w watch) {
 }
 
 // review looks at a cluster's interests again: a query may mean another
-// service by now, or none, and one that was not repeated since the cluster
-// came back is over.
+// service by now, or none. What was not repeated since the cluster came back
+// is over.
 func (t *tables) review(id model.ClusterID, sess *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	late := time.Since(sess.began) > forgetAfter
+	for svc, of := range t.slices {
+		if h, hosts := of[id]; hosts && late && h.said != sess {
+			t.drop(svc, id)
+			t.push(svc)
+		}
+	}
 	for _, query := range slices.Sorted(maps.Keys(t.interests[id])) {
 		in, w := t.interests[id][query], watch{id, query}
-		if in.said != sess && time.Since(sess.began) > forgetAfter {
+		if late && in.said != sess {
 			t.forget(w)
 			continue
 		}
@@ -201,8 +214,9 @@ func (t *tables) hosted(id model.ClusterID, facts []Facts) {
 func (t *tables) left(id model.ClusterID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	present := t.book.sessions()[id] // it may be back already
 	for svc, of := range t.slices {
-		if h, hosts := of[id]; hosts {
+		if h, hosts := of[id]; hosts && (present == nil || h.said != present) {
 			h.slice = proto.CloneOf(h.slice)
 			h.slice.Stale = true
 			of[id] = h
@@ -213,14 +227,20 @@ func (t *tables) left(id model.ClusterID) {
 
 // push sends a service's table to every interested cluster.
 func (t *tables) push(svc model.ServiceID) {
+	told := map[watch]bool{}
+	maps.Copy(told, t.watchers[svc])
 	for w := range t.watchers[""] {
 		if t.means(w.query) == svc {
-			t.bind(w, t.interests[w.cluster][w.query])
-			t.pushPeersToHosts(svc)
+			told[w] = true
 		}
 	}
 	sessions := t.book.sessions()
-	for w := range t.watchers[svc] {
+	for w := range told {
+		in := t.interests[w.cluster][w.query]
+		if now := t.means(w.query); now != in.service {
+			t.bind(w, in)
+			t.pushPeersToHosts(svc)
+		}
 		if sess := sessions[w.cluster]; sess != nil {
 			t.tell(w, sess)
 		}
@@ -266,4 +286,19 @@ func (t *tables) pushPeers(svc model.ServiceID, host model.ClusterID) {
 		}
 	}
 	sess.replace("peers "+string(svc), &linkv1.Down{Body: &linkv1.Down_Peers{Peers: set}})
+}
+
+// forgetCluster drops slices and interests of a cluster that was removed.
+func (t *tables) forgetCluster(id model.ClusterID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for svc, of := range t.slices {
+		if _, hosts := of[id]; hosts {
+			t.drop(svc, id)
+			t.push(svc)
+		}
+	}
+	for _, query := range slices.Sorted(maps.Keys(t.interests[id])) {
+		t.forget(watch{id, query})
+	}
 }

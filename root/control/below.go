@@ -75,6 +75,7 @@ type NodeView struct {
 	Liveness     instance.Liveness
 	LastSeen     time.Time
 	AgentVersion string
+	Draining     bool
 }
 
 // UnknownView is a container that runs without a record: listed, never removed.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"oakestra/pkg/errs"
+	"oakestra/root/events"
 	"oakestra/root/store"
 )
 
@@ -15,11 +16,13 @@ import (
 // or instance may get it: flows to the old one die meanwhile.
 const Quarantine = 60 * time.Second
 
-// Deps is what New needs; Logger and Now have defaults.
+// Deps is what New needs; Events, Logger and Now have defaults.
 type Deps struct {
 	Store     store.Store
 	Addresses Addresses
 	Below     Below
+	Places    Sites // may be nil where no cluster is ever changed
+	Events    events.Recorder
 	Logger    *slog.Logger
 	Now       func() time.Time
 }
@@ -30,9 +33,14 @@ type Control struct {
 	store     store.Store
 	addresses Addresses
 	below     Below
+	places    Sites
+	events    events.Recorder
 	log       *slog.Logger
 	now       func() time.Time
 	ids       ids
+	// turn is held by what compares how many instances there are with how many
+	// are wanted: two at once would both add what is missing.
+	turn chan struct{}
 }
 
 // New returns a Control. It starts nothing.
@@ -43,7 +51,13 @@ func New(d Deps) *Control {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	return &Control{store: d.Store, addresses: d.Addresses, below: d.Below, log: d.Logger, now: d.Now, ids: newIDs()}
+	if d.Events == nil {
+		d.Events = events.Discard{}
+	}
+	return &Control{
+		store: d.Store, addresses: d.Addresses, below: d.Below, places: d.Places, events: d.Events, log: d.Logger, now: d.Now,
+		ids: newIDs(), turn: make(chan struct{}, 1),
+	}
 }
 
 // Caller is the user on whose behalf something is done.

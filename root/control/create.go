@@ -8,6 +8,7 @@ import (
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/core/sla"
 	"oakestra/pkg/errs"
+	"oakestra/root/events"
 	"oakestra/root/store"
 )
 
@@ -47,7 +48,9 @@ func (c *Control) CreateApplications(ctx context.Context, who Caller, body []byt
 	}
 	for _, a := range d.Applications {
 		c.log.Info("application created", "application", a.ID, "name", a.Name, "namespace", a.Namespace, "user", who.Name)
+		c.events.Record(events.OfApplication(a).Say(events.Normal, "Created", "by %s", who.Name))
 	}
+	c.tellCreated(who, d.Services)
 	return d.Applications, nil
 }
 
@@ -86,6 +89,7 @@ func (c *Control) CreateServices(ctx context.Context, who Caller, body []byte) (
 	for _, s := range d.Services {
 		c.log.Info("service created", "service", s.ID, "name", s.Name.String(), "user", who.Name)
 	}
+	c.tellCreated(who, d.Services)
 	return d.Services, nil
 }
 
@@ -110,6 +114,21 @@ func (c *Control) commit(ctx context.Context, req sla.Descriptor, homes []model.
 			c.addresses.Cancel(s.Address)
 		}
 	}()
+	if err := c.choose(ctx, req, homes, d); err != nil {
+		return err
+	}
+	err = c.store.Descriptors().Commit(ctx, *d)
+	if errors.Is(err, errs.Conflict) {
+		return c.locate(ctx, req, homes, fmt.Errorf("store descriptor: %w", err))
+	}
+	if err != nil {
+		return fmt.Errorf("store descriptor: %w", err)
+	}
+	return nil
+}
+
+// choose fills d with the services of the request and their addresses.
+func (c *Control) choose(ctx context.Context, req sla.Descriptor, homes []model.Application, d *store.Descriptor) error {
 	for i, a := range req.Applications {
 		for _, want := range a.Services {
 			s, err := c.newService(ctx, homes[i], want)
@@ -121,13 +140,6 @@ func (c *Control) commit(ctx context.Context, req sla.Descriptor, homes []model.
 			}
 			d.Services = append(d.Services, s)
 		}
-	}
-	err = c.store.Descriptors().Commit(ctx, *d)
-	if errors.Is(err, errs.Conflict) {
-		return c.locate(ctx, req, homes, fmt.Errorf("store descriptor: %w", err))
-	}
-	if err != nil {
-		return fmt.Errorf("store descriptor: %w", err)
 	}
 	return nil
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
+	"oakestra/root/events"
 	"oakestra/root/store"
 )
 
@@ -26,9 +28,22 @@ func (c *Control) Deploy(ctx context.Context, who Caller, id model.ServiceID) (s
 	if err := c.writable(); err != nil {
 		return store.Instance{}, err
 	}
-	if _, err := c.service(ctx, who, id); err != nil {
+	svc, err := c.service(ctx, who, id)
+	if err != nil {
 		return store.Instance{}, err
 	}
+	in, err := c.add(ctx, id)
+	if err != nil {
+		return store.Instance{}, err
+	}
+	c.below.Wake(id)
+	c.log.Info("instance wanted", "service", id, "instance", in.ID.Number, "address", in.Address.String(), "user", who.Name)
+	c.events.Record(events.Of(svc, in.ID.Number).Say(events.Normal, "Wanted", "by %s, at address %s", who.Name, in.Address))
+	return in, nil
+}
+
+// add stores one more slot with an address of its own.
+func (c *Control) add(ctx context.Context, id model.ServiceID) (store.Instance, error) {
 	address, err := c.addresses.PickInstance(ctx)
 	if err != nil {
 		return store.Instance{}, fmt.Errorf("address for an instance of service %s: %w", id, err)
@@ -38,8 +53,6 @@ func (c *Control) Deploy(ctx context.Context, who Caller, id model.ServiceID) (s
 		c.addresses.Cancel(address)
 		return store.Instance{}, fmt.Errorf("store an instance of service %s: %w", id, err)
 	}
-	c.below.Wake(id)
-	c.log.Info("instance wanted", "service", id, "instance", in.ID.Number, "address", address.String(), "user", who.Name)
 	return in, nil
 }
 
@@ -50,34 +63,44 @@ func (c *Control) Undeploy(ctx context.Context, who Caller, id model.ServiceID, 
 	if err := c.writable(); err != nil {
 		return err
 	}
-	if _, err := c.service(ctx, who, id); err != nil {
+	svc, err := c.service(ctx, who, id)
+	if err != nil {
 		return err
 	}
 	gone, err := c.doomed(ctx, id, number)
 	if err != nil {
 		return err
 	}
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(writesAtOnce)
-	for _, in := range gone {
-		group.Go(func() error {
-			_, err := c.store.Instances().Update(gctx, in, func(s store.Instance) (store.Instance, error) {
-				s.Tombstone = true
-				return s, nil
-			})
-			if number == All && errors.Is(err, errs.NotFound) {
-				return nil // it went meanwhile
-			}
-			return err
-		})
-	}
-	err = group.Wait()
+	err = c.bury(ctx, gone, number == All)
 	c.below.Wake(id) // some may be stored even when one failed
 	if err != nil {
 		return fmt.Errorf("undeploy instance %d of service %s: %w", number, id, err)
 	}
 	c.log.Info("instances no longer wanted", "service", id, "instance", number, "count", len(gone), "user", who.Name)
+	for _, in := range gone {
+		c.events.Record(events.Of(svc, in.Number).Say(events.Normal, "Unwanted", "by %s", who.Name))
+	}
 	return nil
+}
+
+// bury writes tombstones. With several at once, one that went meanwhile is
+// what was wanted.
+func (c *Control) bury(ctx context.Context, gone []model.InstanceID, several bool) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(writesAtOnce)
+	for _, in := range gone {
+		group.Go(func() error {
+			_, err := c.store.Instances().Update(ctx, in, func(s store.Instance) (store.Instance, error) {
+				s.Tombstone = true
+				return s, nil
+			})
+			if several && errors.Is(err, errs.NotFound) {
+				return nil
+			}
+			return err
+		})
+	}
+	return group.Wait()
 }
 
 // doomed lists what Undeploy ends.
@@ -93,17 +116,24 @@ func (c *Control) doomed(ctx context.Context, id model.ServiceID, number int) ([
 		}
 		return []model.InstanceID{want}, nil
 	}
-	slots, err := c.store.Instances().List(ctx, id)
+	slots, err := c.slots(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("instances of service %s: %w", id, err)
+		return nil, err
 	}
 	var out []model.InstanceID
 	for _, in := range slots {
-		if !in.Tombstone {
-			out = append(out, in.ID)
-		}
+		out = append(out, in.ID)
 	}
 	return out, nil
+}
+
+// slots lists the instances that are wanted, by number.
+func (c *Control) slots(ctx context.Context, id model.ServiceID) ([]store.Instance, error) {
+	list, err := c.store.Instances().List(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("instances of service %s: %w", id, err)
+	}
+	return slices.DeleteFunc(list, func(in store.Instance) bool { return in.Tombstone }), nil
 }
 
 // DeleteService ends all instances and forgets the service, in one write.
@@ -111,7 +141,8 @@ func (c *Control) DeleteService(ctx context.Context, who Caller, id model.Servic
 	if err := c.writable(); err != nil {
 		return err
 	}
-	if _, err := c.service(ctx, who, id); err != nil {
+	svc, err := c.service(ctx, who, id)
+	if err != nil {
 		return err
 	}
 	if err := c.store.Descriptors().Remove(ctx, nil, []model.ServiceID{id}, c.quarantine()); err != nil {
@@ -119,6 +150,7 @@ func (c *Control) DeleteService(ctx context.Context, who Caller, id model.Servic
 	}
 	c.below.Wake(id)
 	c.log.Info("service deleted", "service", id, "user", who.Name)
+	c.events.Record(events.OfService(svc).Say(events.Normal, "Deleted", "by %s", who.Name))
 	return nil
 }
 
@@ -140,6 +172,7 @@ func (c *Control) DeleteApplication(ctx context.Context, who Caller, id model.Ap
 		c.below.Wake(s)
 	}
 	c.log.Info("application deleted", "application", id, "services", len(app.Services), "user", who.Name)
+	c.events.Record(events.OfApplication(app.Application).Say(events.Normal, "Deleted", "by %s, with %d services", who.Name, len(app.Services)))
 	return nil
 }
 

@@ -38,11 +38,28 @@ func (a *api) createApplications(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
-	a.answerApplications(c, control.Caller{Name: caller(c).Name}) // an administrator's own, too
+	warnings := a.Control.Warnings(body)
+	warn(c, warnings)
+	// An administrator's own, too. Queries are for lists that were asked for.
+	apps, err := a.Control.Applications(c.Request.Context(), control.Caller{Name: caller(c).Name})
+	if err != nil {
+		a.fail(c, err)
+		return
+	}
+	out := each(apps, toApplication)
+	if n := len(out); n > 0 {
+		out[n-1].Warnings = warningTexts(warnings) // the one that is new
+	}
+	a.answerQuoted(c, out)
 }
 
 func (a *api) answerApplications(c *gin.Context, who control.Caller) {
 	apps, err := a.Control.Applications(c.Request.Context(), who)
+	if err == nil {
+		apps, err = paged(c, apps, func(v control.ApplicationView) entry {
+			return entry{key: string(v.ID), names: []string{v.Name, v.Name + "." + v.Namespace}}
+		})
+	}
 	if err != nil {
 		a.fail(c, err)
 		return
@@ -56,8 +73,12 @@ func (a *api) answerApplications(c *gin.Context, who control.Caller) {
 //	@tags		applications
 //	@produce	json
 //	@security	Bearer
+//	@param		limit	query		int		false	"at most so many; X-Next-Cursor and Link lead to the rest"
+//	@param		cursor	query		string	false	"X-Next-Cursor of the page before"
+//	@param		name	query		string	false	"part of the name, in any case"
 //	@success	200	{array}		wire.Application
 //	@failure	401	{object}	wire.Error
+//	@failure	422	{object}	wire.Error	"a query that cannot be"
 //	@router		/api/applications/ [get]
 //	@router		/api/aplications/ [get]
 func (a *api) listApplications(c *gin.Context) { a.answerApplications(c, caller(c)) }
@@ -69,10 +90,14 @@ func (a *api) listApplications(c *gin.Context) { a.answerApplications(c, caller(
 //	@produce	json
 //	@security	Bearer
 //	@param		user	path		string	true	"user id or name; anyone's needs the role Admin"
+//	@param		limit	query		int		false	"at most so many; X-Next-Cursor and Link lead to the rest"
+//	@param		cursor	query		string	false	"X-Next-Cursor of the page before"
+//	@param		name	query		string	false	"part of the name, in any case"
 //	@success	200		{array}		wire.Application
 //	@failure	401		{object}	wire.Error
 //	@failure	403		{object}	wire.Error	"another user"
 //	@failure	404		{object}	wire.Error	"unknown user"
+//	@failure	422	{object}	wire.Error	"a query that cannot be"
 //	@router		/api/applications/{user} [get]
 func (a *api) listApplicationsOf(c *gin.Context) {
 	id, _ := identity(c)

@@ -17,15 +17,13 @@ import (
 	wire "oakestra/api/rest"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
 	"oakestra/root/auth"
 	"oakestra/root/control"
 )
 
 // The oddities of the wire live here: numbers as strings, ids as objects,
 // container called docker, arrays that are never null, JSON inside JSON.
-
-// rootOrganization is the one organization there is.
-const rootOrganization = "root"
 
 // clusterPort is where a cluster manager listens unless told otherwise; the
 // root never dials it, clients only show it.
@@ -71,7 +69,13 @@ func readJSON(c *gin.Context, into any) error {
 	if err := syntax(raw); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(raw, into); err != nil {
+	err = json.Unmarshal(raw, into)
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &kind):
+		p := errs.Problem{Path: kind.Field, Value: kind.Value, Message: "has the wrong type"} // the kind, never the value
+		return control.Located{Problem: p, Err: errNoJSON}
+	case err != nil:
 		return fmt.Errorf("%w: %s", errNoJSON, err.Error())
 	}
 	return nil
@@ -164,8 +168,7 @@ func toService(v control.ServiceView) wire.Service {
 		Arch:                  texts(v.Spec.Arch),
 		OneShot:               v.Spec.OneShot,
 		Constraints:           each(v.Spec.Constraints, toConstraint),
-		Connectivity:          []wire.Empty{},
-		AddedFiles:            []string{},
+		Rollout:               toRollout(v.Progress()),
 		NextInstance:          v.NextNumber,
 		Instances:             make([]wire.Instance, 0, len(v.Slots)),
 	}
@@ -175,8 +178,13 @@ func toService(v control.ServiceView) wire.Service {
 	if v.Chosen {
 		s.Addresses.RoundRobin = s.RoundRobinIP
 	}
+	addKept(&s, v.Spec)
 	for _, slot := range v.Slots {
-		s.Instances = append(s.Instances, toInstance(slot, v.Spec))
+		spec := v.Spec
+		if slot.Service.ID != "" {
+			spec = slot.Service.Spec // while a rollout goes on, the two differ
+		}
+		s.Instances = append(s.Instances, toInstance(slot, spec))
 	}
 	return s
 }
@@ -189,6 +197,7 @@ func toInstance(v control.SlotView, spec model.ServiceSpec) wire.Instance {
 		StatusDetail:    v.Detail,
 		PublicIP:        v.Seen.Vital.PublicIP,
 		HostIP:          addrText(v.Seen.Placement.HostIP),
+		Revision:        v.Service.Revision,
 		InstanceIP:      addrText(v.Address),
 		NamespaceIP:     addrText(v.Seen.Vital.NamespaceIP),
 		ClusterID:       string(v.Cluster),
@@ -315,21 +324,27 @@ var roleTexts = map[string]string{
 	auth.RoleInfrastructure: "may add clusters and nodes",
 }
 
-func toPermissions(id auth.Identity) wire.Permissions {
-	return wire.Permissions{Roles: each(id.Roles, func(r string) wire.Role {
-		return wire.Role{Name: r, Description: roleTexts[r]}
-	})}
+func toRoles(names []string) []wire.Role {
+	return each(names, func(r string) wire.Role { return wire.Role{Name: r, Description: roleTexts[r]} })
 }
 
-func toUser(id auth.Identity) wire.User {
-	u := wire.User{
-		ID: wire.OID{OID: string(id.ID)}, Name: id.Name, Email: id.Email, Roles: texts(id.Roles), Organization: id.Organization,
-		MustChangePassword: id.MustChangePassword,
+// roles of documents: names, or for clients of 2022 objects.
+func (a *api) roles(names []string) any {
+	if a.RoleObjects {
+		return toRoles(names)
 	}
-	if !id.CreatedAt.IsZero() {
-		u.CreatedAt = id.CreatedAt.UTC().Format(time.RFC3339)
+	return texts(names)
+}
+
+func (a *api) toUser(u auth.Account) wire.User {
+	out := wire.User{
+		ID: wire.OID{OID: string(u.ID)}, Name: u.Name, Email: u.Email, Roles: a.roles(u.Roles), Organization: u.Organization,
+		MustChangePassword: u.MustChangePassword,
 	}
-	return u
+	if !u.CreatedAt.IsZero() {
+		out.CreatedAt = u.CreatedAt.UTC().Format(time.RFC3339)
+	}
+	return out
 }
 
 func cpus(r model.Resources) float64 { return float64(r.MilliCPU) / 1000 }

@@ -32,7 +32,7 @@ func statusOf(err error) int {
 		return http.StatusRequestEntityTooLarge
 	case errors.As(err, &throttled):
 		return http.StatusTooManyRequests
-	case errors.Is(err, errNoJSON):
+	case errors.Is(err, errNoJSON), errors.Is(err, auth.BadResetToken):
 		return http.StatusBadRequest
 	case errors.Is(err, errs.Invalid):
 		return http.StatusUnprocessableEntity

@@ -76,9 +76,11 @@ func (r *rig) site(services map[string]string) {
 
 	runs := model.InstanceID{Service: model.ServiceID(services["nginx"]), Number: 0}
 	full := model.InstanceID{Service: model.ServiceID(services["nginx"]), Number: 1}
+	nginx, err := r.store.Services().Get(r.t.Context(), runs.Service)
+	must(r.t, err)
 	for _, id := range []model.InstanceID{runs, full} {
 		_, err := r.store.Instances().Update(r.t.Context(), id, func(in store.Instance) (store.Instance, error) {
-			in.Cluster, in.Grant = cluster.ID, instance.MakeGrant(1, 1)
+			in.Cluster, in.Grant, in.Service = cluster.ID, instance.MakeGrant(1, 1), nginx.Assigned()
 			return in, nil
 		})
 		must(r.t, err)
@@ -126,6 +128,7 @@ func TestAnswersOfTheQuickStart(t *testing.T) {
 		{"application", "/api/application/" + app},
 		{"service-nginx", "/api/service/" + ids["nginx"]},
 		{"service-curl", "/api/service/" + ids["curl"]},
+		{"revisions", "/api/service/" + ids["nginx"] + "/revisions"},
 		{"clusters", "/api/clusters/"},
 		{"clusters-active", "/api/clusters/active"},
 		{"nodes", "/api/nodes/"},
@@ -136,4 +139,41 @@ func TestAnswersOfTheQuickStart(t *testing.T) {
 	} {
 		g.check(c[0], r.call("Admin", http.MethodGet, c[1], nil).want(200).Body.Bytes())
 	}
+}
+
+// full says something in every field of a descriptor.
+const full = `{"sla_version":"v2.0","customerID":"Admin","args":[],"applications":[{"applicationID":"","application_name":"application","application_namespace":"test",
+	"application_desc":"all of it","microservices":[{"microserviceID":"","microservice_name":"everything","microservice_namespace":"test",
+	"virtualization":"runsc","cmd":["a"],"environment":["A=1"],"vcpu":0.5,"vgpu":1,"vtpus":1,"memory":64,"storage":5,"bandwidth_in":2,"bandwidth_out":3,
+	"code":"img","state":"s","port":"80:90","arch":["arm64"],"one_shot":true,"on_cluster_loss":"replace","max_unavailable":2,"start_seconds":30,
+	"args":["x"],"added_files":["f"],"vm_images":["i"],"sla_violation_strategy":"v","target_node":"t","platform":"linux/arm64","privileged":true,
+	"volumes":[{"volume_id":"v","csi_driver":"d","mount_path":"/m","config":{"a":"b"}}],
+	"connectivity":[{"target_microservice_id":"x","con_constraints":[{"type":"geo","threshold":1.5,"rigidness":0.5,"convergence_time":3}]}],
+	"constraints":[{"type":"latency","area":"munich","threshold":20},{"type":"direct","cluster":"c1","node":"n1;n2"},
+	{"type":"clusters","allowed":["c1"]},{"type":"addons","needs":["b"]}],
+	"addresses":{"rr_ip":"10.30.1.1","closest_ip":"10.30.1.2","rr_ip_v6":"fd00::1","instances":[{"from":"a","to":"b","start":0}]}}]}]}`
+
+func TestAnswersOfAFullDescriptor(t *testing.T) {
+	r := newRig(t)
+	g := golden{t, map[string]string{}}
+	a := r.call("ann", http.MethodPost, "/api/application/", full).want(200)
+	g.check("full-created", a.Body.Bytes())
+	if n := len(a.Header().Values("Warning")); n != 18 {
+		t.Errorf("%d warnings in headers: %q", n, a.Header().Values("Warning"))
+	}
+	var list []map[string]any
+	raw := r.call("ann", http.MethodGet, "/api/services/", nil).want(200)
+	raw.into(&list)
+	g.check("full-services", raw.Body.Bytes())
+	serviceKinds.check(t, "full", list[0])
+	// What GET answers may be sent back: it changes nothing.
+	id := list[0]["microserviceID"].(string)
+	var same struct{ Rollout struct{ Target int } }
+	r.call("ann", http.MethodPut, "/api/service/"+id, raw.Body.String()[1:raw.Body.Len()-2]).want(200).into(&same)
+	if same.Rollout.Target != 1 {
+		t.Errorf("sent back, it is revision %d", same.Rollout.Target)
+	}
+	r.call("ann", http.MethodPut, "/api/service/"+id, `{"code":"two","memory":65}`).want(200)
+	g.check("full-changed", r.call("ann", http.MethodGet, "/api/service/"+id, nil).want(200).Body.Bytes())
+	g.check("full-revisions", r.call("ann", http.MethodGet, "/api/service/"+id+"/revisions", nil).want(200).Body.Bytes())
 }

@@ -61,12 +61,12 @@ func (a *api) audit(c *gin.Context) {
 	}
 	start := time.Now()
 	c.Next()
-	who := ""
+	who, token := "", ""
 	if id, ok := identity(c); ok {
-		who = id.Name
+		who, token = id.Name, id.Token
 	}
 	a.Logger.Info("audit", "method", c.Request.Method, "path", c.Request.URL.Path, "status", c.Writer.Status(),
-		"user", who, "from", peer(c.Request).String(), "request", idOf(c), "took", time.Since(start))
+		"user", who, "token", token, "from", peer(c.Request).String(), "request", idOf(c), "took", time.Since(start))
 }
 
 // recoverPanic turns a panic into a 500 and a line with the stack.
@@ -89,26 +89,11 @@ func (a *api) recoverPanic(c *gin.Context) {
 	c.Next()
 }
 
-// cors lets pages of any origin call the API. Tokens travel in a header that a
-// page has to set itself, so no credentials are allowed.
-func cors(c *gin.Context) {
-	h := c.Writer.Header()
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Access-Control-Expose-Headers", headerRequest)
-	if c.Request.Method != http.MethodOptions {
-		return
-	}
-	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, "+headerRequest)
-	h.Set("Access-Control-Max-Age", "600")
-	c.AbortWithStatus(http.StatusNoContent)
-}
-
 func limitBody(c *gin.Context) {
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBody)
 }
 
-// bearer lets only holders of an access token pass.
+// bearer lets only holders of an access token or an API token pass.
 func (a *api) bearer(c *gin.Context) {
 	token, err := bearerToken(c.Request)
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 	"oakestra/pkg/core/model"
 	"oakestra/root/auth"
 	"oakestra/root/control"
+	"oakestra/root/events"
 	"oakestra/root/store"
 	"oakestra/root/store/boltstore"
 )
@@ -33,9 +34,13 @@ type rig struct {
 	store     *boltstore.Store
 	below     *fakeBelow
 	addresses *fakeAddresses
+	places    *fakePlaces
+	journal   *events.Journal
 	handler   http.Handler
-	log       *bytes.Buffer
+	log       *logBuffer
 	tokens    map[string]string // by user, once logged in
+	mails     mailbox
+	auth      *auth.Auth
 }
 
 func newRig(t *testing.T, change ...func(*Deps)) *rig {
@@ -44,19 +49,24 @@ func newRig(t *testing.T, change ...func(*Deps)) *rig {
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
 	for name, roles := range map[string][]string{
-		"Admin": {auth.RoleAdmin, auth.RoleApplication}, "ann": {auth.RoleApplication}, "bob": {auth.RoleApplication},
+		"Admin": {auth.RoleAdmin, auth.RoleApplication}, "ida": {auth.RoleInfrastructure}, "ann": {auth.RoleApplication}, "bob": {auth.RoleApplication},
 	} {
 		must(t, s.Users().Put(t.Context(), store.User{
 			ID: model.UserID("u-" + name), Name: name, PasswordHash: cheapHash("Admin"), Roles: roles, MustChangePassword: name == "Admin",
 		}))
 	}
 	r := &rig{t: t, store: s, below: &fakeBelow{facts: map[model.InstanceID]control.InstanceView{}},
-		addresses: &fakeAddresses{pool: address.NewServicePool()}, log: &bytes.Buffer{}, tokens: map[string]string{}}
+		addresses: &fakeAddresses{pool: address.NewServicePool()}, places: &fakePlaces{}, journal: events.NewJournal(nil), log: &logBuffer{}, tokens: map[string]string{}}
 	logger := slog.New(slog.NewTextHandler(r.log, nil))
-	a, err := auth.New(auth.Deps{Users: s.Users(), Key: bytes.Repeat([]byte("k"), auth.KeySize), Logger: logger})
+	must(t, auth.EnsureRoot(t.Context(), s))
+	r.mails = make(mailbox, 8)
+	a, err := auth.New(auth.Deps{Store: s, Key: bytes.Repeat([]byte("k"), auth.KeySize), Logger: logger, Mailer: r.mails, Pages: []string{"https://dash.example"}})
 	must(t, err)
+	r.auth = a
+	r.journal.Begin(1)
 	d := Deps{
-		Control: control.New(control.Deps{Store: s, Addresses: r.addresses, Below: r.below, Logger: logger}),
+		Control: control.New(control.Deps{Store: s, Addresses: r.addresses, Below: r.below, Places: r.places, Events: r.journal, Logger: logger}),
+		Events:  r.journal,
 		Auth:    a, Below: r.below, Logger: logger, Version: "test",
 	}
 	for _, f := range change {
@@ -106,6 +116,11 @@ func (r *rig) call(user, method, path string, body any) answer {
 	req.RemoteAddr = "192.168.7.7:4711"
 	if user != "" {
 		req.Header.Set("Authorization", "Bearer "+r.token(user))
+	}
+	if strings.TrimSuffix(path, "/") == "/api/events" { // a stream ends when its caller hangs up
+		ctx, hangUp := context.WithCancel(r.t.Context())
+		hangUp()
+		req = req.WithContext(ctx)
 	}
 	return r.do(req)
 }
@@ -255,3 +270,58 @@ func (f *fakeBelow) Wake(id model.ServiceID) {
 var seenAt = time.Date(2025, 3, 4, 5, 6, 7, 0, time.UTC)
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// mailbox hands mails to a test.
+type mailbox chan string
+
+func (m mailbox) Send(_ context.Context, to, subject, text string) error {
+	m <- to + "\n" + subject + "\n" + text
+	return nil
+}
+
+// logBuffer is a log that handlers and loops write at once.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *logBuffer) Len() int { return len(l.String()) }
+
+func (l *logBuffer) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
+}
+
+// fakePlaces answers what a test put in.
+type fakePlaces struct {
+	on      map[model.ClusterID]map[model.NodeID][]model.InstanceID
+	moves   []control.Move
+	orphans []model.InstanceID
+	err     error
+	asked   []string
+}
+
+func (f *fakePlaces) OrderNode(_ context.Context, cluster model.ClusterID, node model.NodeID, verb control.NodeVerb) ([]control.Move, error) {
+	f.asked = append(f.asked, fmt.Sprintf("%s/%s %d", cluster, node, verb))
+	return f.moves, f.err
+}
+
+func (f *fakePlaces) RemoveCluster(_ context.Context, id model.ClusterID, force bool) ([]model.InstanceID, error) {
+	f.asked = append(f.asked, fmt.Sprintf("%s %v", id, force))
+	return f.orphans, f.err
+}
+
+func (f *fakePlaces) On() map[model.ClusterID]map[model.NodeID][]model.InstanceID { return f.on }

@@ -3,27 +3,40 @@ package rest
 import (
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"github.com/gin-gonic/gin"
 
 	"oakestra/pkg/errs"
 	"oakestra/root/auth"
 	"oakestra/root/control"
+	"oakestra/root/events"
 )
 
-// Deps is what New needs; Logger, Version, Ready and Quoted may be left out.
+// Deps is what New needs; what stands below Logger may be left out.
 type Deps struct {
 	Control *control.Control
 	Auth    *auth.Auth
 	Below   control.Below
+	Events  *events.Journal // nil: an empty one
 	Logger  *slog.Logger
 	Version string
 	// Ready is asked by /readyz; nil means always ready.
 	Ready func() error
+	// Stopping is closed when the root stops, so that streams end; may be nil.
+	Stopping <-chan struct{}
+	// Meter counts requests for /metrics; may be nil.
+	Meter Meter
+	// Backup is nil when the store has none.
+	Backup Backup
 	// Quoted sends applications and services as JSON inside a JSON string,
 	// which one client of 2022 insists on.
 	Quoted bool
+	// RoleObjects sends the roles in user documents as objects, as in 2022.
+	RoleObjects bool
+	// Strict guards the documentation page with a login.
+	Strict bool
+	// Origins whose pages may call the API; none means all.
+	Origins []string
 }
 
 // api holds the handlers.
@@ -48,6 +61,9 @@ func newEngine(d Deps) *gin.Engine {
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
+	if d.Events == nil {
+		d.Events = events.NewJournal(nil)
+	}
 	if d.Ready == nil {
 		d.Ready = func() error { return nil }
 	}
@@ -59,7 +75,7 @@ func newEngine(d Deps) *gin.Engine {
 	e.UseRawPath = true          // an escaped slash stays inside its parameter
 	_ = e.SetTrustedProxies(nil) // no proxy: cannot fail
 	a := &api{d}
-	e.Use(requestID, a.audit, a.recoverPanic, cors, limitBody)
+	e.Use(a.measure, requestID, a.audit, a.recoverPanic, a.cors, limitBody)
 	e.NoRoute(func(c *gin.Context) { a.fail(c, notFound(c.Request.URL.Path)) })
 	e.NoMethod(func(c *gin.Context) {
 		a.answerError(c, http.StatusMethodNotAllowed, c.Request.Method+" is not possible here", nil)
@@ -69,57 +85,96 @@ func newEngine(d Deps) *gin.Engine {
 }
 
 func (a *api) routes(e *gin.Engine) {
-	public, guarded := group{e, nil}, group{e, a.bearer}
-
-	public.add(http.MethodGet, "/healthz", a.healthz)
-	public.add(http.MethodGet, "/readyz", a.readyz)
-	public.add(http.MethodPost, "/api/auth/login", a.login)
-	public.add(http.MethodPost, "/api/auth/refresh", a.refresh) // checks its own kind of token
-	docs := docsHandler()
-	e.GET("/api/docs", docs)
-	e.GET("/api/docs/*any", docs)
-
-	guarded.add(http.MethodGet, "/api/user/:name", a.getUser)
-	guarded.add(http.MethodPost, "/api/user/:name", a.changePassword)
-	guarded.add(http.MethodGet, "/api/permission/:name", a.permission)
-
-	guarded.add(http.MethodPost, "/api/application", a.createApplications)
-	guarded.add(http.MethodGet, "/api/application/:id", a.getApplication)
-	guarded.add(http.MethodDelete, "/api/application/:id", a.deleteApplication)
-	guarded.add(http.MethodGet, "/api/applications", a.listApplications)
-	guarded.add(http.MethodGet, "/api/applications/:user", a.listApplicationsOf)
-	guarded.add(http.MethodGet, "/api/aplications", a.listApplications) // so spelled by old pages
-
-	guarded.add(http.MethodPost, "/api/service", a.createService)
-	guarded.add(http.MethodPost, "/api/services", a.createService)
-	guarded.add(http.MethodGet, "/api/service/:id", a.getService)
-	guarded.add(http.MethodDelete, "/api/service/:id", a.deleteService)
-	guarded.add(http.MethodGet, "/api/services", a.listServices)
-	guarded.add(http.MethodGet, "/api/services/:app", a.listServicesOf)
-
-	guarded.add(http.MethodPost, "/api/service/:id/instance", a.deploy)
-	guarded.add(http.MethodDelete, "/api/service/:id/instance/:number", a.undeploy)
-
-	guarded.add(http.MethodGet, "/api/clusters", a.listClusters)
-	guarded.add(http.MethodGet, "/api/clusters/active", a.listActiveClusters)
-	guarded.add(http.MethodGet, "/api/nodes", a.listNodes)
-	guarded.add(http.MethodGet, "/api/recovery", a.recovery)
-	guarded.add(http.MethodPost, "/api/recovery/accept", a.acceptRecovery)
-}
-
-// group adds routes in both forms, with and without trailing slash.
-type group struct {
-	engine *gin.Engine
-	guard  gin.HandlerFunc // nil for public routes
-}
-
-func (g group) add(method, path string, h gin.HandlerFunc) {
-	chain := []gin.HandlerFunc{h}
-	if g.guard != nil {
-		chain = []gin.HandlerFunc{g.guard, h}
+	for _, r := range a.table() {
+		a.add(e, r)
 	}
-	g.engine.Handle(method, path, chain...)
-	g.engine.Handle(method, strings.TrimSuffix(path, "/")+"/", chain...)
+	docs := docsHandler()
+	e.GET(docsPath, a.guardDocs, docs)
+	e.GET(docsPath+"/*any", a.guardDocs, docs)
+}
+
+// table is every route of the API: who may call it, the scope an API token
+// needs, the method and the path.
+func (a *api) table() []route {
+	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+	const read, deploy, admin = auth.ScopeRead, auth.ScopeDeploy, auth.ScopeAdmin
+	return []route{
+		{everybody, "", get, "/healthz", a.healthz},
+		{everybody, "", get, "/readyz", a.readyz},
+		{everybody, "", get, "/metrics", a.metrics}, // for private addresses only
+		{everybody, "", post, "/api/auth/login", a.login},
+		{everybody, "", post, "/api/auth/refresh", a.refresh}, // checks its own kind of token
+		{users, read, post, "/api/auth/logout", a.logout},
+		{managers, admin, post, "/api/auth/register", a.register},
+
+		{everybody, "", post, "/api/user", a.requestReset},
+		{everybody, "", put, "/api/user", a.finishReset},
+		{users, read, get, "/api/user/:name", a.getUser},
+		{users, admin, post, "/api/user/:name", a.changePassword},
+		{users, admin, put, "/api/user/:name", a.updateUser},
+		{managers, admin, del, "/api/user/:name", a.deleteUser},
+		{administrators, admin, get, "/api/users", a.listUsers},
+		{managers, admin, get, "/api/users/:organization", a.listUsersOf},
+		{users, read, get, "/api/permission/:name", a.permission},
+
+		{managers, admin, get, "/api/organization", a.listOrganizations},
+		{administrators, admin, post, "/api/organization", a.createOrganization},
+		{managers, admin, put, "/api/organization/:id", a.changeOrganization},
+		{administrators, admin, del, "/api/organization/:id", a.deleteOrganization},
+
+		{users, read, get, "/api/tokens", a.listTokens},
+		{users, admin, post, "/api/tokens", a.createToken},
+		{users, read, del, "/api/tokens/:id", a.revokeToken}, // a token may end itself
+
+		{deployers, deploy, post, "/api/application", a.createApplications},
+		{users, read, get, "/api/application/:id", a.getApplication},
+		{deployers, deploy, put, "/api/application/:id", a.updateApplication},
+		{deployers, deploy, del, "/api/application/:id", a.deleteApplication},
+		{deployers, deploy, post, "/api/apply", a.apply},
+		{users, read, get, "/api/applications", a.listApplications},
+		{users, read, get, "/api/applications/:user", a.listApplicationsOf},
+		{users, read, get, "/api/aplications", a.listApplications}, // so spelled by old pages
+
+		{deployers, deploy, post, "/api/service", a.createService},
+		{deployers, deploy, post, "/api/services", a.createService},
+		{users, read, get, "/api/service/:id", a.getService},
+		{deployers, deploy, put, "/api/service/:id", a.updateService},
+		{deployers, deploy, del, "/api/service/:id", a.deleteService},
+		{deployers, deploy, post, "/api/service/:id/rollback", a.rollback},
+		{users, read, get, "/api/service/:id/revisions", a.revisions},
+		{deployers, deploy, post, "/api/service/:id/scale", a.scale},
+		{users, read, get, "/api/services", a.listServices},
+		{users, read, get, "/api/services/:app", a.listServicesOf},
+
+		{deployers, deploy, post, "/api/service/:id/instance", a.deploy},
+		{deployers, deploy, del, "/api/service/:id/instance/:number", a.undeploy},
+
+		{users, read, get, "/api/clusters", a.listClusters},
+		{users, read, get, "/api/clusters/active", a.listActiveClusters},
+		{users, read, get, "/api/cluster/:id", a.getCluster},
+		{users, read, get, "/api/clusters/:id", a.getCluster},
+		{operators, admin, del, "/api/cluster/:id", a.deleteCluster},
+		{operators, admin, del, "/api/clusters/:id", a.deleteCluster},
+
+		{operators, read, get, "/api/nodes", a.listNodes},
+		{operators, read, get, "/api/nodes/:id", a.getNode},
+		{operators, admin, del, "/api/nodes/:id", a.deleteNode},
+		{operators, admin, post, "/api/nodes/:id/cordon", a.cordonNode},
+		{operators, admin, post, "/api/nodes/:id/uncordon", a.uncordonNode},
+		{operators, admin, post, "/api/nodes/:id/drain", a.drainNode},
+
+		{users, read, get, "/api/events", a.streamEvents},
+		{users, read, get, "/api/application/:id/events", a.applicationEvents},
+		{users, read, get, "/api/service/:id/events", a.serviceEvents},
+		{users, read, get, "/api/service/:id/instance/:number/events", a.instanceEvents},
+		{users, read, get, "/api/cluster/:id/events", a.clusterEvents},
+		{users, read, get, "/api/clusters/:id/events", a.clusterEvents},
+		{operators, read, get, "/api/nodes/:id/events", a.nodeEvents},
+
+		{administrators, admin, get, "/api/admin/backup", a.backup},
+		{users, read, get, "/api/recovery", a.recovery},
+		{administrators, admin, post, "/api/recovery/accept", a.acceptRecovery},
+	}
 }
 
 func notFound(path string) error {

@@ -9,6 +9,7 @@ import (
 	wire "oakestra/api/rest"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
+	"oakestra/root/control"
 )
 
 // createService adds services to an application.
@@ -40,7 +41,11 @@ func (a *api) createService(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
-	c.PureJSON(http.StatusOK, toServiceCreated(services))
+	warnings := a.Control.Warnings(body)
+	warn(c, warnings)
+	out := toServiceCreated(services)
+	out.Warnings = warningTexts(warnings)
+	c.PureJSON(http.StatusOK, out)
 }
 
 // listServices answers all the caller may see.
@@ -49,8 +54,13 @@ func (a *api) createService(c *gin.Context) {
 //	@tags		services
 //	@produce	json
 //	@security	Bearer
+//	@param		limit	query		int		false	"at most so many; X-Next-Cursor and Link lead to the rest"
+//	@param		cursor	query		string	false	"X-Next-Cursor of the page before"
+//	@param		name	query		string	false	"part of the name, in any case"
+//	@param		status	query		string	false	"status as the answer spells it, in any case"
 //	@success	200	{array}		wire.Service
 //	@failure	401	{object}	wire.Error
+//	@failure	422	{object}	wire.Error	"a query that cannot be"
 //	@router		/api/services/ [get]
 func (a *api) listServices(c *gin.Context) { a.answerServices(c, "") }
 
@@ -61,9 +71,14 @@ func (a *api) listServices(c *gin.Context) { a.answerServices(c, "") }
 //	@produce	json
 //	@security	Bearer
 //	@param		app	path		string	true	"application id"
+//	@param		limit	query		int		false	"at most so many; X-Next-Cursor and Link lead to the rest"
+//	@param		cursor	query		string	false	"X-Next-Cursor of the page before"
+//	@param		name	query		string	false	"part of the name, in any case"
+//	@param		status	query		string	false	"status as the answer spells it, in any case"
 //	@success	200	{array}		wire.Service
 //	@failure	401	{object}	wire.Error
 //	@failure	404	{object}	wire.Error
+//	@failure	422	{object}	wire.Error	"a query that cannot be"
 //	@router		/api/services/{app} [get]
 func (a *api) listServicesOf(c *gin.Context) {
 	a.answerServices(c, model.ApplicationID(c.Param("app")))
@@ -71,6 +86,11 @@ func (a *api) listServicesOf(c *gin.Context) {
 
 func (a *api) answerServices(c *gin.Context, app model.ApplicationID) {
 	services, err := a.Control.Services(c.Request.Context(), caller(c), app)
+	if err == nil {
+		services, err = paged(c, services, func(v control.ServiceView) entry {
+			return entry{key: string(v.ID), names: []string{v.Name.String()}, status: string(v.Word)}
+		})
+	}
 	if err != nil {
 		a.fail(c, err)
 		return

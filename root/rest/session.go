@@ -7,6 +7,7 @@ import (
 
 	wire "oakestra/api/rest"
 	"oakestra/pkg/errs"
+	"oakestra/root/auth"
 )
 
 // login answers tokens for a password.
@@ -20,7 +21,8 @@ import (
 //	@success		200		{object}	wire.Session
 //	@failure		400		{object}	wire.Error	"no JSON"
 //	@failure		401		{object}	wire.Error	"wrong name or password"
-//	@failure		403		{object}	wire.Error	"default password from a public address"
+//	@failure		403		{object}	wire.Error	"default password from a public address, or no member of the organization"
+//	@failure		404		{object}	wire.Error	"unknown organization"
 //	@failure		429		{object}	wire.Error	"too many failed logins"
 //	@router			/api/auth/login [post]
 func (a *api) login(c *gin.Context) {
@@ -29,23 +31,20 @@ func (a *api) login(c *gin.Context) {
 		a.fail(c, err)
 		return
 	}
-	if body.OrganizationName != "" && body.OrganizationName != rootOrganization {
-		a.fail(c, inClass(errs.NotFound, "organization %q", body.OrganizationName))
-		return
-	}
-	s, err := a.Auth.Login(c.Request.Context(), body.Username, body.Password, peer(c.Request))
+	s, err := a.Auth.Login(c.Request.Context(), body.Username, body.Password, body.OrganizationName, peer(c.Request))
 	if err != nil {
 		a.fail(c, err)
 		return
 	}
 	c.Header("Cache-Control", "no-store")
+	a.openDocs(c, s.Token)
 	c.PureJSON(http.StatusOK, wire.Session{Token: s.Token, RefreshToken: s.RefreshToken, MustChangePassword: s.MustChangePassword})
 }
 
-// refresh answers a new access token.
+// refresh answers new tokens for a refresh token.
 //
 //	@summary		Get a new access token
-//	@description	Send the refresh token as Bearer.
+//	@description	Send the refresh token as Bearer and keep refresh_token of the answer for the next time. The one you sent works until the new one was used; coming back with it later ends the login.
 //	@tags			auth
 //	@produce		json
 //	@security		Bearer
@@ -55,15 +54,35 @@ func (a *api) login(c *gin.Context) {
 //	@router			/api/auth/refresh [post]
 func (a *api) refresh(c *gin.Context) {
 	token, err := bearerToken(c.Request)
+	var s auth.Session
 	if err == nil {
-		token, err = a.Auth.Refresh(c.Request.Context(), token)
+		s, err = a.Auth.Refresh(c.Request.Context(), token)
 	}
 	if err != nil {
 		a.fail(c, err)
 		return
 	}
 	c.Header("Cache-Control", "no-store")
-	c.PureJSON(http.StatusOK, wire.Token{Token: token})
+	c.PureJSON(http.StatusOK, wire.Token{Token: s.Token, RefreshToken: s.RefreshToken})
+}
+
+// logout ends the login.
+//
+//	@summary	Log out
+//	@tags		auth
+//	@produce	json
+//	@security	Bearer
+//	@success	200	{object}	wire.Message
+//	@failure	401	{object}	wire.Error
+//	@failure	403	{object}	wire.Error	"asked with an API token"
+//	@router		/api/auth/logout [post]
+func (a *api) logout(c *gin.Context) {
+	by, _ := identity(c)
+	if err := a.Auth.Logout(c.Request.Context(), by); err != nil {
+		a.fail(c, err)
+		return
+	}
+	c.PureJSON(http.StatusOK, wire.Message{Message: "ok"})
 }
 
 // changePassword sets the caller's own password.
@@ -96,46 +115,6 @@ func (a *api) changePassword(c *gin.Context) {
 		return
 	}
 	c.PureJSON(http.StatusOK, wire.Empty{})
-}
-
-// getUser answers the caller's account.
-//
-//	@summary	Show your account
-//	@tags		auth
-//	@produce	json
-//	@security	Bearer
-//	@param		name	path		string	true	"your user name"
-//	@success	200		{object}	wire.User
-//	@failure	401		{object}	wire.Error
-//	@failure	403		{object}	wire.Error	"another user's name"
-//	@router		/api/user/{name} [get]
-func (a *api) getUser(c *gin.Context) {
-	if _, err := ownName(c); err != nil {
-		a.fail(c, err)
-		return
-	}
-	id, _ := identity(c)
-	c.PureJSON(http.StatusOK, toUser(id))
-}
-
-// permission answers the caller's roles.
-//
-//	@summary	List your roles
-//	@tags		auth
-//	@produce	json
-//	@security	Bearer
-//	@param		name	path		string	true	"your user name"
-//	@success	200		{object}	wire.Permissions
-//	@failure	401		{object}	wire.Error
-//	@failure	403		{object}	wire.Error	"another user's name"
-//	@router		/api/permission/{name} [get]
-func (a *api) permission(c *gin.Context) {
-	if _, err := ownName(c); err != nil {
-		a.fail(c, err)
-		return
-	}
-	id, _ := identity(c)
-	c.PureJSON(http.StatusOK, toPermissions(id))
 }
 
 // ownName is the name in the path, which has to be the caller's.

@@ -19,6 +19,9 @@ var (
 		"vgpus": "integer", "cmd": "array", "environment": "array", "constraints": "array", "connectivity": "array", "added_files": "array",
 		"instance_list": "array", "job_name": "string", "service_name": "string", "service_ns": "string",
 		"next_instance_progressive_number": "integer",
+		"args":                             "array", "vm_images": "array", "volumes": "array", "arch": "array", "privileged": "bool", "one_shot": "bool",
+		"vtpus": "integer", "bandwidth_in": "integer", "bandwidth_out": "integer", "storage": "integer", "state": "string",
+		"sla_violation_strategy": "string", "target_node": "string", "platform": "string", "addresses": "object", "rollout": "object",
 	}
 	instanceKinds = kinds{
 		"instance_number": "integer", "host_port": "integer", "status": "string", "status_detail": "string", "publicip": "string",
@@ -84,7 +87,7 @@ func TestTypesThatClientsDemand(t *testing.T) {
 		}
 		return list
 	}
-	for _, name := range []string{"services", "services-created"} {
+	for _, name := range []string{"services", "services-created", "full-services"} {
 		for _, s := range read(name) {
 			serviceKinds.check(t, name, s)
 			for _, in := range s["instance_list"].([]any) {

@@ -18,6 +18,8 @@ type Store interface {
 	Blocks() Blocks
 	Clusters() Clusters
 	Users() Users
+	Organizations() Organizations
+	Tokens() Tokens
 	Meta() Meta
 	// Descriptors commits whole descriptors: all or nothing.
 	Descriptors() Descriptors
@@ -141,6 +143,69 @@ type Users interface {
 	Put(ctx context.Context, u User) error
 	Update(ctx context.Context, name string, f func(User) (User, error)) (User, error)
 	Delete(ctx context.Context, name string) error
+}
+
+// Organization is a group of users. The roles of the organization called
+// root are those of its users' own records; it has no members here.
+type Organization struct {
+	ID        string
+	Name      string
+	Members   []Member
+	CreatedAt time.Time
+}
+
+// Member is what a user may do in one organization.
+type Member struct {
+	User  model.UserID
+	Roles []string
+}
+
+// Organizations by id. The name is unique.
+type Organizations interface {
+	Get(ctx context.Context, id string) (Organization, error)
+	List(ctx context.Context) ([]Organization, error)
+	// Put stores; Conflict when another one has the name.
+	Put(ctx context.Context, o Organization) error
+	Update(ctx context.Context, id string, f func(Organization) (Organization, error)) (Organization, error)
+	Delete(ctx context.Context, id string) error
+}
+
+// TokenKind says what a token is for.
+type TokenKind string
+
+// The kinds.
+const (
+	TokenAPI     TokenKind = "api"     // lets a program act for a user
+	TokenReset   TokenKind = "reset"   // sets one new password
+	TokenSession TokenKind = "session" // a login whose refresh tokens were exchanged, or that was ended
+)
+
+// Token is what the store keeps of a secret, never the secret itself.
+type Token struct {
+	ID           string
+	Kind         TokenKind
+	User         string       // name
+	UserID       model.UserID // a later user of the same name is another one
+	Name         string
+	Hash         string   // SHA-256 of the secret, hex; none for a session
+	Scopes       []string // of an API token
+	Organization string   // whose roles count
+	Generation   uint64   // the newest refresh token of a session that was used
+	AdvancedAt   time.Time
+	Revoked      bool // a session that was ended
+	CreatedAt    time.Time
+	ExpiresAt    time.Time // zero for never
+	LastUsed     time.Time // coarse
+}
+
+// Tokens of all users, by id.
+type Tokens interface {
+	Get(ctx context.Context, id string) (Token, error)
+	// List returns the tokens of one user, or all for "".
+	List(ctx context.Context, user string) ([]Token, error)
+	Put(ctx context.Context, t Token) error
+	Update(ctx context.Context, id string, f func(Token) (Token, error)) (Token, error)
+	Delete(ctx context.Context, id string) error
 }
 
 // Meta is what the store knows of itself.

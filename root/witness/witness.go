@@ -13,10 +13,13 @@ import (
 
 // Record is what is remembered.
 type Record struct {
-	Version     int       `json:"version"`
-	Incarnation uint32    `json:"incarnation"`
-	Clusters    []Cluster `json:"clusters"`
-	AdminHash   string    `json:"admin_password_hash,omitempty"`
+	Version     int    `json:"version"`
+	Incarnation uint32 `json:"incarnation"`
+	// Issued is the last grant that was given out, or one before it: it grows
+	// with the store, so that an old copy is known within an incarnation, too.
+	Issued    uint64    `json:"issued_grant,omitempty"`
+	Clusters  []Cluster `json:"clusters"`
+	AdminHash string    `json:"admin_password_hash,omitempty"`
 }
 
 // Cluster is one that had joined.

@@ -24,7 +24,7 @@ func TestWhatIsSavedIsReadAgain(t *testing.T) {
 	if got := open(t, path).Record(); !cmp.Equal(got, Record{}) {
 		t.Errorf("a missing file is %+v", got)
 	}
-	want := Record{Incarnation: 7, Clusters: []Cluster{{ID: "i", Name: "n", KeyHash: "k"}}, AdminHash: "h"}
+	want := Record{Incarnation: 7, Issued: 7<<32 + 1<<31 + 1, Clusters: []Cluster{{ID: "i", Name: "n", KeyHash: "k"}}, AdminHash: "h"}
 	if err := open(t, path).Save(want); err != nil {
 		t.Fatal(err)
 	}

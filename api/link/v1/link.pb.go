@@ -191,6 +191,110 @@ func (State) EnumDescriptor() ([]byte, []int) {
 	return file_api_link_v1_link_proto_rawDescGZIP(), []int{2}
 }
 
+type OrderResult int32
+
+const (
+	OrderResult_ORDER_RESULT_DONE      OrderResult = 0
+	OrderResult_ORDER_RESULT_NOT_FOUND OrderResult = 1 // no such worker
+	OrderResult_ORDER_RESULT_CONFLICT  OrderResult = 2 // not in the state it is in
+)
+
+// Enum value maps for OrderResult.
+var (
+	OrderResult_name = map[int32]string{
+		0: "ORDER_RESULT_DONE",
+		1: "ORDER_RESULT_NOT_FOUND",
+		2: "ORDER_RESULT_CONFLICT",
+	}
+	OrderResult_value = map[string]int32{
+		"ORDER_RESULT_DONE":      0,
+		"ORDER_RESULT_NOT_FOUND": 1,
+		"ORDER_RESULT_CONFLICT":  2,
+	}
+)
+
+func (x OrderResult) Enum() *OrderResult {
+	p := new(OrderResult)
+	*p = x
+	return p
+}
+
+func (x OrderResult) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OrderResult) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_link_v1_link_proto_enumTypes[3].Descriptor()
+}
+
+func (OrderResult) Type() protoreflect.EnumType {
+	return &file_api_link_v1_link_proto_enumTypes[3]
+}
+
+func (x OrderResult) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OrderResult.Descriptor instead.
+func (OrderResult) EnumDescriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{3}
+}
+
+type NodeVerb int32
+
+const (
+	NodeVerb_NODE_VERB_UNSPECIFIED NodeVerb = 0
+	NodeVerb_NODE_VERB_CORDON      NodeVerb = 1 // takes nothing new
+	NodeVerb_NODE_VERB_UNCORDON    NodeVerb = 2 // ends CORDON and DRAIN
+	NodeVerb_NODE_VERB_DRAIN       NodeVerb = 3 // CORDON, and its instances move, replacement first
+	NodeVerb_NODE_VERB_REMOVE      NodeVerb = 4 // forget a lost worker
+)
+
+// Enum value maps for NodeVerb.
+var (
+	NodeVerb_name = map[int32]string{
+		0: "NODE_VERB_UNSPECIFIED",
+		1: "NODE_VERB_CORDON",
+		2: "NODE_VERB_UNCORDON",
+		3: "NODE_VERB_DRAIN",
+		4: "NODE_VERB_REMOVE",
+	}
+	NodeVerb_value = map[string]int32{
+		"NODE_VERB_UNSPECIFIED": 0,
+		"NODE_VERB_CORDON":      1,
+		"NODE_VERB_UNCORDON":    2,
+		"NODE_VERB_DRAIN":       3,
+		"NODE_VERB_REMOVE":      4,
+	}
+)
+
+func (x NodeVerb) Enum() *NodeVerb {
+	p := new(NodeVerb)
+	*p = x
+	return p
+}
+
+func (x NodeVerb) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NodeVerb) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_link_v1_link_proto_enumTypes[4].Descriptor()
+}
+
+func (NodeVerb) Type() protoreflect.EnumType {
+	return &file_api_link_v1_link_proto_enumTypes[4]
+}
+
+func (x NodeVerb) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NodeVerb.Descriptor instead.
+func (NodeVerb) EnumDescriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{4}
+}
+
 type Up struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -206,6 +310,7 @@ type Up struct {
 	//	*Up_Claims
 	//	*Up_Applied
 	//	*Up_Event
+	//	*Up_NodeOrdered
 	Body          isUp_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -347,6 +452,15 @@ func (x *Up) GetEvent() *EventNote {
 	return nil
 }
 
+func (x *Up) GetNodeOrdered() *NodeOrdered {
+	if x != nil {
+		if x, ok := x.Body.(*Up_NodeOrdered); ok {
+			return x.NodeOrdered
+		}
+	}
+	return nil
+}
+
 type isUp_Body interface {
 	isUp_Body()
 }
@@ -395,6 +509,10 @@ type Up_Event struct {
 	Event *EventNote `protobuf:"bytes,11,opt,name=event,proto3,oneof"`
 }
 
+type Up_NodeOrdered struct {
+	NodeOrdered *NodeOrdered `protobuf:"bytes,20,opt,name=node_ordered,json=nodeOrdered,proto3,oneof"`
+}
+
 func (*Up_Hello) isUp_Body() {}
 
 func (*Up_Report) isUp_Body() {}
@@ -416,6 +534,8 @@ func (*Up_Claims) isUp_Body() {}
 func (*Up_Applied) isUp_Body() {}
 
 func (*Up_Event) isUp_Body() {}
+
+func (*Up_NodeOrdered) isUp_Body() {}
 
 // Hello opens a Control stream.
 type Hello struct {
@@ -1506,6 +1626,7 @@ type Node struct {
 	Liveness       NodeLiveness           `protobuf:"varint,14,opt,name=liveness,proto3,enum=oakestra.link.v1.NodeLiveness" json:"liveness,omitempty"`
 	LastSeenUnixMs int64                  `protobuf:"varint,15,opt,name=last_seen_unix_ms,json=lastSeenUnixMs,proto3" json:"last_seen_unix_ms,omitempty"`
 	AgentVersion   string                 `protobuf:"bytes,16,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
+	Draining       bool                   `protobuf:"varint,20,opt,name=draining,proto3" json:"draining,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1650,6 +1771,13 @@ func (x *Node) GetAgentVersion() string {
 		return x.AgentVersion
 	}
 	return ""
+}
+
+func (x *Node) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
 }
 
 // Slice is this cluster's part of a service's table: the endpoints it hosts.
@@ -2208,7 +2336,8 @@ func (x *Applied) GetRevision() uint64 {
 	return 0
 }
 
-// EventNote is something a user should be able to read later.
+// EventNote is something a user should be able to read later. kind is a word;
+// one that begins with "node-" is about the worker that subject names.
 type EventNote struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -2277,6 +2406,144 @@ func (x *EventNote) GetUnixMs() int64 {
 	return 0
 }
 
+// NodeOrdered acknowledges NodeOrder, once what it changed is stored.
+type NodeOrdered struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Result        OrderResult            `protobuf:"varint,2,opt,name=result,proto3,enum=oakestra.link.v1.OrderResult" json:"result,omitempty"`
+	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`     // why not
+	Instances     []*NodeInstance        `protobuf:"bytes,4,rep,name=instances,proto3" json:"instances,omitempty"` // still on the worker, after DRAIN
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeOrdered) Reset() {
+	*x = NodeOrdered{}
+	mi := &file_api_link_v1_link_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeOrdered) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeOrdered) ProtoMessage() {}
+
+func (x *NodeOrdered) ProtoReflect() protoreflect.Message {
+	mi := &file_api_link_v1_link_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeOrdered.ProtoReflect.Descriptor instead.
+func (*NodeOrdered) Descriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *NodeOrdered) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *NodeOrdered) GetResult() OrderResult {
+	if x != nil {
+		return x.Result
+	}
+	return OrderResult_ORDER_RESULT_DONE
+}
+
+func (x *NodeOrdered) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *NodeOrdered) GetInstances() []*NodeInstance {
+	if x != nil {
+		return x.Instances
+	}
+	return nil
+}
+
+// NodeInstance says what a drain does with an instance of the worker.
+type NodeInstance struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ServiceId     string                 `protobuf:"bytes,1,opt,name=service_id,json=serviceId,proto3" json:"service_id,omitempty"`
+	Number        uint32                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	ToNodeId      string                 `protobuf:"bytes,3,opt,name=to_node_id,json=toNodeId,proto3" json:"to_node_id,omitempty"` // "" when it stays
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`                       // why it stays
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeInstance) Reset() {
+	*x = NodeInstance{}
+	mi := &file_api_link_v1_link_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeInstance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeInstance) ProtoMessage() {}
+
+func (x *NodeInstance) ProtoReflect() protoreflect.Message {
+	mi := &file_api_link_v1_link_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeInstance.ProtoReflect.Descriptor instead.
+func (*NodeInstance) Descriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *NodeInstance) GetServiceId() string {
+	if x != nil {
+		return x.ServiceId
+	}
+	return ""
+}
+
+func (x *NodeInstance) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *NodeInstance) GetToNodeId() string {
+	if x != nil {
+		return x.ToNodeId
+	}
+	return ""
+}
+
+func (x *NodeInstance) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type Down struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -2288,6 +2555,7 @@ type Down struct {
 	//	*Down_Blocks
 	//	*Down_Attach
 	//	*Down_Peers
+	//	*Down_NodeOrder
 	Body          isDown_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2295,7 +2563,7 @@ type Down struct {
 
 func (x *Down) Reset() {
 	*x = Down{}
-	mi := &file_api_link_v1_link_proto_msgTypes[24]
+	mi := &file_api_link_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2307,7 +2575,7 @@ func (x *Down) String() string {
 func (*Down) ProtoMessage() {}
 
 func (x *Down) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[24]
+	mi := &file_api_link_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2320,7 +2588,7 @@ func (x *Down) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Down.ProtoReflect.Descriptor instead.
 func (*Down) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{24}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Down) GetBody() isDown_Body {
@@ -2393,6 +2661,15 @@ func (x *Down) GetPeers() *PeerSet {
 	return nil
 }
 
+func (x *Down) GetNodeOrder() *NodeOrder {
+	if x != nil {
+		if x, ok := x.Body.(*Down_NodeOrder); ok {
+			return x.NodeOrder
+		}
+	}
+	return nil
+}
+
 type isDown_Body interface {
 	isDown_Body()
 }
@@ -2425,6 +2702,10 @@ type Down_Peers struct {
 	Peers *PeerSet `protobuf:"bytes,7,opt,name=peers,proto3,oneof"`
 }
 
+type Down_NodeOrder struct {
+	NodeOrder *NodeOrder `protobuf:"bytes,20,opt,name=node_order,json=nodeOrder,proto3,oneof"`
+}
+
 func (*Down_Welcome) isDown_Body() {}
 
 func (*Down_Desired) isDown_Body() {}
@@ -2438,6 +2719,8 @@ func (*Down_Blocks) isDown_Body() {}
 func (*Down_Attach) isDown_Body() {}
 
 func (*Down_Peers) isDown_Body() {}
+
+func (*Down_NodeOrder) isDown_Body() {}
 
 // Welcome answers Hello.
 type Welcome struct {
@@ -2453,7 +2736,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_api_link_v1_link_proto_msgTypes[25]
+	mi := &file_api_link_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2465,7 +2748,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[25]
+	mi := &file_api_link_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2478,7 +2761,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Welcome) GetClusterId() string {
@@ -2532,7 +2815,7 @@ type Desired struct {
 
 func (x *Desired) Reset() {
 	*x = Desired{}
-	mi := &file_api_link_v1_link_proto_msgTypes[26]
+	mi := &file_api_link_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2544,7 +2827,7 @@ func (x *Desired) String() string {
 func (*Desired) ProtoMessage() {}
 
 func (x *Desired) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[26]
+	mi := &file_api_link_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2557,7 +2840,7 @@ func (x *Desired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Desired.ProtoReflect.Descriptor instead.
 func (*Desired) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Desired) GetSnapshot() bool {
@@ -2604,7 +2887,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_api_link_v1_link_proto_msgTypes[27]
+	mi := &file_api_link_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2616,7 +2899,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[27]
+	mi := &file_api_link_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2629,7 +2912,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Assignment) GetServiceId() string {
@@ -2709,7 +2992,7 @@ type ServiceSpec struct {
 
 func (x *ServiceSpec) Reset() {
 	*x = ServiceSpec{}
-	mi := &file_api_link_v1_link_proto_msgTypes[28]
+	mi := &file_api_link_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2721,7 +3004,7 @@ func (x *ServiceSpec) String() string {
 func (*ServiceSpec) ProtoMessage() {}
 
 func (x *ServiceSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[28]
+	mi := &file_api_link_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2734,7 +3017,7 @@ func (x *ServiceSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceSpec.ProtoReflect.Descriptor instead.
 func (*ServiceSpec) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ServiceSpec) GetApplicationId() string {
@@ -2889,7 +3172,7 @@ type Constraint struct {
 
 func (x *Constraint) Reset() {
 	*x = Constraint{}
-	mi := &file_api_link_v1_link_proto_msgTypes[29]
+	mi := &file_api_link_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2901,7 +3184,7 @@ func (x *Constraint) String() string {
 func (*Constraint) ProtoMessage() {}
 
 func (x *Constraint) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[29]
+	mi := &file_api_link_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2914,7 +3197,7 @@ func (x *Constraint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraint.ProtoReflect.Descriptor instead.
 func (*Constraint) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Constraint) GetType() string {
@@ -2963,7 +3246,7 @@ type ServiceTable struct {
 
 func (x *ServiceTable) Reset() {
 	*x = ServiceTable{}
-	mi := &file_api_link_v1_link_proto_msgTypes[30]
+	mi := &file_api_link_v1_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2975,7 +3258,7 @@ func (x *ServiceTable) String() string {
 func (*ServiceTable) ProtoMessage() {}
 
 func (x *ServiceTable) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[30]
+	mi := &file_api_link_v1_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2988,7 +3271,7 @@ func (x *ServiceTable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceTable.ProtoReflect.Descriptor instead.
 func (*ServiceTable) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ServiceTable) GetQuery() string {
@@ -3058,7 +3341,7 @@ type BlockGrant struct {
 
 func (x *BlockGrant) Reset() {
 	*x = BlockGrant{}
-	mi := &file_api_link_v1_link_proto_msgTypes[31]
+	mi := &file_api_link_v1_link_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3070,7 +3353,7 @@ func (x *BlockGrant) String() string {
 func (*BlockGrant) ProtoMessage() {}
 
 func (x *BlockGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[31]
+	mi := &file_api_link_v1_link_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3083,7 +3366,7 @@ func (x *BlockGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockGrant.ProtoReflect.Descriptor instead.
 func (*BlockGrant) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{31}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *BlockGrant) GetBlocks() []string {
@@ -3111,7 +3394,7 @@ type PeerSet struct {
 
 func (x *PeerSet) Reset() {
 	*x = PeerSet{}
-	mi := &file_api_link_v1_link_proto_msgTypes[32]
+	mi := &file_api_link_v1_link_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3123,7 +3406,7 @@ func (x *PeerSet) String() string {
 func (*PeerSet) ProtoMessage() {}
 
 func (x *PeerSet) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[32]
+	mi := &file_api_link_v1_link_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3136,7 +3419,7 @@ func (x *PeerSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerSet.ProtoReflect.Descriptor instead.
 func (*PeerSet) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{32}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PeerSet) GetServiceId() string {
@@ -3169,7 +3452,7 @@ type Attach struct {
 
 func (x *Attach) Reset() {
 	*x = Attach{}
-	mi := &file_api_link_v1_link_proto_msgTypes[33]
+	mi := &file_api_link_v1_link_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3181,7 +3464,7 @@ func (x *Attach) String() string {
 func (*Attach) ProtoMessage() {}
 
 func (x *Attach) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[33]
+	mi := &file_api_link_v1_link_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3194,7 +3477,7 @@ func (x *Attach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attach.ProtoReflect.Descriptor instead.
 func (*Attach) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{33}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Attach) GetSessionId() string {
@@ -3264,7 +3547,7 @@ type SessionFrame struct {
 
 func (x *SessionFrame) Reset() {
 	*x = SessionFrame{}
-	mi := &file_api_link_v1_link_proto_msgTypes[34]
+	mi := &file_api_link_v1_link_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3276,7 +3559,7 @@ func (x *SessionFrame) String() string {
 func (*SessionFrame) ProtoMessage() {}
 
 func (x *SessionFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[34]
+	mi := &file_api_link_v1_link_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3289,7 +3572,7 @@ func (x *SessionFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionFrame.ProtoReflect.Descriptor instead.
 func (*SessionFrame) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{34}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SessionFrame) GetSessionId() string {
@@ -3355,11 +3638,73 @@ func (x *SessionFrame) GetError() string {
 	return ""
 }
 
+// NodeOrder changes how a worker is used. The cluster stores it; the root does
+// not. Doing one twice is the same as doing it once.
+type NodeOrder struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Verb          NodeVerb               `protobuf:"varint,3,opt,name=verb,proto3,enum=oakestra.link.v1.NodeVerb" json:"verb,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeOrder) Reset() {
+	*x = NodeOrder{}
+	mi := &file_api_link_v1_link_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeOrder) ProtoMessage() {}
+
+func (x *NodeOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_api_link_v1_link_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeOrder.ProtoReflect.Descriptor instead.
+func (*NodeOrder) Descriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *NodeOrder) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *NodeOrder) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *NodeOrder) GetVerb() NodeVerb {
+	if x != nil {
+		return x.Verb
+	}
+	return NodeVerb_NODE_VERB_UNSPECIFIED
+}
+
 var File_api_link_v1_link_proto protoreflect.FileDescriptor
 
 const file_api_link_v1_link_proto_rawDesc = "" +
 	"\n" +
-	"\x16api/link/v1/link.proto\x12\x10oakestra.link.v1\"\xf3\x04\n" +
+	"\x16api/link/v1/link.proto\x12\x10oakestra.link.v1\"\xb7\x05\n" +
 	"\x02Up\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.oakestra.link.v1.HelloH\x00R\x05hello\x122\n" +
 	"\x06report\x18\x02 \x01(\v2\x18.oakestra.link.v1.ReportH\x00R\x06report\x12;\n" +
@@ -3372,7 +3717,8 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06claims\x18\t \x01(\v2\x18.oakestra.link.v1.ClaimsH\x00R\x06claims\x125\n" +
 	"\aapplied\x18\n" +
 	" \x01(\v2\x19.oakestra.link.v1.AppliedH\x00R\aapplied\x123\n" +
-	"\x05event\x18\v \x01(\v2\x1b.oakestra.link.v1.EventNoteH\x00R\x05eventB\x06\n" +
+	"\x05event\x18\v \x01(\v2\x1b.oakestra.link.v1.EventNoteH\x00R\x05event\x12B\n" +
+	"\fnode_ordered\x18\x14 \x01(\v2\x1d.oakestra.link.v1.NodeOrderedH\x00R\vnodeOrderedB\x06\n" +
 	"\x04body\"\xcc\x02\n" +
 	"\x05Hello\x12!\n" +
 	"\fcluster_name\x18\x01 \x01(\tR\vclusterName\x12\x1a\n" +
@@ -3471,7 +3817,7 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"NodeUpdate\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12,\n" +
 	"\x05nodes\x18\x02 \x03(\v2\x16.oakestra.link.v1.NodeR\x05nodes\x12\x18\n" +
-	"\aremoved\x18\x03 \x03(\tR\aremoved\"\xb6\x04\n" +
+	"\aremoved\x18\x03 \x03(\tR\aremoved\"\xd2\x04\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x18\n" +
@@ -3490,7 +3836,8 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\bcordoned\x18\r \x01(\bR\bcordoned\x12:\n" +
 	"\bliveness\x18\x0e \x01(\x0e2\x1e.oakestra.link.v1.NodeLivenessR\bliveness\x12)\n" +
 	"\x11last_seen_unix_ms\x18\x0f \x01(\x03R\x0elastSeenUnixMs\x12#\n" +
-	"\ragent_version\x18\x10 \x01(\tR\fagentVersion\"\xaf\x01\n" +
+	"\ragent_version\x18\x10 \x01(\tR\fagentVersion\x12\x1a\n" +
+	"\bdraining\x18\x14 \x01(\bR\bdraining\"\xaf\x01\n" +
 	"\x05Slice\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x12\x1d\n" +
@@ -3541,7 +3888,19 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
 	"\asubject\x18\x02 \x01(\tR\asubject\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x17\n" +
-	"\aunix_ms\x18\x04 \x01(\x03R\x06unixMs\"\x90\x03\n" +
+	"\aunix_ms\x18\x04 \x01(\x03R\x06unixMs\"\xac\x01\n" +
+	"\vNodeOrdered\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x125\n" +
+	"\x06result\x18\x02 \x01(\x0e2\x1d.oakestra.link.v1.OrderResultR\x06result\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12<\n" +
+	"\tinstances\x18\x04 \x03(\v2\x1e.oakestra.link.v1.NodeInstanceR\tinstances\"{\n" +
+	"\fNodeInstance\x12\x1d\n" +
+	"\n" +
+	"service_id\x18\x01 \x01(\tR\tserviceId\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\rR\x06number\x12\x1c\n" +
+	"\n" +
+	"to_node_id\x18\x03 \x01(\tR\btoNodeId\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xce\x03\n" +
 	"\x04Down\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.oakestra.link.v1.WelcomeH\x00R\awelcome\x125\n" +
 	"\adesired\x18\x02 \x01(\v2\x19.oakestra.link.v1.DesiredH\x00R\adesired\x12;\n" +
@@ -3549,7 +3908,9 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x05table\x18\x04 \x01(\v2\x1e.oakestra.link.v1.ServiceTableH\x00R\x05table\x126\n" +
 	"\x06blocks\x18\x05 \x01(\v2\x1c.oakestra.link.v1.BlockGrantH\x00R\x06blocks\x122\n" +
 	"\x06attach\x18\x06 \x01(\v2\x18.oakestra.link.v1.AttachH\x00R\x06attach\x121\n" +
-	"\x05peers\x18\a \x01(\v2\x19.oakestra.link.v1.PeerSetH\x00R\x05peersB\x06\n" +
+	"\x05peers\x18\a \x01(\v2\x19.oakestra.link.v1.PeerSetH\x00R\x05peers\x12<\n" +
+	"\n" +
+	"node_order\x18\x14 \x01(\v2\x1b.oakestra.link.v1.NodeOrderH\x00R\tnodeOrderB\x06\n" +
 	"\x04body\"\xac\x01\n" +
 	"\aWelcome\x12\x1d\n" +
 	"\n" +
@@ -3639,7 +4000,11 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x04rows\x18\x06 \x01(\rR\x04rows\x12\x10\n" +
 	"\x03end\x18\a \x01(\bR\x03end\x12\x1b\n" +
 	"\texit_code\x18\b \x01(\x05R\bexitCode\x12\x14\n" +
-	"\x05error\x18\t \x01(\tR\x05error*G\n" +
+	"\x05error\x18\t \x01(\tR\x05error\"d\n" +
+	"\tNodeOrder\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12.\n" +
+	"\x04verb\x18\x03 \x01(\x0e2\x1a.oakestra.link.v1.NodeVerbR\x04verb*G\n" +
 	"\aVerdict\x12\x13\n" +
 	"\x0fVERDICT_PENDING\x10\x00\x12\x12\n" +
 	"\x0eVERDICT_PLACED\x10\x01\x12\x13\n" +
@@ -3658,7 +4023,17 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\n" +
 	"STATE_DEAD\x10\x05\x12\x10\n" +
 	"\fSTATE_FAILED\x10\x06\x12\x14\n" +
-	"\x10STATE_UNDEPLOYED\x10\a2\x92\x01\n" +
+	"\x10STATE_UNDEPLOYED\x10\a*[\n" +
+	"\vOrderResult\x12\x15\n" +
+	"\x11ORDER_RESULT_DONE\x10\x00\x12\x1a\n" +
+	"\x16ORDER_RESULT_NOT_FOUND\x10\x01\x12\x19\n" +
+	"\x15ORDER_RESULT_CONFLICT\x10\x02*~\n" +
+	"\bNodeVerb\x12\x19\n" +
+	"\x15NODE_VERB_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10NODE_VERB_CORDON\x10\x01\x12\x16\n" +
+	"\x12NODE_VERB_UNCORDON\x10\x02\x12\x13\n" +
+	"\x0fNODE_VERB_DRAIN\x10\x03\x12\x14\n" +
+	"\x10NODE_VERB_REMOVE\x10\x042\x92\x01\n" +
 	"\x04Link\x12;\n" +
 	"\aControl\x12\x14.oakestra.link.v1.Up\x1a\x16.oakestra.link.v1.Down(\x010\x01\x12M\n" +
 	"\aSession\x12\x1e.oakestra.link.v1.SessionFrame\x1a\x1e.oakestra.link.v1.SessionFrame(\x010\x01B\x1dZ\x1boakestra/api/link/v1;linkv1b\x06proto3"
@@ -3675,104 +4050,114 @@ func file_api_link_v1_link_proto_rawDescGZIP() []byte {
 	return file_api_link_v1_link_proto_rawDescData
 }
 
-var file_api_link_v1_link_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_api_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_api_link_v1_link_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_api_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_api_link_v1_link_proto_goTypes = []any{
 	(Verdict)(0),          // 0: oakestra.link.v1.Verdict
 	(NodeLiveness)(0),     // 1: oakestra.link.v1.NodeLiveness
 	(State)(0),            // 2: oakestra.link.v1.State
-	(*Up)(nil),            // 3: oakestra.link.v1.Up
-	(*Hello)(nil),         // 4: oakestra.link.v1.Hello
-	(*Held)(nil),          // 5: oakestra.link.v1.Held
-	(*Heartbeat)(nil),     // 6: oakestra.link.v1.Heartbeat
-	(*Report)(nil),        // 7: oakestra.link.v1.Report
-	(*InstanceFacts)(nil), // 8: oakestra.link.v1.InstanceFacts
-	(*Placement)(nil),     // 9: oakestra.link.v1.Placement
-	(*Reason)(nil),        // 10: oakestra.link.v1.Reason
-	(*Observed)(nil),      // 11: oakestra.link.v1.Observed
-	(*Vital)(nil),         // 12: oakestra.link.v1.Vital
-	(*Orphan)(nil),        // 13: oakestra.link.v1.Orphan
-	(*Aggregate)(nil),     // 14: oakestra.link.v1.Aggregate
-	(*Resources)(nil),     // 15: oakestra.link.v1.Resources
-	(*NodeUpdate)(nil),    // 16: oakestra.link.v1.NodeUpdate
-	(*Node)(nil),          // 17: oakestra.link.v1.Node
-	(*Slice)(nil),         // 18: oakestra.link.v1.Slice
-	(*Endpoint)(nil),      // 19: oakestra.link.v1.Endpoint
-	(*Interest)(nil),      // 20: oakestra.link.v1.Interest
-	(*Peer)(nil),          // 21: oakestra.link.v1.Peer
-	(*Identity)(nil),      // 22: oakestra.link.v1.Identity
-	(*BlockRequest)(nil),  // 23: oakestra.link.v1.BlockRequest
-	(*Claims)(nil),        // 24: oakestra.link.v1.Claims
-	(*Applied)(nil),       // 25: oakestra.link.v1.Applied
-	(*EventNote)(nil),     // 26: oakestra.link.v1.EventNote
-	(*Down)(nil),          // 27: oakestra.link.v1.Down
-	(*Welcome)(nil),       // 28: oakestra.link.v1.Welcome
-	(*Desired)(nil),       // 29: oakestra.link.v1.Desired
-	(*Assignment)(nil),    // 30: oakestra.link.v1.Assignment
-	(*ServiceSpec)(nil),   // 31: oakestra.link.v1.ServiceSpec
-	(*Constraint)(nil),    // 32: oakestra.link.v1.Constraint
-	(*ServiceTable)(nil),  // 33: oakestra.link.v1.ServiceTable
-	(*BlockGrant)(nil),    // 34: oakestra.link.v1.BlockGrant
-	(*PeerSet)(nil),       // 35: oakestra.link.v1.PeerSet
-	(*Attach)(nil),        // 36: oakestra.link.v1.Attach
-	(*SessionFrame)(nil),  // 37: oakestra.link.v1.SessionFrame
+	(OrderResult)(0),      // 3: oakestra.link.v1.OrderResult
+	(NodeVerb)(0),         // 4: oakestra.link.v1.NodeVerb
+	(*Up)(nil),            // 5: oakestra.link.v1.Up
+	(*Hello)(nil),         // 6: oakestra.link.v1.Hello
+	(*Held)(nil),          // 7: oakestra.link.v1.Held
+	(*Heartbeat)(nil),     // 8: oakestra.link.v1.Heartbeat
+	(*Report)(nil),        // 9: oakestra.link.v1.Report
+	(*InstanceFacts)(nil), // 10: oakestra.link.v1.InstanceFacts
+	(*Placement)(nil),     // 11: oakestra.link.v1.Placement
+	(*Reason)(nil),        // 12: oakestra.link.v1.Reason
+	(*Observed)(nil),      // 13: oakestra.link.v1.Observed
+	(*Vital)(nil),         // 14: oakestra.link.v1.Vital
+	(*Orphan)(nil),        // 15: oakestra.link.v1.Orphan
+	(*Aggregate)(nil),     // 16: oakestra.link.v1.Aggregate
+	(*Resources)(nil),     // 17: oakestra.link.v1.Resources
+	(*NodeUpdate)(nil),    // 18: oakestra.link.v1.NodeUpdate
+	(*Node)(nil),          // 19: oakestra.link.v1.Node
+	(*Slice)(nil),         // 20: oakestra.link.v1.Slice
+	(*Endpoint)(nil),      // 21: oakestra.link.v1.Endpoint
+	(*Interest)(nil),      // 22: oakestra.link.v1.Interest
+	(*Peer)(nil),          // 23: oakestra.link.v1.Peer
+	(*Identity)(nil),      // 24: oakestra.link.v1.Identity
+	(*BlockRequest)(nil),  // 25: oakestra.link.v1.BlockRequest
+	(*Claims)(nil),        // 26: oakestra.link.v1.Claims
+	(*Applied)(nil),       // 27: oakestra.link.v1.Applied
+	(*EventNote)(nil),     // 28: oakestra.link.v1.EventNote
+	(*NodeOrdered)(nil),   // 29: oakestra.link.v1.NodeOrdered
+	(*NodeInstance)(nil),  // 30: oakestra.link.v1.NodeInstance
+	(*Down)(nil),          // 31: oakestra.link.v1.Down
+	(*Welcome)(nil),       // 32: oakestra.link.v1.Welcome
+	(*Desired)(nil),       // 33: oakestra.link.v1.Desired
+	(*Assignment)(nil),    // 34: oakestra.link.v1.Assignment
+	(*ServiceSpec)(nil),   // 35: oakestra.link.v1.ServiceSpec
+	(*Constraint)(nil),    // 36: oakestra.link.v1.Constraint
+	(*ServiceTable)(nil),  // 37: oakestra.link.v1.ServiceTable
+	(*BlockGrant)(nil),    // 38: oakestra.link.v1.BlockGrant
+	(*PeerSet)(nil),       // 39: oakestra.link.v1.PeerSet
+	(*Attach)(nil),        // 40: oakestra.link.v1.Attach
+	(*SessionFrame)(nil),  // 41: oakestra.link.v1.SessionFrame
+	(*NodeOrder)(nil),     // 42: oakestra.link.v1.NodeOrder
 }
 var file_api_link_v1_link_proto_depIdxs = []int32{
-	4,  // 0: oakestra.link.v1.Up.hello:type_name -> oakestra.link.v1.Hello
-	7,  // 1: oakestra.link.v1.Up.report:type_name -> oakestra.link.v1.Report
-	14, // 2: oakestra.link.v1.Up.aggregate:type_name -> oakestra.link.v1.Aggregate
-	6,  // 3: oakestra.link.v1.Up.heartbeat:type_name -> oakestra.link.v1.Heartbeat
-	16, // 4: oakestra.link.v1.Up.nodes:type_name -> oakestra.link.v1.NodeUpdate
-	18, // 5: oakestra.link.v1.Up.slice:type_name -> oakestra.link.v1.Slice
-	20, // 6: oakestra.link.v1.Up.interest:type_name -> oakestra.link.v1.Interest
-	23, // 7: oakestra.link.v1.Up.block_request:type_name -> oakestra.link.v1.BlockRequest
-	24, // 8: oakestra.link.v1.Up.claims:type_name -> oakestra.link.v1.Claims
-	25, // 9: oakestra.link.v1.Up.applied:type_name -> oakestra.link.v1.Applied
-	26, // 10: oakestra.link.v1.Up.event:type_name -> oakestra.link.v1.EventNote
-	5,  // 11: oakestra.link.v1.Hello.held:type_name -> oakestra.link.v1.Held
-	8,  // 12: oakestra.link.v1.Report.instances:type_name -> oakestra.link.v1.InstanceFacts
-	13, // 13: oakestra.link.v1.Report.orphans:type_name -> oakestra.link.v1.Orphan
-	9,  // 14: oakestra.link.v1.InstanceFacts.placement:type_name -> oakestra.link.v1.Placement
-	11, // 15: oakestra.link.v1.InstanceFacts.observed:type_name -> oakestra.link.v1.Observed
-	12, // 16: oakestra.link.v1.InstanceFacts.vital:type_name -> oakestra.link.v1.Vital
-	1,  // 17: oakestra.link.v1.InstanceFacts.node_liveness:type_name -> oakestra.link.v1.NodeLiveness
-	0,  // 18: oakestra.link.v1.Placement.verdict:type_name -> oakestra.link.v1.Verdict
-	10, // 19: oakestra.link.v1.Placement.reasons:type_name -> oakestra.link.v1.Reason
-	2,  // 20: oakestra.link.v1.Observed.state:type_name -> oakestra.link.v1.State
-	15, // 21: oakestra.link.v1.Aggregate.capacity:type_name -> oakestra.link.v1.Resources
-	15, // 22: oakestra.link.v1.Aggregate.reserved:type_name -> oakestra.link.v1.Resources
-	15, // 23: oakestra.link.v1.Aggregate.largest:type_name -> oakestra.link.v1.Resources
-	17, // 24: oakestra.link.v1.NodeUpdate.nodes:type_name -> oakestra.link.v1.Node
-	15, // 25: oakestra.link.v1.Node.capacity:type_name -> oakestra.link.v1.Resources
-	15, // 26: oakestra.link.v1.Node.reserved:type_name -> oakestra.link.v1.Resources
-	1,  // 27: oakestra.link.v1.Node.liveness:type_name -> oakestra.link.v1.NodeLiveness
-	19, // 28: oakestra.link.v1.Slice.endpoints:type_name -> oakestra.link.v1.Endpoint
-	21, // 29: oakestra.link.v1.Interest.peers:type_name -> oakestra.link.v1.Peer
-	22, // 30: oakestra.link.v1.Peer.identities:type_name -> oakestra.link.v1.Identity
-	30, // 31: oakestra.link.v1.Claims.assignments:type_name -> oakestra.link.v1.Assignment
-	28, // 32: oakestra.link.v1.Down.welcome:type_name -> oakestra.link.v1.Welcome
-	29, // 33: oakestra.link.v1.Down.desired:type_name -> oakestra.link.v1.Desired
-	6,  // 34: oakestra.link.v1.Down.heartbeat:type_name -> oakestra.link.v1.Heartbeat
-	33, // 35: oakestra.link.v1.Down.table:type_name -> oakestra.link.v1.ServiceTable
-	34, // 36: oakestra.link.v1.Down.blocks:type_name -> oakestra.link.v1.BlockGrant
-	36, // 37: oakestra.link.v1.Down.attach:type_name -> oakestra.link.v1.Attach
-	35, // 38: oakestra.link.v1.Down.peers:type_name -> oakestra.link.v1.PeerSet
-	30, // 39: oakestra.link.v1.Desired.changed:type_name -> oakestra.link.v1.Assignment
-	5,  // 40: oakestra.link.v1.Desired.unknown:type_name -> oakestra.link.v1.Held
-	31, // 41: oakestra.link.v1.Assignment.spec:type_name -> oakestra.link.v1.ServiceSpec
-	15, // 42: oakestra.link.v1.ServiceSpec.demand:type_name -> oakestra.link.v1.Resources
-	32, // 43: oakestra.link.v1.ServiceSpec.constraints:type_name -> oakestra.link.v1.Constraint
-	18, // 44: oakestra.link.v1.ServiceTable.slices:type_name -> oakestra.link.v1.Slice
-	21, // 45: oakestra.link.v1.PeerSet.peers:type_name -> oakestra.link.v1.Peer
-	3,  // 46: oakestra.link.v1.Link.Control:input_type -> oakestra.link.v1.Up
-	37, // 47: oakestra.link.v1.Link.Session:input_type -> oakestra.link.v1.SessionFrame
-	27, // 48: oakestra.link.v1.Link.Control:output_type -> oakestra.link.v1.Down
-	37, // 49: oakestra.link.v1.Link.Session:output_type -> oakestra.link.v1.SessionFrame
-	48, // [48:50] is the sub-list for method output_type
-	46, // [46:48] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	6,  // 0: oakestra.link.v1.Up.hello:type_name -> oakestra.link.v1.Hello
+	9,  // 1: oakestra.link.v1.Up.report:type_name -> oakestra.link.v1.Report
+	16, // 2: oakestra.link.v1.Up.aggregate:type_name -> oakestra.link.v1.Aggregate
+	8,  // 3: oakestra.link.v1.Up.heartbeat:type_name -> oakestra.link.v1.Heartbeat
+	18, // 4: oakestra.link.v1.Up.nodes:type_name -> oakestra.link.v1.NodeUpdate
+	20, // 5: oakestra.link.v1.Up.slice:type_name -> oakestra.link.v1.Slice
+	22, // 6: oakestra.link.v1.Up.interest:type_name -> oakestra.link.v1.Interest
+	25, // 7: oakestra.link.v1.Up.block_request:type_name -> oakestra.link.v1.BlockRequest
+	26, // 8: oakestra.link.v1.Up.claims:type_name -> oakestra.link.v1.Claims
+	27, // 9: oakestra.link.v1.Up.applied:type_name -> oakestra.link.v1.Applied
+	28, // 10: oakestra.link.v1.Up.event:type_name -> oakestra.link.v1.EventNote
+	29, // 11: oakestra.link.v1.Up.node_ordered:type_name -> oakestra.link.v1.NodeOrdered
+	7,  // 12: oakestra.link.v1.Hello.held:type_name -> oakestra.link.v1.Held
+	10, // 13: oakestra.link.v1.Report.instances:type_name -> oakestra.link.v1.InstanceFacts
+	15, // 14: oakestra.link.v1.Report.orphans:type_name -> oakestra.link.v1.Orphan
+	11, // 15: oakestra.link.v1.InstanceFacts.placement:type_name -> oakestra.link.v1.Placement
+	13, // 16: oakestra.link.v1.InstanceFacts.observed:type_name -> oakestra.link.v1.Observed
+	14, // 17: oakestra.link.v1.InstanceFacts.vital:type_name -> oakestra.link.v1.Vital
+	1,  // 18: oakestra.link.v1.InstanceFacts.node_liveness:type_name -> oakestra.link.v1.NodeLiveness
+	0,  // 19: oakestra.link.v1.Placement.verdict:type_name -> oakestra.link.v1.Verdict
+	12, // 20: oakestra.link.v1.Placement.reasons:type_name -> oakestra.link.v1.Reason
+	2,  // 21: oakestra.link.v1.Observed.state:type_name -> oakestra.link.v1.State
+	17, // 22: oakestra.link.v1.Aggregate.capacity:type_name -> oakestra.link.v1.Resources
+	17, // 23: oakestra.link.v1.Aggregate.reserved:type_name -> oakestra.link.v1.Resources
+	17, // 24: oakestra.link.v1.Aggregate.largest:type_name -> oakestra.link.v1.Resources
+	19, // 25: oakestra.link.v1.NodeUpdate.nodes:type_name -> oakestra.link.v1.Node
+	17, // 26: oakestra.link.v1.Node.capacity:type_name -> oakestra.link.v1.Resources
+	17, // 27: oakestra.link.v1.Node.reserved:type_name -> oakestra.link.v1.Resources
+	1,  // 28: oakestra.link.v1.Node.liveness:type_name -> oakestra.link.v1.NodeLiveness
+	21, // 29: oakestra.link.v1.Slice.endpoints:type_name -> oakestra.link.v1.Endpoint
+	23, // 30: oakestra.link.v1.Interest.peers:type_name -> oakestra.link.v1.Peer
+	24, // 31: oakestra.link.v1.Peer.identities:type_name -> oakestra.link.v1.Identity
+	34, // 32: oakestra.link.v1.Claims.assignments:type_name -> oakestra.link.v1.Assignment
+	3,  // 33: oakestra.link.v1.NodeOrdered.result:type_name -> oakestra.link.v1.OrderResult
+	30, // 34: oakestra.link.v1.NodeOrdered.instances:type_name -> oakestra.link.v1.NodeInstance
+	32, // 35: oakestra.link.v1.Down.welcome:type_name -> oakestra.link.v1.Welcome
+	33, // 36: oakestra.link.v1.Down.desired:type_name -> oakestra.link.v1.Desired
+	8,  // 37: oakestra.link.v1.Down.heartbeat:type_name -> oakestra.link.v1.Heartbeat
+	37, // 38: oakestra.link.v1.Down.table:type_name -> oakestra.link.v1.ServiceTable
+	38, // 39: oakestra.link.v1.Down.blocks:type_name -> oakestra.link.v1.BlockGrant
+	40, // 40: oakestra.link.v1.Down.attach:type_name -> oakestra.link.v1.Attach
+	39, // 41: oakestra.link.v1.Down.peers:type_name -> oakestra.link.v1.PeerSet
+	42, // 42: oakestra.link.v1.Down.node_order:type_name -> oakestra.link.v1.NodeOrder
+	34, // 43: oakestra.link.v1.Desired.changed:type_name -> oakestra.link.v1.Assignment
+	7,  // 44: oakestra.link.v1.Desired.unknown:type_name -> oakestra.link.v1.Held
+	35, // 45: oakestra.link.v1.Assignment.spec:type_name -> oakestra.link.v1.ServiceSpec
+	17, // 46: oakestra.link.v1.ServiceSpec.demand:type_name -> oakestra.link.v1.Resources
+	36, // 47: oakestra.link.v1.ServiceSpec.constraints:type_name -> oakestra.link.v1.Constraint
+	20, // 48: oakestra.link.v1.ServiceTable.slices:type_name -> oakestra.link.v1.Slice
+	23, // 49: oakestra.link.v1.PeerSet.peers:type_name -> oakestra.link.v1.Peer
+	4,  // 50: oakestra.link.v1.NodeOrder.verb:type_name -> oakestra.link.v1.NodeVerb
+	5,  // 51: oakestra.link.v1.Link.Control:input_type -> oakestra.link.v1.Up
+	41, // 52: oakestra.link.v1.Link.Session:input_type -> oakestra.link.v1.SessionFrame
+	31, // 53: oakestra.link.v1.Link.Control:output_type -> oakestra.link.v1.Down
+	41, // 54: oakestra.link.v1.Link.Session:output_type -> oakestra.link.v1.SessionFrame
+	53, // [53:55] is the sub-list for method output_type
+	51, // [51:53] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_api_link_v1_link_proto_init() }
@@ -3792,8 +4177,9 @@ func file_api_link_v1_link_proto_init() {
 		(*Up_Claims)(nil),
 		(*Up_Applied)(nil),
 		(*Up_Event)(nil),
+		(*Up_NodeOrdered)(nil),
 	}
-	file_api_link_v1_link_proto_msgTypes[24].OneofWrappers = []any{
+	file_api_link_v1_link_proto_msgTypes[26].OneofWrappers = []any{
 		(*Down_Welcome)(nil),
 		(*Down_Desired)(nil),
 		(*Down_Heartbeat)(nil),
@@ -3801,14 +4187,15 @@ func file_api_link_v1_link_proto_init() {
 		(*Down_Blocks)(nil),
 		(*Down_Attach)(nil),
 		(*Down_Peers)(nil),
+		(*Down_NodeOrder)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_link_v1_link_proto_rawDesc), len(file_api_link_v1_link_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   35,
+			NumEnums:      5,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,10 @@ type Service struct {
 	Chosen      bool       // the user chose Address (addresses.rr_ip)
 	NextNumber  int        // the next instance gets this number; never falls
 	Revision    uint64     // grows with every change of Spec
+	// History is what Spec was before, oldest first. A service as an instance
+	// remembers it has none, and no Rollout.
+	History []Revision
+	Rollout Rollout
 }
 
 // ServiceName is the fully qualified name: app.namespace.service.namespace.
@@ -62,6 +66,12 @@ type ServiceSpec struct {
 	// OnClusterLoss is "" (keep) or "replace": what the root does with
 	// instances of a cluster that is dead.
 	OnClusterLoss string
+	// MaxUnavailable is how many instances are replaced at once when the spec
+	// changes, StartSeconds how long one may take to run; 0: the default.
+	MaxUnavailable, StartSeconds int
+	// Kept is a JSON object of descriptor fields that decide nothing here:
+	// checked when it came, and given back as it came. See package sla.
+	Kept string
 }
 
 // Port is one published port: Host on the node, Container inside.

@@ -124,6 +124,15 @@ func (x *Index) Explain(r Request) []Verdict {
 	return list
 }
 
+// Judge says what speaks against one candidate, nil when it qualifies.
+func (x *Index) Judge(id string, r Request) *instance.Reason {
+	e, ok := x.byID[id]
+	if !ok || !e.known {
+		return &instance.Reason{Name: "inactive", Count: 1, Detail: id}
+	}
+	return x.reject(e, r)
+}
+
 func (x *Index) refusal(r Request) *Refusal {
 	out := &Refusal{}
 	sums := map[string]*instance.Reason{}

@@ -33,9 +33,15 @@ type Service struct {
 	// Address is the service address the user chose (addresses.rr_ip); invalid
 	// when none was chosen.
 	Address netip.Addr
+	// Replicas is how many instances Apply brings it to; nil: as many as there
+	// are.
+	Replicas *int
 }
 
 // Warning is something odd that is accepted.
 type Warning struct {
 	Path, Value, Message string
 }
+
+// String is one line.
+func (w Warning) String() string { return w.Path + ": " + w.Message }

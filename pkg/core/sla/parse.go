@@ -94,6 +94,7 @@ func (r *reader) descriptor(root any) Descriptor {
 	default:
 		o.bad("sla_version", v, `must be "v2.0"`)
 	}
+	o.texts("args") // of no use to anybody, but it has a type
 	list, given := o.list("applications")
 	if !given || len(list) == 0 {
 		o.bad("applications", "", "at least one application is needed")

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"oakestra/pkg/errs"
@@ -17,6 +18,15 @@ type reader struct {
 
 func (r *reader) bad(path, value, message string) {
 	r.problems = append(r.problems, errs.Problem{Path: path, Value: quote(value), Message: message})
+}
+
+// wrong says whether something is known to be wrong at a path.
+func (r *reader) wrong(path string) bool {
+	return slices.ContainsFunc(r.problems, func(p errs.Problem) bool { return p.Path == path })
+}
+
+func (r *reader) warn(path, value, message string) {
+	r.warnings = append(r.warnings, Warning{path, quote(value), message})
 }
 
 // object is a JSON object at a path.
@@ -98,26 +108,23 @@ func (o object) texts(key string) []string {
 }
 
 // amount reads a number >= 0 under the first of the keys that is there.
-// Whole-number amounts refuse fractions. Numbers in quotes are read too.
+// Whole-number amounts refuse fractions.
 func (o object) amount(whole bool, limit float64, keys ...string) float64 {
 	for _, key := range keys {
 		v, given := o.fields[key]
 		if !given || v == nil {
 			continue
 		}
-		var text string
-		switch n := v.(type) {
-		case json.Number:
-			text = n.String()
-		case string:
-			if n == "" {
-				return 0
+		number, ok := v.(json.Number)
+		if !ok {
+			value, quoted := v.(string)
+			if !quoted {
+				value = show(v)
 			}
-			text = n
-		default:
-			o.bad(key, show(v), "must be a number")
+			o.bad(key, value, "must be a number")
 			return 0
 		}
+		text := number.String()
 		n, err := strconv.ParseFloat(text, 64)
 		switch {
 		case err != nil || math.IsNaN(n) || math.IsInf(n, 0):

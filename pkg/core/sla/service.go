@@ -20,6 +20,9 @@ const (
 	maxVCPUs    = 100_000
 	maxMemoryMB = 1 << 30
 	maxGPUs     = 10_000
+	maxSeconds  = 86_400
+	// maxInstances of one service: more than addresses for them exist.
+	maxInstances = 65_536
 )
 
 var runtimeForm = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$`)
@@ -45,15 +48,18 @@ func (r *reader) service(path string, v any) (Service, bool) {
 				GPUs:     int64(o.amount(true, maxGPUs, "vgpus", "vgpu")),
 				DiskMB:   int64(o.amount(true, maxMemoryMB, "storage")),
 			},
-			PortText:      o.text("port", ""),
-			Constraints:   o.constraints(),
-			Arch:          o.texts("arch"),
-			OneShot:       o.flag("one_shot"),
-			OnClusterLoss: o.onClusterLoss(),
+			PortText:       o.text("port", ""),
+			Constraints:    o.constraints(),
+			Arch:           o.texts("arch"),
+			OneShot:        o.flag("one_shot"),
+			OnClusterLoss:  o.onClusterLoss(),
+			MaxUnavailable: o.count("max_unavailable", model.DefaultMaxUnavailable, maxInstances), StartSeconds: o.count("start_seconds", model.DefaultStartSeconds, maxSeconds),
 		},
-		Address: o.chosenAddress(),
+		Address:  o.chosenAddress(),
+		Replicas: o.replicas(),
 	}
 	s.Spec.Ports = o.ports(s.Spec.PortText)
+	s.Spec.Kept = o.kept()
 	return s, true
 }
 
@@ -74,6 +80,29 @@ func (o object) runtime() string {
 		o.bad("virtualization", v, `must be "container" or the name of a runtime that workers list`)
 	}
 	return v
+}
+
+// count reads a number from 1 up. The default is 0, written or not, so that
+// what GET answers may be sent back.
+func (o object) count(key string, usual, limit int) int {
+	v, given := o.fields[key]
+	n := int(o.amount(true, float64(limit), key))
+	if given && v != nil && n == 0 && !o.r.wrong(o.at(key)) {
+		o.bad(key, "0", "must be at least 1")
+	}
+	if n == usual {
+		return 0
+	}
+	return n
+}
+
+// replicas may be 0: no instance is wanted.
+func (o object) replicas() *int {
+	if v, given := o.fields["replicas"]; !given || v == nil {
+		return nil
+	}
+	n := int(o.amount(true, maxInstances, "replicas"))
+	return &n
 }
 
 func (o object) environment() []string {
@@ -148,6 +177,7 @@ func (o object) constraints() []model.Constraint {
 		switch kind := c.text("type", ""); kind {
 		case "direct":
 			out = append(out, c.direct())
+		case "latency", "geo", "addons": // kept, see kept.go
 		case "clusters":
 			allowed := c.texts("allowed")
 			if len(allowed) == 0 {
@@ -155,7 +185,7 @@ func (o object) constraints() []model.Constraint {
 			}
 			out = append(out, model.Constraint{Type: kind, Allowed: allowed})
 		default:
-			c.bad("type", kind, `unknown constraint: must be "direct" or "clusters"`)
+			c.bad("type", kind, `unknown constraint: must be "direct", "clusters", "latency", "geo" or "addons"`)
 		}
 	}
 	return out

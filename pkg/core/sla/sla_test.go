@@ -81,6 +81,20 @@ func TestEveryMistakeIsNamedWithPathAndValue(t *testing.T) {
 			[]string{"applications[0].microservices[1].addresses.rr_ip|10.30.1.1"}},
 		{"types", wrap(`"cmd":"sh","one_shot":1,"port":80,"vgpus":[],"constraints":{}`),
 			[]string{svc + `.cmd|"sh"`, svc + ".one_shot|1", svc + ".port|80", svc + ".vgpus|[]", svc + ".constraints|{}"}},
+		{"quoted number", wrap(`"memory":"64","vcpu":"0.5","storage":""`), []string{svc + ".memory|64", svc + ".vcpu|0.5", svc + ".storage|"}},
+		{"kept fields", wrap(`"args":"x","vtpus":1.5,"bandwidth_in":-1,"privileged":"yes","state":7,"added_files":[1],"platform":{},"vm_images":{}`),
+			[]string{svc + `.args|"x"`, svc + ".vtpus|1.5", svc + ".bandwidth_in|-1", svc + `.privileged|"yes"`, svc + ".state|7",
+				svc + ".added_files[0]|1", svc + ".platform|{}", svc + ".vm_images|{}"}},
+		{"volumes", wrap(`"volumes":[{"csi_driver":"d","config":[]},7]`),
+			[]string{svc + ".volumes[0].volume_id|", svc + ".volumes[0].config|[]", svc + ".volumes[1]|7"}},
+		{"connectivity", wrap(`"connectivity":[{"con_constraints":[{"type":"latency","threshold":"x"}]}]`),
+			[]string{svc + ".connectivity[0].target_microservice_id|", svc + ".connectivity[0].con_constraints[0].threshold|x"}},
+		{"kept constraints", wrap(`"constraints":[{"type":"latency","area":1,"rigidness":"x"},{"type":"addons","needs":"b"}]`),
+			[]string{svc + ".constraints[0].area|1", svc + ".constraints[0].rigidness|x", svc + `.constraints[1].needs|"b"`}},
+		{"kept addresses", wrap(`"addresses":{"closest_ip":"x","rr_ip_v6":"fd00::1","instances":[{"from":[]}]}`),
+			[]string{svc + ".addresses.closest_ip|x", svc + ".addresses.instances[0].from|[]"}},
+		{"rollout", wrap(`"max_unavailable":0,"start_seconds":-1,"replicas":1.5`),
+			[]string{svc + ".max_unavailable|0", svc + ".start_seconds|-1", svc + ".replicas|1.5"}},
 		{"no image", `{"applications":[{"application_name":"a","application_namespace":"b","microservices":[{"microservice_name":"s","microservice_namespace":"n"}]}]}`,
 			[]string{svc + ".code|"}},
 	} {
@@ -108,7 +122,7 @@ func TestEveryMistakeIsNamedWithPathAndValue(t *testing.T) {
 }
 
 func TestBothSpellingsAndOptionalFields(t *testing.T) {
-	d, _, err := Parse([]byte(wrap(`"vcpu":0.5,"vgpu":1,"memory":"64","one_shot":true,"virtualization":"docker",
+	d, _, err := Parse([]byte(wrap(`"vcpu":0.5,"vgpu":1,"memory":64,"one_shot":true,"virtualization":"docker",
 		"constraints":[{"type":"direct","cluster":"c1","node":"n1; n2;"},{"type":"clusters","allowed":["c1"]}],"on_cluster_loss":"replace","added_files":[],"state":""`)))
 	if err != nil {
 		t.Fatal(err)

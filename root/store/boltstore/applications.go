@@ -4,15 +4,13 @@ import (
 	"context"
 	"fmt"
 
-	bolt "go.etcd.io/bbolt"
-
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 )
 
 type applications struct{ s *Store }
 
-func getApplication(tx *bolt.Tx, id model.ApplicationID) (model.Application, error) {
+func getApplication(tx *txn, id model.ApplicationID) (model.Application, error) {
 	r, err := load[applicationRecord](tx.Bucket(bucketApplications), []byte(id))
 	if err != nil {
 		return model.Application{}, fmt.Errorf("application %q: %w", id, err)
@@ -21,7 +19,7 @@ func getApplication(tx *bolt.Tx, id model.ApplicationID) (model.Application, err
 }
 
 func (a applications) Get(ctx context.Context, id model.ApplicationID) (out model.Application, err error) {
-	err = a.s.view(ctx, func(tx *bolt.Tx) error {
+	err = a.s.view(ctx, func(tx *txn) error {
 		out, err = getApplication(tx, id)
 		return err
 	})
@@ -29,7 +27,7 @@ func (a applications) Get(ctx context.Context, id model.ApplicationID) (out mode
 }
 
 func (a applications) List(ctx context.Context, owner string) (out []model.Application, err error) {
-	err = a.s.view(ctx, func(tx *bolt.Tx) error {
+	err = a.s.view(ctx, func(tx *txn) error {
 		return scan(tx.Bucket(bucketApplications), nil, func(_ []byte, r applicationRecord) error {
 			if owner == "" || r.Owner == owner {
 				out = append(out, r.model())
@@ -41,7 +39,7 @@ func (a applications) List(ctx context.Context, owner string) (out []model.Appli
 }
 
 func (a applications) Update(ctx context.Context, id model.ApplicationID, f func(model.Application) (model.Application, error)) (out model.Application, err error) {
-	err = a.s.update(ctx, func(tx *bolt.Tx) error {
+	err = a.s.update(ctx, func(tx *txn) error {
 		was, err := getApplication(tx, id)
 		if err != nil {
 			return err
@@ -67,7 +65,7 @@ func (a applications) Update(ctx context.Context, id model.ApplicationID, f func
 }
 
 func (a applications) Delete(ctx context.Context, id model.ApplicationID) error {
-	return a.s.update(ctx, func(tx *bolt.Tx) error {
+	return a.s.update(ctx, func(tx *txn) error {
 		if n := len(keys(tx.Bucket(indexApplicationParts), string(id))); n > 0 {
 			return fmt.Errorf("application %q still has %d services: %w", id, n, errs.Conflict)
 		}
@@ -75,7 +73,7 @@ func (a applications) Delete(ctx context.Context, id model.ApplicationID) error 
 	})
 }
 
-func deleteApplication(tx *bolt.Tx, id model.ApplicationID) error {
+func deleteApplication(tx *txn, id model.ApplicationID) error {
 	was, err := getApplication(tx, id)
 	if err != nil {
 		return err
@@ -86,7 +84,7 @@ func deleteApplication(tx *bolt.Tx, id model.ApplicationID) error {
 	return remove(tx.Bucket(bucketApplications), []byte(id))
 }
 
-func takeApplicationName(tx *bolt.Tx, a model.Application) error {
+func takeApplicationName(tx *txn, a model.Application) error {
 	index, key := tx.Bucket(indexApplicationNames), joined(a.Owner, a.Name, a.Namespace)
 	if holder := index.Get(key); holder != nil && string(holder) != string(a.ID) {
 		return fmt.Errorf("application %s in namespace %s exists already (id %s): %w", a.Name, a.Namespace, holder, errs.Conflict)
@@ -94,6 +92,6 @@ func takeApplicationName(tx *bolt.Tx, a model.Application) error {
 	return put(index, key, []byte(a.ID))
 }
 
-func dropApplicationName(tx *bolt.Tx, a model.Application) error {
+func dropApplicationName(tx *txn, a model.Application) error {
 	return remove(tx.Bucket(indexApplicationNames), joined(a.Owner, a.Name, a.Namespace))
 }

@@ -8,23 +8,23 @@ import (
 	"fmt"
 	"strings"
 
-	bolt "go.etcd.io/bbolt"
-
 	"oakestra/pkg/errs"
 )
 
 // Buckets. Records are JSON under their id; an index maps a unique name to an
 // id, or lists ids under a prefix with an empty value.
 var (
-	bucketApplications = []byte("applications")
-	bucketServices     = []byte("services")
-	bucketInstances    = []byte("instances") // <service>/<number, 10 digits>
-	bucketClaims       = []byte("claims")    // <address, 4 or 16 bytes>
-	bucketBlocks       = []byte("blocks")    // <prefix text>
-	bucketClusters     = []byte("clusters")
-	bucketUsers        = []byte("users") // <name>
-	bucketMeta         = []byte("meta")
-	bucketLeases       = []byte("leases") // <name>
+	bucketApplications  = []byte("applications")
+	bucketServices      = []byte("services")
+	bucketInstances     = []byte("instances") // <service>/<number, 10 digits>
+	bucketClaims        = []byte("claims")    // <address, 4 or 16 bytes>
+	bucketBlocks        = []byte("blocks")    // <prefix text>
+	bucketClusters      = []byte("clusters")
+	bucketUsers         = []byte("users") // <name>
+	bucketOrganizations = []byte("organizations")
+	bucketTokens        = []byte("tokens")
+	bucketMeta          = []byte("meta")
+	bucketLeases        = []byte("leases") // <name>
 
 	indexApplicationNames = []byte("index.application-names") // owner NUL name NUL namespace
 	indexServiceNames     = []byte("index.service-names")     // owner NUL job name
@@ -33,7 +33,7 @@ var (
 
 	allBuckets = [][]byte{
 		bucketApplications, bucketServices, bucketInstances, bucketClaims, bucketBlocks, bucketClusters,
-		bucketUsers, bucketMeta, bucketLeases, indexApplicationNames, indexServiceNames, indexApplicationParts, indexClusterNames,
+		bucketUsers, bucketOrganizations, bucketTokens, bucketMeta, bucketLeases, indexApplicationNames, indexServiceNames, indexApplicationParts, indexClusterNames,
 	}
 )
 
@@ -41,20 +41,20 @@ var (
 func joined(parts ...string) []byte { return []byte(strings.Join(parts, "\x00")) }
 
 // load reads one record; NotFound when it is absent.
-func load[R versioned](b *bolt.Bucket, key []byte) (R, error) {
+func load[R versioned](b *bucket, key []byte) (R, error) {
 	raw := b.Get(key)
 	if raw == nil {
 		var none R
 		return none, errs.NotFound
 	}
-	return decode[R](raw)
+	return read[R](b, key, raw)
 }
 
 // scan reads every record whose key has the prefix, in key order.
-func scan[R versioned](b *bolt.Bucket, prefix []byte, each func(key []byte, r R) error) error {
+func scan[R versioned](b *bucket, prefix []byte, each func(key []byte, r R) error) error {
 	c := b.Cursor()
 	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
-		r, err := decode[R](v)
+		r, err := read[R](b, k, v)
 		if err != nil {
 			return fmt.Errorf("record %q: %w", k, err)
 		}
@@ -66,7 +66,7 @@ func scan[R versioned](b *bolt.Bucket, prefix []byte, each func(key []byte, r R)
 }
 
 // keys lists the last parts of all index keys that begin with the prefix and NUL.
-func keys(b *bolt.Bucket, prefix string) []string {
+func keys(b *bucket, prefix string) []string {
 	p := joined(prefix, "")
 	var out []string
 	c := b.Cursor()
@@ -76,7 +76,7 @@ func keys(b *bolt.Bucket, prefix string) []string {
 	return out
 }
 
-func save(b *bolt.Bucket, key []byte, record any) error {
+func save(b *bucket, key []byte, record any) error {
 	raw, err := json.Marshal(record)
 	if err != nil {
 		return fmt.Errorf("encode record %q: %w", key, errors.Join(errs.Internal, err))
@@ -84,7 +84,7 @@ func save(b *bolt.Bucket, key []byte, record any) error {
 	return put(b, key, raw)
 }
 
-func put(b *bolt.Bucket, key, value []byte) error {
+func put(b *bucket, key, value []byte) error {
 	if len(key) == 0 {
 		return fmt.Errorf("empty key for %s: %w", value, errs.Invalid)
 	}
@@ -94,15 +94,18 @@ func put(b *bolt.Bucket, key, value []byte) error {
 	return nil
 }
 
-func remove(b *bolt.Bucket, key []byte) error {
+func remove(b *bucket, key []byte) error {
 	if err := b.Delete(key); err != nil {
 		return storage(err)
+	}
+	if b.recall != nil {
+		b.recall.drop(key)
 	}
 	return nil
 }
 
 // number reads a counter of the meta bucket; absent is 0.
-func number(b *bolt.Bucket, key []byte) (uint64, error) {
+func number(b *bucket, key []byte) (uint64, error) {
 	raw := b.Get(key)
 	switch len(raw) {
 	case 0:
@@ -113,6 +116,6 @@ func number(b *bolt.Bucket, key []byte) (uint64, error) {
 	return 0, fmt.Errorf("counter %s has %d bytes: %w", key, len(raw), errs.Internal)
 }
 
-func setNumber(b *bolt.Bucket, key []byte, n uint64) error {
+func setNumber(b *bucket, key []byte, n uint64) error {
 	return put(b, key, binary.BigEndian.AppendUint64(nil, n))
 }

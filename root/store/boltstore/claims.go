@@ -8,15 +8,13 @@ import (
 	"net/netip"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"oakestra/pkg/errs"
 	"oakestra/root/store"
 )
 
 type claims struct{ s *Store }
 
-func getClaim(tx *bolt.Tx, a netip.Addr) (store.Claim, error) {
+func getClaim(tx *txn, a netip.Addr) (store.Claim, error) {
 	r, err := load[claimRecord](tx.Bucket(bucketClaims), a.AsSlice())
 	if err != nil {
 		return store.Claim{}, fmt.Errorf("claim of %s: %w", a, err)
@@ -24,13 +22,13 @@ func getClaim(tx *bolt.Tx, a netip.Addr) (store.Claim, error) {
 	return store.Claim{Address: a, Holder: r.Holder, Until: r.Until}, nil
 }
 
-func putClaim(tx *bolt.Tx, c store.Claim) error {
+func putClaim(tx *txn, c store.Claim) error {
 	return save(tx.Bucket(bucketClaims), c.Address.AsSlice(), claimRecord{current(), c.Holder, c.Until})
 }
 
 // claim inserts. The same holder may claim again, also out of quarantine;
 // anybody else when there is no record or its quarantine is over.
-func claim(tx *bolt.Tx, c store.Claim, now time.Time) error {
+func claim(tx *txn, c store.Claim, now time.Time) error {
 	if !c.Address.IsValid() || c.Holder == "" {
 		return fmt.Errorf("claim of %q by %q needs an address and a holder: %w", c.Address, c.Holder, errs.Invalid)
 	}
@@ -53,7 +51,7 @@ func over(c store.Claim, now time.Time) bool { return !c.Until.IsZero() && !now.
 
 // quarantineFrom keeps a holder's address from others; of anybody else's
 // claim it keeps off.
-func quarantineFrom(tx *bolt.Tx, a netip.Addr, holder string, until time.Time) error {
+func quarantineFrom(tx *txn, a netip.Addr, holder string, until time.Time) error {
 	was, err := getClaim(tx, a)
 	if errors.Is(err, errs.NotFound) || err == nil && was.Holder != holder {
 		return nil
@@ -65,7 +63,7 @@ func quarantineFrom(tx *bolt.Tx, a netip.Addr, holder string, until time.Time) e
 	return putClaim(tx, was)
 }
 
-func releaseFrom(tx *bolt.Tx, a netip.Addr, holder string) error {
+func releaseFrom(tx *txn, a netip.Addr, holder string) error {
 	was, err := getClaim(tx, a)
 	if errors.Is(err, errs.NotFound) || err == nil && was.Holder != holder {
 		return nil
@@ -77,7 +75,7 @@ func releaseFrom(tx *bolt.Tx, a netip.Addr, holder string) error {
 }
 
 func (c claims) List(ctx context.Context) (out []store.Claim, err error) {
-	err = c.s.view(ctx, func(tx *bolt.Tx) error {
+	err = c.s.view(ctx, func(tx *txn) error {
 		return scan(tx.Bucket(bucketClaims), nil, func(key []byte, r claimRecord) error {
 			a, ok := netip.AddrFromSlice(bytes.Clone(key))
 			if !ok {
@@ -91,11 +89,11 @@ func (c claims) List(ctx context.Context) (out []store.Claim, err error) {
 }
 
 func (c claims) Claim(ctx context.Context, in store.Claim) error {
-	return c.s.update(ctx, func(tx *bolt.Tx) error { return claim(tx, in, c.s.now()) })
+	return c.s.update(ctx, func(tx *txn) error { return claim(tx, in, c.s.now()) })
 }
 
 func (c claims) Quarantine(ctx context.Context, a netip.Addr, until time.Time) error {
-	return c.s.update(ctx, func(tx *bolt.Tx) error {
+	return c.s.update(ctx, func(tx *txn) error {
 		was, err := getClaim(tx, a)
 		if err != nil {
 			return err
@@ -107,7 +105,7 @@ func (c claims) Quarantine(ctx context.Context, a netip.Addr, until time.Time) e
 
 // Release of an address that nobody holds is no error.
 func (c claims) Release(ctx context.Context, a netip.Addr) error {
-	return c.s.update(ctx, func(tx *bolt.Tx) error {
+	return c.s.update(ctx, func(tx *txn) error {
 		return remove(tx.Bucket(bucketClaims), a.AsSlice())
 	})
 }

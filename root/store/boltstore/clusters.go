@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	bolt "go.etcd.io/bbolt"
-
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 	"oakestra/root/store"
@@ -15,7 +13,7 @@ import (
 
 type clusters struct{ s *Store }
 
-func getCluster(tx *bolt.Tx, id model.ClusterID) (store.Cluster, error) {
+func getCluster(tx *txn, id model.ClusterID) (store.Cluster, error) {
 	r, err := load[clusterRecord](tx.Bucket(bucketClusters), []byte(id))
 	if err != nil {
 		return store.Cluster{}, fmt.Errorf("cluster %q: %w", id, err)
@@ -24,7 +22,7 @@ func getCluster(tx *bolt.Tx, id model.ClusterID) (store.Cluster, error) {
 }
 
 func (c clusters) Get(ctx context.Context, id model.ClusterID) (out store.Cluster, err error) {
-	err = c.s.view(ctx, func(tx *bolt.Tx) error {
+	err = c.s.view(ctx, func(tx *txn) error {
 		out, err = getCluster(tx, id)
 		return err
 	})
@@ -32,7 +30,7 @@ func (c clusters) Get(ctx context.Context, id model.ClusterID) (out store.Cluste
 }
 
 func (c clusters) List(ctx context.Context) (out []store.Cluster, err error) {
-	err = c.s.view(ctx, func(tx *bolt.Tx) error {
+	err = c.s.view(ctx, func(tx *txn) error {
 		return scan(tx.Bucket(bucketClusters), nil, func(_ []byte, r clusterRecord) error {
 			out = append(out, r.model())
 			return nil
@@ -43,7 +41,7 @@ func (c clusters) List(ctx context.Context) (out []store.Cluster, err error) {
 
 // Put inserts or replaces; Conflict when another cluster has the name.
 func (c clusters) Put(ctx context.Context, in store.Cluster) error {
-	return c.s.update(ctx, func(tx *bolt.Tx) error {
+	return c.s.update(ctx, func(tx *txn) error {
 		names := tx.Bucket(indexClusterNames)
 		if holder := names.Get([]byte(in.Name)); holder != nil && string(holder) != string(in.ID) {
 			return fmt.Errorf("cluster name %q is taken by cluster %s: %w", in.Name, holder, errs.Conflict)
@@ -65,7 +63,7 @@ func (c clusters) Put(ctx context.Context, in store.Cluster) error {
 }
 
 func (c clusters) Delete(ctx context.Context, id model.ClusterID) error {
-	return c.s.update(ctx, func(tx *bolt.Tx) error {
+	return c.s.update(ctx, func(tx *txn) error {
 		was, err := getCluster(tx, id)
 		if err != nil {
 			return err
@@ -80,7 +78,7 @@ func (c clusters) Delete(ctx context.Context, id model.ClusterID) error {
 type blocks struct{ s *Store }
 
 func (b blocks) List(ctx context.Context) (out []store.Block, err error) {
-	err = b.s.view(ctx, func(tx *bolt.Tx) error {
+	err = b.s.view(ctx, func(tx *txn) error {
 		return scan(tx.Bucket(bucketBlocks), nil, func(key []byte, r blockRecord) error {
 			p, err := netip.ParsePrefix(string(key))
 			if err != nil {
@@ -99,7 +97,7 @@ func (b blocks) Lease(ctx context.Context, in store.Block) error {
 		return fmt.Errorf("lease of %q to %q needs a prefix and a cluster: %w", in.Prefix, in.Cluster, errs.Invalid)
 	}
 	in.Prefix = in.Prefix.Masked()
-	return b.s.update(ctx, func(tx *bolt.Tx) error {
+	return b.s.update(ctx, func(tx *txn) error {
 		bucket := tx.Bucket(bucketBlocks)
 		err := scan(bucket, nil, func(key []byte, r blockRecord) error {
 			p, err := netip.ParsePrefix(string(key))
@@ -120,7 +118,7 @@ func (b blocks) Lease(ctx context.Context, in store.Block) error {
 
 // Return of a block that nobody leases is no error.
 func (b blocks) Return(ctx context.Context, p netip.Prefix) error {
-	return b.s.update(ctx, func(tx *bolt.Tx) error {
+	return b.s.update(ctx, func(tx *txn) error {
 		return remove(tx.Bucket(bucketBlocks), []byte(p.Masked().String()))
 	})
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 	"oakestra/root/store"
@@ -16,7 +14,7 @@ import (
 type descriptors struct{ s *Store }
 
 func (d descriptors) Commit(ctx context.Context, in store.Descriptor) error {
-	return d.s.update(ctx, func(tx *bolt.Tx) error {
+	return d.s.update(ctx, func(tx *txn) error {
 		for _, a := range in.Applications {
 			if err := addApplication(tx, a); err != nil {
 				return err
@@ -37,7 +35,7 @@ func (d descriptors) Commit(ctx context.Context, in store.Descriptor) error {
 	})
 }
 
-func addApplication(tx *bolt.Tx, a model.Application) error {
+func addApplication(tx *txn, a model.Application) error {
 	if tx.Bucket(bucketApplications).Get([]byte(a.ID)) != nil {
 		return fmt.Errorf("application id %q exists already: %w", a.ID, errs.Conflict)
 	}
@@ -50,7 +48,7 @@ func addApplication(tx *bolt.Tx, a model.Application) error {
 // claimForNew claims the address of a service that is not stored yet. Job
 // names are unique per owner only, so a claim in use by the same job name may
 // belong to another service: then it is taken.
-func claimForNew(tx *bolt.Tx, v model.Service, now time.Time) error {
+func claimForNew(tx *txn, v model.Service, now time.Time) error {
 	name := v.Name.String()
 	was, err := getClaim(tx, v.Address)
 	if err != nil && !errors.Is(err, errs.NotFound) {
@@ -71,7 +69,7 @@ func claimForNew(tx *bolt.Tx, v model.Service, now time.Time) error {
 }
 
 func (d descriptors) Remove(ctx context.Context, apps []model.ApplicationID, svcs []model.ServiceID, quarantine time.Time) error {
-	return d.s.update(ctx, func(tx *bolt.Tx) error {
+	return d.s.update(ctx, func(tx *txn) error {
 		done := map[model.ServiceID]bool{}
 		for _, app := range apps {
 			for _, id := range keys(tx.Bucket(indexApplicationParts), string(app)) {
@@ -97,7 +95,7 @@ func (d descriptors) Remove(ctx context.Context, apps []model.ApplicationID, svc
 	})
 }
 
-func removeService(tx *bolt.Tx, id model.ServiceID, quarantine time.Time) error {
+func removeService(tx *txn, id model.ServiceID, quarantine time.Time) error {
 	was, err := deleteService(tx, id)
 	if err != nil {
 		return err

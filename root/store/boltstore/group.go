@@ -19,13 +19,13 @@ type group struct {
 
 // write is one caller's part of a transaction.
 type write struct {
-	f        func(*bolt.Tx) error
+	f        func(*txn) error
 	done     bool
 	err      error
 	panicked any
 }
 
-func (g *group) do(db *bolt.DB, f func(*bolt.Tx) error) error {
+func (g *group) do(db *bolt.DB, m *memory, f func(*txn) error) error {
 	w := &write{f: f}
 	g.mu.Lock()
 	g.queue = append(g.queue, w)
@@ -37,7 +37,7 @@ func (g *group) do(db *bolt.DB, f func(*bolt.Tx) error) error {
 		batch := g.queue
 		g.queue = nil
 		g.mu.Unlock()
-		commit(db, batch)
+		commit(db, m, batch)
 	}
 	g.turn.Unlock()
 	if w.panicked != nil {
@@ -49,10 +49,11 @@ func (g *group) do(db *bolt.DB, f func(*bolt.Tx) error) error {
 // commit runs the writes of a batch in order. One that fails ends the
 // transaction, since it may have written already, and the others run again
 // without it.
-func commit(db *bolt.DB, batch []*write) {
+func commit(db *bolt.DB, m *memory, batch []*write) {
 	for len(batch) > 0 {
 		failed := -1
-		err := db.Update(func(tx *bolt.Tx) error {
+		err := db.Update(func(raw *bolt.Tx) error {
+			tx := &txn{raw, m}
 			for i, w := range batch {
 				if err := w.run(tx); err != nil {
 					failed = i
@@ -78,7 +79,7 @@ func commit(db *bolt.DB, batch []*write) {
 
 // run turns a panic into a failure of this write alone; do raises it again in
 // the caller it belongs to.
-func (w *write) run(tx *bolt.Tx) (err error) {
+func (w *write) run(tx *txn) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.panicked = p

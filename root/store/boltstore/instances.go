@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 	"oakestra/root/store"
@@ -21,7 +19,7 @@ func instanceKey(id model.InstanceID) []byte {
 	return fmt.Appendf(nil, "%s/%010d", id.Service, id.Number)
 }
 
-func getInstance(tx *bolt.Tx, id model.InstanceID) (store.Instance, error) {
+func getInstance(tx *txn, id model.InstanceID) (store.Instance, error) {
 	r, err := load[instanceRecord](tx.Bucket(bucketInstances), instanceKey(id))
 	if err != nil {
 		return store.Instance{}, fmt.Errorf("instance %s: %w", id, err)
@@ -29,12 +27,12 @@ func getInstance(tx *bolt.Tx, id model.InstanceID) (store.Instance, error) {
 	return r.model(), nil
 }
 
-func putInstance(tx *bolt.Tx, in store.Instance) error {
+func putInstance(tx *txn, in store.Instance) error {
 	return save(tx.Bucket(bucketInstances), instanceKey(in.ID), fromInstance(in))
 }
 
 // listInstances reads those of one service, or all for "".
-func listInstances(tx *bolt.Tx, svc model.ServiceID) (out []store.Instance, err error) {
+func listInstances(tx *txn, svc model.ServiceID) (out []store.Instance, err error) {
 	var prefix []byte
 	if svc != "" {
 		prefix = []byte(svc + "/")
@@ -47,7 +45,7 @@ func listInstances(tx *bolt.Tx, svc model.ServiceID) (out []store.Instance, err 
 }
 
 func (i instances) Get(ctx context.Context, id model.InstanceID) (out store.Instance, err error) {
-	err = i.s.view(ctx, func(tx *bolt.Tx) error {
+	err = i.s.view(ctx, func(tx *txn) error {
 		out, err = getInstance(tx, id)
 		return err
 	})
@@ -55,7 +53,7 @@ func (i instances) Get(ctx context.Context, id model.InstanceID) (out store.Inst
 }
 
 func (i instances) List(ctx context.Context, svc model.ServiceID) (out []store.Instance, err error) {
-	err = i.s.view(ctx, func(tx *bolt.Tx) error {
+	err = i.s.view(ctx, func(tx *txn) error {
 		out, err = listInstances(tx, svc)
 		return err
 	})
@@ -63,7 +61,7 @@ func (i instances) List(ctx context.Context, svc model.ServiceID) (out []store.I
 }
 
 func (i instances) Add(ctx context.Context, svc model.ServiceID, address netip.Addr, at time.Time) (out store.Instance, err error) {
-	err = i.s.update(ctx, func(tx *bolt.Tx) error {
+	err = i.s.update(ctx, func(tx *txn) error {
 		owner, err := getService(tx, svc)
 		if err != nil {
 			return err
@@ -83,7 +81,7 @@ func (i instances) Add(ctx context.Context, svc model.ServiceID, address netip.A
 }
 
 func (i instances) Put(ctx context.Context, in store.Instance) error {
-	return i.s.update(ctx, func(tx *bolt.Tx) error {
+	return i.s.update(ctx, func(tx *txn) error {
 		in := in // this may run again
 		was, err := getInstance(tx, in.ID)
 		if err != nil && !errors.Is(err, errs.NotFound) {
@@ -107,7 +105,7 @@ func (i instances) Put(ctx context.Context, in store.Instance) error {
 
 // Update checks the revision that f returns: it must be the stored one.
 func (i instances) Update(ctx context.Context, id model.InstanceID, f func(store.Instance) (store.Instance, error)) (out store.Instance, err error) {
-	err = i.s.update(ctx, func(tx *bolt.Tx) error {
+	err = i.s.update(ctx, func(tx *txn) error {
 		was, err := getInstance(tx, id)
 		if err != nil {
 			return err
@@ -132,7 +130,7 @@ func (i instances) Update(ctx context.Context, id model.InstanceID, f func(store
 }
 
 func (i instances) Delete(ctx context.Context, id model.InstanceID, until time.Time) error {
-	return i.s.update(ctx, func(tx *bolt.Tx) error {
+	return i.s.update(ctx, func(tx *txn) error {
 		was, err := getInstance(tx, id)
 		if err != nil {
 			return err

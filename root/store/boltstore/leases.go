@@ -5,15 +5,13 @@ import (
 	"errors"
 	"fmt"
 
-	bolt "go.etcd.io/bbolt"
-
 	"oakestra/pkg/errs"
 	"oakestra/root/store"
 )
 
 type leases struct{ s *Store }
 
-func getLease(tx *bolt.Tx, name string) (store.Lease, error) {
+func getLease(tx *txn, name string) (store.Lease, error) {
 	r, err := load[leaseRecord](tx.Bucket(bucketLeases), []byte(name))
 	if errors.Is(err, errs.NotFound) {
 		return store.Lease{}, nil
@@ -22,7 +20,7 @@ func getLease(tx *bolt.Tx, name string) (store.Lease, error) {
 }
 
 func (l leases) Get(ctx context.Context, name string) (out store.Lease, err error) {
-	err = l.s.view(ctx, func(tx *bolt.Tx) error {
+	err = l.s.view(ctx, func(tx *txn) error {
 		out, err = getLease(tx, name)
 		return err
 	})
@@ -30,7 +28,7 @@ func (l leases) Get(ctx context.Context, name string) (out store.Lease, err erro
 }
 
 func (l leases) Swap(ctx context.Context, name string, was, next store.Lease) error {
-	return l.s.update(ctx, func(tx *bolt.Tx) error {
+	return l.s.update(ctx, func(tx *txn) error {
 		now, err := getLease(tx, name)
 		if err != nil {
 			return err

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math"
 
-	bolt "go.etcd.io/bbolt"
-
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/errs"
 )
@@ -27,7 +25,7 @@ func (m meta) Incarnation(ctx context.Context) (uint32, error) {
 }
 
 func (m meta) read(ctx context.Context, key []byte) (n uint64, err error) {
-	err = m.s.view(ctx, func(tx *bolt.Tx) error {
+	err = m.s.view(ctx, func(tx *txn) error {
 		n, err = number(tx.Bucket(bucketMeta), key)
 		return err
 	})
@@ -37,7 +35,7 @@ func (m meta) read(ctx context.Context, key []byte) (n uint64, err error) {
 // SetIncarnation only raises (Conflict otherwise) and begins to count grants
 // anew; the present one again is no error and changes nothing.
 func (m meta) SetIncarnation(ctx context.Context, n uint32) error {
-	return m.s.update(ctx, func(tx *bolt.Tx) error {
+	return m.s.update(ctx, func(tx *txn) error {
 		b := tx.Bucket(bucketMeta)
 		was, err := number(b, keyIncarnation)
 		if err != nil || was == uint64(n) {
@@ -56,7 +54,7 @@ func (m meta) SetIncarnation(ctx context.Context, n uint32) error {
 // NextGrant is Unavailable before the first incarnation, whose grants could
 // repeat those of a lost store.
 func (m meta) NextGrant(ctx context.Context) (g instance.Grant, err error) {
-	err = m.s.update(ctx, func(tx *bolt.Tx) error {
+	err = m.s.update(ctx, func(tx *txn) error {
 		b := tx.Bucket(bucketMeta)
 		incarnation, err := number(b, keyIncarnation)
 		if err != nil {
@@ -88,5 +86,5 @@ func (m meta) SetRecovery(ctx context.Context, on bool) error {
 	if on {
 		n = 1
 	}
-	return m.s.update(ctx, func(tx *bolt.Tx) error { return setNumber(tx.Bucket(bucketMeta), keyRecovery, n) })
+	return m.s.update(ctx, func(tx *txn) error { return setNumber(tx.Bucket(bucketMeta), keyRecovery, n) })
 }

@@ -21,9 +21,11 @@ const lockTimeout = 2 * time.Second
 
 // Store is the bbolt backend. Safe for concurrent use.
 type Store struct {
-	db    *bolt.DB
-	group group
-	now   func() time.Time // for the end of a quarantine
+	db     *bolt.DB
+	group  group
+	memory *memory
+	now    func() time.Time // for the end of a quarantine
+	watch  observer
 }
 
 var _ store.Store = (*Store)(nil)
@@ -53,7 +55,7 @@ func Open(path string) (s *Store, fresh bool, err error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("open store %s: %w", path, errors.Join(err, db.Close()))
 	}
-	return &Store{db: db, now: time.Now}, fresh, nil
+	return &Store{db: db, memory: newMemory(), now: time.Now}, fresh, nil
 }
 
 // prepare makes the buckets and checks the format.
@@ -65,7 +67,7 @@ func prepare(db *bolt.DB) (fresh bool, err error) {
 				return storage(err)
 			}
 		}
-		meta := tx.Bucket(bucketMeta)
+		meta := &bucket{Bucket: tx.Bucket(bucketMeta)}
 		if fresh {
 			return setNumber(meta, keyFormat, formatVersion)
 		}
@@ -109,7 +111,8 @@ func storage(err error) error {
 }
 
 // view runs a read in one consistent snapshot.
-func (s *Store) view(ctx context.Context, f func(tx *bolt.Tx) error) error {
+func (s *Store) view(ctx context.Context, f func(tx *txn) error) (err error) {
+	defer s.watch.since(false, time.Now(), &err)
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("read store: %w", errors.Join(errs.Unavailable, err))
 	}
@@ -118,16 +121,17 @@ func (s *Store) view(ctx context.Context, f func(tx *bolt.Tx) error) error {
 		return storage(err)
 	}
 	defer func() { _ = tx.Rollback() }() // the only way to end a read; cannot fail
-	return f(tx)
+	return f(&txn{tx, s.memory})
 }
 
 // update runs a write and returns when it is on disk. f runs again when
 // another write of the same group fails, so it must be repeatable.
-func (s *Store) update(ctx context.Context, f func(tx *bolt.Tx) error) error {
+func (s *Store) update(ctx context.Context, f func(tx *txn) error) (err error) {
+	defer s.watch.since(true, time.Now(), &err)
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("write store: %w", errors.Join(errs.Unavailable, err))
 	}
-	return s.group.do(s.db, f)
+	return s.group.do(s.db, s.memory, f)
 }
 
 // The aggregates.
@@ -150,6 +154,12 @@ func (s *Store) Clusters() store.Clusters { return clusters{s} }
 
 // Users that can log in.
 func (s *Store) Users() store.Users { return users{s} }
+
+// Organizations of users.
+func (s *Store) Organizations() store.Organizations { return organizations{s} }
+
+// Tokens of users.
+func (s *Store) Tokens() store.Tokens { return tokens{s} }
 
 // Meta of the store itself.
 func (s *Store) Meta() store.Meta { return meta{s} }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"oakestra/pkg/core/instance"
@@ -63,6 +64,19 @@ func (r applicationRecord) model() model.Application {
 type serviceRecord struct {
 	header
 	serviceFields
+	History []revisionFields `json:"history,omitempty"`
+	Rollout rolloutFields    `json:"rollout,omitzero"`
+}
+
+type revisionFields struct {
+	Number uint64     `json:"number"`
+	Spec   specFields `json:"spec"`
+}
+
+type rolloutFields struct {
+	State   model.RolloutState `json:"state,omitempty"`
+	From    uint64             `json:"from,omitempty"`
+	Message string             `json:"message,omitempty"`
 }
 
 // serviceFields occur in service records and, as they were at assignment, in
@@ -94,6 +108,10 @@ type specFields struct {
 	Arch          []string           `json:"arch,omitempty"`
 	OneShot       bool               `json:"one_shot,omitempty"`
 	OnClusterLoss string             `json:"on_cluster_loss,omitempty"`
+
+	MaxUnavailable int    `json:"max_unavailable,omitempty"`
+	StartSeconds   int    `json:"start_seconds,omitempty"`
+	Kept           string `json:"kept,omitempty"`
 }
 
 type portFields struct {
@@ -109,7 +127,23 @@ type constraintFields struct {
 	Allowed []string `json:"allowed,omitempty"`
 }
 
-func fromService(s model.Service) serviceRecord { return serviceRecord{current(), serviceFieldsOf(s)} }
+func fromService(s model.Service) serviceRecord {
+	r := serviceRecord{header: current(), serviceFields: serviceFieldsOf(s), Rollout: rolloutFields(s.Rollout)}
+	for _, v := range s.History {
+		r.History = append(r.History, revisionFields{v.Number, specFieldsOf(v.Spec)})
+	}
+	return r
+}
+
+// service is the whole record; the fields' model is what an instance keeps.
+func (r serviceRecord) service() model.Service {
+	s := r.serviceFields.model()
+	s.Rollout = model.Rollout(r.Rollout)
+	for _, v := range r.History {
+		s.History = append(s.History, model.Revision{Number: v.Number, Spec: v.Spec.model()})
+	}
+	return s
+}
 
 func serviceFieldsOf(s model.Service) serviceFields {
 	f := serviceFields{
@@ -135,6 +169,7 @@ func specFieldsOf(s model.ServiceSpec) specFields {
 		Image: s.Image, Runtime: s.Runtime, Command: s.Command, Environment: s.Environment,
 		MilliCPU: s.Demand.MilliCPU, MemoryMB: s.Demand.MemoryMB, GPUs: s.Demand.GPUs, DiskMB: s.Demand.DiskMB,
 		PortText: s.PortText, Arch: s.Arch, OneShot: s.OneShot, OnClusterLoss: s.OnClusterLoss,
+		MaxUnavailable: s.MaxUnavailable, StartSeconds: s.StartSeconds, Kept: s.Kept,
 	}
 	for _, p := range s.Ports {
 		f.Ports = append(f.Ports, portFields(p))
@@ -147,14 +182,16 @@ func specFieldsOf(s model.ServiceSpec) specFields {
 
 func (f specFields) model() model.ServiceSpec {
 	s := model.ServiceSpec{
-		Image: f.Image, Runtime: f.Runtime, Command: f.Command, Environment: f.Environment,
+		Image: f.Image, Runtime: f.Runtime, Command: slices.Clone(f.Command), Environment: slices.Clone(f.Environment),
 		Demand:   model.Resources{MilliCPU: f.MilliCPU, MemoryMB: f.MemoryMB, GPUs: f.GPUs, DiskMB: f.DiskMB},
-		PortText: f.PortText, Arch: f.Arch, OneShot: f.OneShot, OnClusterLoss: f.OnClusterLoss,
+		PortText: f.PortText, Arch: slices.Clone(f.Arch), OneShot: f.OneShot, OnClusterLoss: f.OnClusterLoss,
+		MaxUnavailable: f.MaxUnavailable, StartSeconds: f.StartSeconds, Kept: f.Kept,
 	}
 	for _, p := range f.Ports {
 		s.Ports = append(s.Ports, model.Port(p))
 	}
 	for _, c := range f.Constraints {
+		c.Nodes, c.Allowed = slices.Clone(c.Nodes), slices.Clone(c.Allowed)
 		s.Constraints = append(s.Constraints, model.Constraint(c))
 	}
 	return s
@@ -255,7 +292,7 @@ func fromUser(u store.User) userRecord {
 
 func (r userRecord) model() store.User {
 	return store.User{
-		ID: r.ID, Name: r.Name, Email: r.Email, PasswordHash: r.PasswordHash, Roles: r.Roles,
+		ID: r.ID, Name: r.Name, Email: r.Email, PasswordHash: r.PasswordHash, Roles: slices.Clone(r.Roles),
 		Organization: r.Organization, CreatedAt: r.CreatedAt, MustChangePassword: r.MustChangePassword,
 	}
 }

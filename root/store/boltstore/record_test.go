@@ -51,6 +51,9 @@ func samples() map[string]any {
 			Address: netip.MustParseAddr("192.0.2.1")}, KeyHash: "k", CreatedAt: at}),
 		"user": fromUser(store.User{ID: "u1", Name: "ann", Email: "e", PasswordHash: "$h", Roles: []string{"Admin"}, Organization: "o",
 			CreatedAt: at, MustChangePassword: true}),
+		"organization": fromOrganization(store.Organization{ID: "o1", Name: "lab", Members: []store.Member{{User: "u1", Roles: []string{"Admin"}}}, CreatedAt: at}),
+		"token": fromToken(store.Token{ID: "t1", Kind: store.TokenAPI, User: "ann", UserID: "u1", Name: "ci", Hash: "h", Scopes: []string{"read"},
+			Organization: "o1", Generation: 2, AdvancedAt: at, Revoked: true, CreatedAt: at, ExpiresAt: at, LastUsed: at}),
 	}
 }
 

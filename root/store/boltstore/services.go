@@ -5,24 +5,22 @@ import (
 	"fmt"
 	"reflect"
 
-	bolt "go.etcd.io/bbolt"
-
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 )
 
 type services struct{ s *Store }
 
-func getService(tx *bolt.Tx, id model.ServiceID) (model.Service, error) {
+func getService(tx *txn, id model.ServiceID) (model.Service, error) {
 	r, err := load[serviceRecord](tx.Bucket(bucketServices), []byte(id))
 	if err != nil {
 		return model.Service{}, fmt.Errorf("service %q: %w", id, err)
 	}
-	return r.serviceFields.model(), nil
+	return r.service(), nil
 }
 
 func (v services) Get(ctx context.Context, id model.ServiceID) (out model.Service, err error) {
-	err = v.s.view(ctx, func(tx *bolt.Tx) error {
+	err = v.s.view(ctx, func(tx *txn) error {
 		out, err = getService(tx, id)
 		return err
 	})
@@ -30,10 +28,10 @@ func (v services) Get(ctx context.Context, id model.ServiceID) (out model.Servic
 }
 
 func (v services) List(ctx context.Context, app model.ApplicationID) (out []model.Service, err error) {
-	err = v.s.view(ctx, func(tx *bolt.Tx) error {
+	err = v.s.view(ctx, func(tx *txn) error {
 		if app == "" {
 			return scan(tx.Bucket(bucketServices), nil, func(_ []byte, r serviceRecord) error {
-				out = append(out, r.serviceFields.model())
+				out = append(out, r.service())
 				return nil
 			})
 		}
@@ -52,7 +50,7 @@ func (v services) List(ctx context.Context, app model.ApplicationID) (out []mode
 // Update checks the revision that f returns: it must be the stored one. The
 // revision grows when the spec changed.
 func (v services) Update(ctx context.Context, id model.ServiceID, f func(model.Service) (model.Service, error)) (out model.Service, err error) {
-	err = v.s.update(ctx, func(tx *bolt.Tx) error {
+	err = v.s.update(ctx, func(tx *txn) error {
 		was, err := getService(tx, id)
 		if err != nil {
 			return err
@@ -82,13 +80,13 @@ func (v services) Update(ctx context.Context, id model.ServiceID, f func(model.S
 	return out, err
 }
 
-func putService(tx *bolt.Tx, v model.Service) error {
+func putService(tx *txn, v model.Service) error {
 	return save(tx.Bucket(bucketServices), []byte(v.ID), fromService(v))
 }
 
 // Delete removes the record, its name and its claim at once.
 func (v services) Delete(ctx context.Context, id model.ServiceID) error {
-	return v.s.update(ctx, func(tx *bolt.Tx) error {
+	return v.s.update(ctx, func(tx *txn) error {
 		was, err := deleteService(tx, id)
 		if err != nil || !was.Address.IsValid() {
 			return err
@@ -97,7 +95,7 @@ func (v services) Delete(ctx context.Context, id model.ServiceID) error {
 	})
 }
 
-func deleteService(tx *bolt.Tx, id model.ServiceID) (model.Service, error) {
+func deleteService(tx *txn, id model.ServiceID) (model.Service, error) {
 	was, err := getService(tx, id)
 	if err != nil {
 		return was, err
@@ -112,7 +110,7 @@ func deleteService(tx *bolt.Tx, id model.ServiceID) (model.Service, error) {
 }
 
 // addService stores a new service with its name.
-func addService(tx *bolt.Tx, v model.Service) error {
+func addService(tx *txn, v model.Service) error {
 	if _, ok := model.ParseServiceName(v.Name.String()); !ok {
 		return fmt.Errorf("service name %q: want four non-empty parts without dots: %w", v.Name, errs.Invalid)
 	}

@@ -4,15 +4,13 @@ import (
 	"context"
 	"fmt"
 
-	bolt "go.etcd.io/bbolt"
-
 	"oakestra/pkg/errs"
 	"oakestra/root/store"
 )
 
 type users struct{ s *Store }
 
-func getUser(tx *bolt.Tx, name string) (store.User, error) {
+func getUser(tx *txn, name string) (store.User, error) {
 	r, err := load[userRecord](tx.Bucket(bucketUsers), []byte(name))
 	if err != nil {
 		return store.User{}, fmt.Errorf("user %q: %w", name, err)
@@ -20,12 +18,12 @@ func getUser(tx *bolt.Tx, name string) (store.User, error) {
 	return r.model(), nil
 }
 
-func putUser(tx *bolt.Tx, u store.User) error {
+func putUser(tx *txn, u store.User) error {
 	return save(tx.Bucket(bucketUsers), []byte(u.Name), fromUser(u))
 }
 
 func (u users) Get(ctx context.Context, name string) (out store.User, err error) {
-	err = u.s.view(ctx, func(tx *bolt.Tx) error {
+	err = u.s.view(ctx, func(tx *txn) error {
 		out, err = getUser(tx, name)
 		return err
 	})
@@ -33,7 +31,7 @@ func (u users) Get(ctx context.Context, name string) (out store.User, err error)
 }
 
 func (u users) List(ctx context.Context) (out []store.User, err error) {
-	err = u.s.view(ctx, func(tx *bolt.Tx) error {
+	err = u.s.view(ctx, func(tx *txn) error {
 		return scan(tx.Bucket(bucketUsers), nil, func(_ []byte, r userRecord) error {
 			out = append(out, r.model())
 			return nil
@@ -43,11 +41,11 @@ func (u users) List(ctx context.Context) (out []store.User, err error) {
 }
 
 func (u users) Put(ctx context.Context, in store.User) error {
-	return u.s.update(ctx, func(tx *bolt.Tx) error { return putUser(tx, in) })
+	return u.s.update(ctx, func(tx *txn) error { return putUser(tx, in) })
 }
 
 func (u users) Update(ctx context.Context, name string, f func(store.User) (store.User, error)) (out store.User, err error) {
-	err = u.s.update(ctx, func(tx *bolt.Tx) error {
+	err = u.s.update(ctx, func(tx *txn) error {
 		was, err := getUser(tx, name)
 		if err != nil {
 			return err
@@ -65,7 +63,7 @@ func (u users) Update(ctx context.Context, name string, f func(store.User) (stor
 }
 
 func (u users) Delete(ctx context.Context, name string) error {
-	return u.s.update(ctx, func(tx *bolt.Tx) error {
+	return u.s.update(ctx, func(tx *txn) error {
 		if _, err := getUser(tx, name); err != nil {
 			return err
 		}

@@ -43,26 +43,29 @@ type Store struct {
 	fault func(op string, after bool) error
 	gate  sync.Locker // held during every write, in tests; else nil
 
-	applications table[applicationRecord, *applicationRecord]
-	services     table[serviceRecord, *serviceRecord]
-	instances    table[instanceRecord, *instanceRecord]
-	claims       table[claimRecord, *claimRecord]
-	blocks       table[blocksRecord, *blocksRecord]
-	clusters     table[clusterRecord, *clusterRecord]
-	users        table[userRecord, *userRecord]
-	meta         table[metaRecord, *metaRecord]
-	commits      table[commitRecord, *commitRecord]
-	removals     table[removalRecord, *removalRecord]
-	leases       table[leaseRecord, *leaseRecord]
+	applications  table[applicationRecord, *applicationRecord]
+	services      table[serviceRecord, *serviceRecord]
+	instances     table[instanceRecord, *instanceRecord]
+	claims        table[claimRecord, *claimRecord]
+	blocks        table[blocksRecord, *blocksRecord]
+	clusters      table[clusterRecord, *clusterRecord]
+	users         table[userRecord, *userRecord]
+	organizations table[organizationRecord, *organizationRecord]
+	tokens        table[tokenRecord, *tokenRecord]
+	meta          table[metaRecord, *metaRecord]
+	commits       table[commitRecord, *commitRecord]
+	removals      table[removalRecord, *removalRecord]
+	leases        table[leaseRecord, *leaseRecord]
 }
 
 var _ store.Store = (*Store)(nil)
 
 // unique keys, by collection.
 var unique = map[string]bson.D{
-	"applications": {{Key: "owner", Value: 1}, {Key: "name", Value: 1}, {Key: "namespace", Value: 1}},
-	"services":     {{Key: "owner", Value: 1}, {Key: "name", Value: 1}},
-	"clusters":     {{Key: "name", Value: 1}},
+	"applications":  {{Key: "owner", Value: 1}, {Key: "name", Value: 1}, {Key: "namespace", Value: 1}},
+	"services":      {{Key: "owner", Value: 1}, {Key: "name", Value: 1}},
+	"clusters":      {{Key: "name", Value: 1}},
+	"organizations": {{Key: "name", Value: 1}},
 }
 
 // lookups serve filters, by collection.
@@ -70,6 +73,7 @@ var lookups = map[string][]string{
 	"services":  {"application"},
 	"instances": {"service"},
 	"claims":    {"service"},
+	"tokens":    {"user"},
 }
 
 // Open connects to the server of a mongodb:// or mongodb+srv:// URI and makes
@@ -116,6 +120,8 @@ func newStore(client *mongo.Client, database string) *Store {
 	s.blocks = newTable[blocksRecord](s, "blocks", "block list")
 	s.clusters = newTable[clusterRecord](s, "clusters", "cluster")
 	s.users = newTable[userRecord](s, "users", "user")
+	s.organizations = newTable[organizationRecord](s, "organizations", "organization")
+	s.tokens = newTable[tokenRecord](s, "tokens", "token")
 	s.meta = newTable[metaRecord](s, "meta", "meta record")
 	s.commits = newTable[commitRecord](s, "commits", "commit")
 	s.removals = newTable[removalRecord](s, "removals", "removal")
@@ -322,6 +328,12 @@ func (s *Store) Clusters() store.Clusters { return clusters{s} }
 
 // Users that can log in.
 func (s *Store) Users() store.Users { return users{s} }
+
+// Organizations of users.
+func (s *Store) Organizations() store.Organizations { return organizations{s} }
+
+// Tokens of users.
+func (s *Store) Tokens() store.Tokens { return tokens{s} }
 
 // Meta of the store itself.
 func (s *Store) Meta() store.Meta { return meta{s} }

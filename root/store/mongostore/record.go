@@ -52,8 +52,21 @@ func (r *applicationRecord) model() model.Application {
 type serviceRecord struct {
 	Head          `bson:",inline"`
 	ServiceFields `bson:",inline"`
-	Leaving       bool   `bson:"leaving,omitempty"` // takes no more instances
-	By            string `bson:"by,omitempty"`      // the call of Commit that made it
+	History       []revisionFields `bson:"history,omitempty"`
+	Rollout       rolloutFields    `bson:"rollout,omitempty"`
+	Leaving       bool             `bson:"leaving,omitempty"` // takes no more instances
+	By            string           `bson:"by,omitempty"`      // the call of Commit that made it
+}
+
+type revisionFields struct {
+	Number uint64     `bson:"number"`
+	Spec   specFields `bson:"spec"`
+}
+
+type rolloutFields struct {
+	State   model.RolloutState `bson:"state,omitempty"`
+	From    uint64             `bson:"from,omitempty"`
+	Message string             `bson:"message,omitempty"`
 }
 
 // ServiceFields (exported like Head) occur in service records and, as they were at assignment, in
@@ -85,6 +98,10 @@ type specFields struct {
 	Arch          []string           `bson:"arch,omitempty"`
 	OneShot       bool               `bson:"one_shot,omitempty"`
 	OnClusterLoss string             `bson:"on_cluster_loss,omitempty"`
+
+	MaxUnavailable int    `bson:"max_unavailable,omitempty"`
+	StartSeconds   int    `bson:"start_seconds,omitempty"`
+	Kept           string `bson:"kept,omitempty"`
 }
 
 type portFields struct {
@@ -101,10 +118,28 @@ type constraintFields struct {
 }
 
 func fromService(s model.Service) *serviceRecord {
-	return &serviceRecord{Head: Head{ID: string(s.ID)}, ServiceFields: serviceFieldsOf(s)}
+	r := &serviceRecord{Head: Head{ID: string(s.ID)}}
+	r.set(s)
+	return r
 }
 
-func (r *serviceRecord) model() model.Service { return r.ServiceFields.model() }
+func (r *serviceRecord) set(s model.Service) {
+	r.ServiceFields, r.Rollout, r.History = serviceFieldsOf(s), rolloutFields(s.Rollout), nil
+	for _, v := range s.History {
+		r.History = append(r.History, revisionFields{v.Number, specFieldsOf(v.Spec)})
+	}
+}
+
+// model is the whole service; that of the fields alone is what an instance
+// keeps.
+func (r *serviceRecord) model() model.Service {
+	s := r.ServiceFields.model()
+	s.Rollout = model.Rollout(r.Rollout)
+	for _, v := range r.History {
+		s.History = append(s.History, model.Revision{Number: v.Number, Spec: v.Spec.model()})
+	}
+	return s
+}
 
 func serviceFieldsOf(s model.Service) ServiceFields {
 	f := ServiceFields{
@@ -130,6 +165,7 @@ func specFieldsOf(s model.ServiceSpec) specFields {
 		Image: s.Image, Runtime: s.Runtime, Command: s.Command, Environment: s.Environment,
 		MilliCPU: s.Demand.MilliCPU, MemoryMB: s.Demand.MemoryMB, GPUs: s.Demand.GPUs, DiskMB: s.Demand.DiskMB,
 		PortText: s.PortText, Arch: s.Arch, OneShot: s.OneShot, OnClusterLoss: s.OnClusterLoss,
+		MaxUnavailable: s.MaxUnavailable, StartSeconds: s.StartSeconds, Kept: s.Kept,
 	}
 	for _, p := range s.Ports {
 		f.Ports = append(f.Ports, portFields(p))
@@ -145,6 +181,7 @@ func (f specFields) model() model.ServiceSpec {
 		Image: f.Image, Runtime: f.Runtime, Command: f.Command, Environment: f.Environment,
 		Demand:   model.Resources{MilliCPU: f.MilliCPU, MemoryMB: f.MemoryMB, GPUs: f.GPUs, DiskMB: f.DiskMB},
 		PortText: f.PortText, Arch: f.Arch, OneShot: f.OneShot, OnClusterLoss: f.OnClusterLoss,
+		MaxUnavailable: f.MaxUnavailable, StartSeconds: f.StartSeconds, Kept: f.Kept,
 	}
 	for _, p := range f.Ports {
 		s.Ports = append(s.Ports, model.Port(p))
@@ -268,6 +305,66 @@ func (r *userRecord) model() store.User {
 	return store.User{
 		ID: model.UserID(r.User), Name: r.ID, Email: r.Email, PasswordHash: r.PasswordHash, Roles: r.Roles,
 		Organization: r.Organization, CreatedAt: moment(r.CreatedAt), MustChangePassword: r.MustChangePassword,
+	}
+}
+
+type organizationRecord struct {
+	Head      `bson:",inline"`
+	Name      string         `bson:"name"`
+	Members   []memberFields `bson:"members,omitempty"`
+	CreatedAt string         `bson:"created_at,omitempty"`
+}
+
+type memberFields struct {
+	User  model.UserID `bson:"user"`
+	Roles []string     `bson:"roles,omitempty"`
+}
+
+func fromOrganization(o store.Organization) *organizationRecord {
+	r := &organizationRecord{Head: Head{ID: o.ID}, Name: o.Name, CreatedAt: stamp(o.CreatedAt)}
+	for _, m := range o.Members {
+		r.Members = append(r.Members, memberFields(m))
+	}
+	return r
+}
+
+func (r *organizationRecord) model() store.Organization {
+	o := store.Organization{ID: r.ID, Name: r.Name, CreatedAt: moment(r.CreatedAt)}
+	for _, m := range r.Members {
+		o.Members = append(o.Members, store.Member(m))
+	}
+	return o
+}
+
+type tokenRecord struct {
+	Head         `bson:",inline"`
+	Kind         store.TokenKind `bson:"kind"`
+	User         string          `bson:"user"`
+	UserID       model.UserID    `bson:"user_id,omitempty"`
+	Name         string          `bson:"name,omitempty"`
+	Hash         string          `bson:"hash,omitempty"`
+	Scopes       []string        `bson:"scopes,omitempty"`
+	Organization string          `bson:"organization,omitempty"`
+	Generation   uint64          `bson:"generation,omitempty"`
+	AdvancedAt   string          `bson:"advanced_at,omitempty"`
+	Revoked      bool            `bson:"revoked,omitempty"`
+	CreatedAt    string          `bson:"created_at,omitempty"`
+	ExpiresAt    string          `bson:"expires_at,omitempty"`
+	LastUsed     string          `bson:"last_used,omitempty"`
+}
+
+func fromToken(t store.Token) *tokenRecord {
+	return &tokenRecord{
+		Head{ID: t.ID}, t.Kind, t.User, t.UserID, t.Name, t.Hash, t.Scopes, t.Organization,
+		t.Generation, stamp(t.AdvancedAt), t.Revoked, stamp(t.CreatedAt), stamp(t.ExpiresAt), stamp(t.LastUsed),
+	}
+}
+
+func (r *tokenRecord) model() store.Token {
+	return store.Token{
+		ID: r.ID, Kind: r.Kind, User: r.User, UserID: r.UserID, Name: r.Name, Hash: r.Hash, Scopes: r.Scopes, Organization: r.Organization,
+		Generation: r.Generation, AdvancedAt: moment(r.AdvancedAt), Revoked: r.Revoked,
+		CreatedAt: moment(r.CreatedAt), ExpiresAt: moment(r.ExpiresAt), LastUsed: moment(r.LastUsed),
 	}
 }
 

@@ -110,7 +110,8 @@ func TestRecordsKeepEveryField(t *testing.T) {
 	})
 	t.Run("instance", func(t *testing.T) {
 		v := filled[store.Instance]()
-		v.Grant |= 1 << 63 // an incarnation of the year 2038
+		v.Service = v.Service.Assigned() // what an instance keeps
+		v.Grant |= 1 << 63               // an incarnation of the year 2038
 		same(t, through(t, fromInstance(v)).model(), v)
 	})
 	t.Run("cluster", func(t *testing.T) {
@@ -121,6 +122,14 @@ func TestRecordsKeepEveryField(t *testing.T) {
 		v := filled[store.User]()
 		same(t, through(t, fromUser(v)).model(), v)
 	})
+	t.Run("organization", func(t *testing.T) {
+		v := filled[store.Organization]()
+		same(t, through(t, fromOrganization(v)).model(), v)
+	})
+	t.Run("token", func(t *testing.T) {
+		v := filled[store.Token]()
+		same(t, through(t, fromToken(v)).model(), v)
+	})
 }
 
 // The stored form may only change together with recordVersion; a field that
@@ -128,7 +137,7 @@ func TestRecordsKeepEveryField(t *testing.T) {
 func TestRecordsKeepTheirForm(t *testing.T) {
 	records := []any{
 		fromApplication(filled[model.Application]()), fromService(filled[model.Service]()), fromInstance(filled[store.Instance]()),
-		fromCluster(filled[store.Cluster]()), fromUser(filled[store.User]()),
+		fromCluster(filled[store.Cluster]()), fromUser(filled[store.User]()), fromOrganization(filled[store.Organization]()), fromToken(filled[store.Token]()),
 		&claimRecord{Head{ID: "10.30.1.1", V: 1, Rev: 2, Term: 3}, "a.b.c.d", "2025-03-04T05:06:07Z", "s1", "s1/0000000002", "call"},
 		&blocksRecord{Head{ID: blocksID}, []leaseFields{{"10.18.0.0/22", "c1"}}},
 		&metaRecord{Head{ID: metaID}, formatVersion, 7, 8, true},

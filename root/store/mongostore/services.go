@@ -92,7 +92,7 @@ func (v services) Update(ctx context.Context, id model.ServiceID, f func(model.S
 		if !reflect.DeepEqual(specFieldsOf(out.Spec), spec) {
 			out.Revision++
 		}
-		r.ServiceFields = serviceFieldsOf(out)
+		r.set(out)
 		return nil
 	})
 	return out, err

@@ -249,6 +249,19 @@ func (t table[R, P]) erase(ctx context.Context, id string, only func(P) bool) er
 	})
 }
 
+// removeOnce deletes a record that is there, whatever changes meanwhile. Of
+// many callers one hears of success: the one whose delete the server counted.
+// The others get NotFound.
+func (t table[R, P]) removeOnce(ctx context.Context, id string) error {
+	return retry(ctx, func(ctx context.Context) (bool, error) {
+		was, err := t.get(ctx, id)
+		if err != nil {
+			return false, err
+		}
+		return t.remove(ctx, was)
+	})
+}
+
 // retry runs f until it is done, with growing pauses, within casBudget.
 func retry(ctx context.Context, f func(context.Context) (done bool, err error)) error {
 	ctx, cancel := context.WithTimeout(ctx, casBudget)

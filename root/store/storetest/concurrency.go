@@ -138,6 +138,8 @@ func reopening(t *testing.T, b *bench) {
 	slot, err := b.Instances().Add(b.ctx, s[0].ID, addr("10.30.2.1"), now)
 	ok(t, err)
 	ok(t, b.Users().Put(b.ctx, store.User{ID: "u1", Name: "ann", CreatedAt: now}))
+	ok(t, b.Organizations().Put(b.ctx, store.Organization{ID: "o1", Name: "o", CreatedAt: now}))
+	ok(t, b.Tokens().Put(b.ctx, store.Token{ID: "t1", Kind: store.TokenAPI, User: "ann", CreatedAt: now}))
 	ok(t, b.Clusters().Put(b.ctx, store.Cluster{Cluster: model.Cluster{ID: "c1", Name: "c"}, CreatedAt: now}))
 	ok(t, b.Blocks().Lease(b.ctx, store.Block{Prefix: netip.MustParsePrefix("10.18.0.0/22"), Cluster: "c1"}))
 	before := dump(t, b)
@@ -161,13 +163,15 @@ func reopening(t *testing.T, b *bench) {
 
 // everything is all lists of a store.
 type everything struct {
-	Applications []model.Application
-	Services     []model.Service
-	Instances    []store.Instance
-	Claims       []store.Claim
-	Blocks       []store.Block
-	Clusters     []store.Cluster
-	Users        []store.User
+	Applications  []model.Application
+	Services      []model.Service
+	Instances     []store.Instance
+	Claims        []store.Claim
+	Blocks        []store.Block
+	Clusters      []store.Cluster
+	Users         []store.User
+	Organizations []store.Organization
+	Tokens        []store.Token
 }
 
 func dump(t *testing.T, b *bench) (e everything) {
@@ -186,6 +190,10 @@ func dump(t *testing.T, b *bench) (e everything) {
 	e.Clusters, err = b.Clusters().List(b.ctx)
 	ok(t, err)
 	e.Users, err = b.Users().List(b.ctx)
+	ok(t, err)
+	e.Organizations, err = b.Organizations().List(b.ctx)
+	ok(t, err)
+	e.Tokens, err = b.Tokens().List(b.ctx, "")
 	ok(t, err)
 	return e
 }

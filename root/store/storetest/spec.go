@@ -93,6 +93,26 @@ func serviceUpdates(t *testing.T, b *bench) {
 	ok(t, err)
 	same(t, stored, got)
 
+	was := stored.Spec
+	got, err = set(func(v *model.Service) { // the history and the rollout of a change
+		spec := v.Spec
+		spec.Image = "newer"
+		*v = v.Change(spec)
+	})
+	ok(t, err)
+	same(t, got.Revision, uint64(4))
+	same(t, got.History, []model.Revision{{Number: 3, Spec: was}})
+	same(t, got.Rollout, model.Rollout{State: model.RolloutRunning, From: 3})
+	got, err = set(func(v *model.Service) { v.Rollout = model.Rollout{State: model.RolloutFailed, From: 3, Message: "why"} })
+	ok(t, err)
+	same(t, got.Revision, uint64(4))
+	_, err = b.Instances().Add(b.ctx, id, addr("10.30.2.1"), now) // writes the service, too
+	ok(t, err)
+	got.NextNumber++
+	stored, err = b.Services().Get(b.ctx, id)
+	ok(t, err)
+	same(t, stored, got)
+
 	_, err = set(func(v *model.Service) { v.Revision = 1 })
 	in(t, err, errs.Conflict)
 	_, err = set(func(v *model.Service) { v.Name.Service = "x" })

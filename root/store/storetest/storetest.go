@@ -49,9 +49,12 @@ func Run(t *testing.T, open Factory, opts ...Option) {
 		"blocks":                                blocks,
 		"clusters":                              clusters,
 		"users":                                 users,
-		"meta":                                  meta,
-		"leases":                                leases,
-		"a descriptor is stored whole":          descriptorWhole,
+		"organizations":                         organizations,
+		"tokens":                                tokens,
+		"concurrent deletes of a token, one wins": concurrentTokenDeletes,
+		"meta":                         meta,
+		"leases":                       leases,
+		"a descriptor is stored whole": descriptorWhole,
 		"a descriptor with a conflict stores none": descriptorNothing,
 		"removing":                                removing,
 		"a removed service can come back":         comeback,
@@ -146,6 +149,7 @@ func svc(n int, of model.Application, name, address string) model.Service {
 			Ports:       []model.Port{{Host: 80, Container: 90, Protocol: model.TCP}, {Host: 53, Container: 53, Protocol: model.UDP}},
 			Constraints: []model.Constraint{{Type: "direct", Cluster: "c1", Nodes: []string{"n1", "n2"}}, {Type: "clusters", Allowed: []string{"c1"}}},
 			Arch:        []string{"amd64"}, OneShot: true, OnClusterLoss: "replace",
+			MaxUnavailable: 2, StartSeconds: 30, Kept: `{"state":"s"}`,
 		},
 	}
 	if address != "" {

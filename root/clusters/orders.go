@@ -1,0 +1,122 @@
+package clusters
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"sync"
+	"time"
+
+	linkv1 "oakestra/api/link/v1"
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
+	"oakestra/root/control"
+)
+
+// orderWait is how long a cluster may take to store an order.
+const orderWait = 10 * time.Second
+
+// orders are node orders that wait for their acknowledgement. They are kept by
+// nobody: who asked is told when the cluster does not answer, and asks again.
+type orders struct {
+	mu      sync.Mutex
+	waiting map[string]waiting
+}
+
+type waiting struct {
+	sess *session
+	done chan *linkv1.NodeOrdered // closed when the stream ends
+}
+
+func newOrders() *orders { return &orders{waiting: map[string]waiting{}} }
+
+func (o *orders) add(id string, s *session) <-chan *linkv1.NodeOrdered {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	w := waiting{s, make(chan *linkv1.NodeOrdered, 1)}
+	o.waiting[id] = w
+	return w.done
+}
+
+func (o *orders) forget(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.waiting, id)
+}
+
+// answered hands an acknowledgement to who waits; one that nobody waits for
+// came too late.
+func (o *orders) answered(s *session, a *linkv1.NodeOrdered) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if w, ok := o.waiting[a.GetId()]; ok && w.sess == s {
+		delete(o.waiting, a.GetId())
+		w.done <- a
+	}
+}
+
+// left fails what waits for a stream that has ended.
+func (o *orders) left(s *session) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, w := range o.waiting {
+		if w.sess == s {
+			delete(o.waiting, id)
+			close(w.done)
+		}
+	}
+}
+
+var verbs = map[control.NodeVerb]linkv1.NodeVerb{
+	control.Cordon: linkv1.NodeVerb_NODE_VERB_CORDON, control.Uncordon: linkv1.NodeVerb_NODE_VERB_UNCORDON,
+	control.Drain: linkv1.NodeVerb_NODE_VERB_DRAIN, control.RemoveNode: linkv1.NodeVerb_NODE_VERB_REMOVE,
+}
+
+// OrderNode has a cluster change how one of its workers is used, and returns
+// when the cluster has stored it. Errors: Unavailable when the cluster is away
+// or does not answer, NotFound and Conflict as the cluster says.
+func (s *Server) OrderNode(ctx context.Context, cluster model.ClusterID, node model.NodeID, verb control.NodeVerb) ([]control.Move, error) {
+	name := s.book.name(cluster)
+	sess := s.book.sessions()[cluster]
+	if sess == nil || !s.book.Active(cluster) {
+		return nil, fmt.Errorf("cluster %s is not connected; the order can only be carried out there, try again when it is back: %w", name, errs.Unavailable)
+	}
+	id := rand.Text()
+	done := s.orders.add(id, sess)
+	defer s.orders.forget(id)
+	sess.queue(&linkv1.Down{Body: &linkv1.Down_NodeOrder{NodeOrder: &linkv1.NodeOrder{Id: id, NodeId: string(node), Verb: verbs[verb]}}})
+	timeout := time.NewTimer(orderWait)
+	defer timeout.Stop()
+	select {
+	case a, ok := <-done:
+		if !ok {
+			return nil, fmt.Errorf("the link to cluster %s broke before it answered; ask again when it is back: %w", name, errs.Unavailable)
+		}
+		return movesFrom(a)
+	case <-timeout.C:
+		return nil, fmt.Errorf("cluster %s did not answer within %s; it may carry the order out yet: %w", name, orderWait, errs.Unavailable)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("order to cluster %s: %w: %w", name, ctx.Err(), errs.Unavailable)
+	}
+}
+
+func movesFrom(a *linkv1.NodeOrdered) ([]control.Move, error) {
+	switch a.GetResult() {
+	case linkv1.OrderResult_ORDER_RESULT_NOT_FOUND:
+		return nil, fmt.Errorf("%s: %w", a.GetMessage(), errs.NotFound)
+	case linkv1.OrderResult_ORDER_RESULT_CONFLICT:
+		return nil, fmt.Errorf("%s: %w", a.GetMessage(), errs.Conflict)
+	case linkv1.OrderResult_ORDER_RESULT_DONE:
+	}
+	var out []control.Move
+	for _, i := range a.GetInstances() {
+		out = append(out, control.Move{Instance: slot(i.GetServiceId(), i.GetNumber()), To: model.NodeID(i.GetToNodeId()), Reason: i.GetReason()})
+	}
+	return out, nil
+}
+
+// Forget drops what was kept of a cluster that was removed.
+func (s *Server) Forget(id model.ClusterID) {
+	s.book.remove(id)
+	s.tables.forgetCluster(id)
+}
