@@ -16,6 +16,7 @@ import (
 
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/testkit"
+	"oakestra/root"
 	"oakestra/root/store"
 	"oakestra/root/store/mongostore"
 )
@@ -216,5 +217,49 @@ func TestAHolderThatIsCutOffStepsDown(t *testing.T) {
 	l, err := st.Leases().Get(t.Context(), "root")
 	if err != nil || l.Address != b.d.Addr().String() || l.Term < 2 {
 		t.Errorf("%+v %v", l, err)
+	}
+}
+
+// Streams of events end with the term that has them, at the holder and at
+// those that forward; they can be had again from the next one.
+func TestStreamsEndWithTheTerm(t *testing.T) {
+	st := shared(t)
+	a := launch(t, st)
+	u := newUser(t)
+	u.login(a)
+	b := launch(t, st)
+	direct, through := u.watch(a), u.watch(b)
+	stays(t, "the direct stream", direct)
+	stays(t, "the forwarded stream", through)
+	a.set(true)
+	ends(t, "the direct stream", direct)
+	ends(t, "the forwarded stream", through)
+	u.token = ""
+	u.login(b)
+	a.set(false)
+	next := u.watch(b)
+	stays(t, "the stream of the next term", next)
+	b.stop()
+	ends(t, "the stream of the next term", next)
+	u.token = ""
+	u.login(a) // whose second term begins anew
+	again := u.watch(a)
+	stays(t, "the stream of the third term", again)
+	a.stop()
+	ends(t, "the stream of the third term", again)
+}
+
+// A manager that is alone ends streams when it stops, and does not wait for
+// those who read them.
+func TestStreamsEndWhenAManagerStops(t *testing.T) {
+	m := launch(t, shared(t), func(d *root.Deps) { d.Shared = false })
+	u := newUser(t)
+	u.login(m)
+	stream := u.watch(m)
+	begin := time.Now()
+	m.stop()
+	ends(t, "the stream", stream)
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("stopping took %s", took)
 	}
 }

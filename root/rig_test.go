@@ -94,7 +94,7 @@ func shared(t *testing.T) store.Store {
 	return s
 }
 
-func launch(t *testing.T, st store.Store) *manager {
+func launch(t *testing.T, st store.Store, set ...func(*root.Deps)) *manager {
 	t.Helper()
 	mem, err := witness.Open(filepath.Join(t.TempDir(), "witness.json"))
 	if err != nil {
@@ -107,9 +107,13 @@ func launch(t *testing.T, st store.Store) *manager {
 	m := &manager{cord: &cord{Store: st}}
 	cfg := root.DefaultConfig()
 	cfg.Data = t.TempDir()
-	m.d, err = root.New(cfg, root.Deps{
+	deps := root.Deps{
 		Store: m.cord, Witness: mem, Key: bytes.Repeat([]byte("k"), 32), Listener: ln, Logger: testkit.Logger(t), Version: "test", Shared: true,
-	})
+	}
+	for _, f := range set {
+		f(&deps)
+	}
+	m.d, err = root.New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,4 +255,51 @@ func join(t *testing.T, at *manager) (id string, ended <-chan struct{}) {
 		t.Fatal("no id in the welcome")
 	}
 	return id, done
+}
+
+// watch opens the stream of events. closed is closed when the stream ends.
+func (u *user) watch(at *manager) (closed <-chan struct{}) {
+	u.t.Helper()
+	done := make(chan struct{})
+	testkit.Eventually(u.t, 10*time.Second, func() error {
+		r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+at.d.Addr().String()+"/api/events", nil)
+		if err != nil {
+			return err
+		}
+		r.Header.Set("Authorization", "Bearer "+u.token)
+		answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
+		if err != nil {
+			return err
+		}
+		if answer.StatusCode != http.StatusOK {
+			return errors.Join(fmt.Errorf("status %d", answer.StatusCode), answer.Body.Close())
+		}
+		go func() {
+			defer close(done)
+			_, _ = io.Copy(io.Discard, answer.Body) // until it ends, in whatever way
+			_ = answer.Body.Close()
+		}()
+		return nil
+	})
+	return done
+}
+
+// ends fails the test when a stream stays open.
+func ends(t *testing.T, name string, closed <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Errorf("%s is still open", name)
+	}
+}
+
+// stays fails the test when a stream is not.
+func stays(t *testing.T, name string, closed <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-closed:
+		t.Errorf("%s has ended", name)
+	default:
+	}
 }

@@ -121,7 +121,7 @@ func run(ctx context.Context, cfg root.Config, opts options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
+	defer func() { err = errors.Join(err, st.store.Close()) }()
 	memory, err := witness.Open(filepath.Join(cfg.Data, "witness.json"))
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ func run(ctx context.Context, cfg root.Config, opts options) (err error) {
 		}
 	}
 	deps := root.Deps{
-		Store: st.Store, Witness: memory, Key: st.key, Listener: ln, Logger: logger, Version: version.Version, Shared: st.shared, Chores: st.chores,
+		Store: st.store, Witness: memory, Key: st.key, Listener: ln, Logger: logger, Version: version.Version, Shared: st.shared, Chores: st.chores,
 	}
 	if opts.mail.Host != "" {
 		deps.Mailer = opts.mail
@@ -151,10 +151,10 @@ func run(ctx context.Context, cfg root.Config, opts options) (err error) {
 	return d.Run(ctx)
 }
 
-// opened is the store with what depends on its kind. The root gets the Store
-// itself: it looks for what only some kinds can (backup, measuring).
+// opened is a store with what depends on its kind. It does not embed the store:
+// the root looks for what only some kinds can (backup, measuring).
 type opened struct {
-	store.Store
+	store  store.Store
 	key    []byte // signs logins
 	shared bool
 	chores func(context.Context) error
@@ -176,7 +176,7 @@ func openStore(ctx context.Context, cfg root.Config, logger *slog.Logger) (opene
 	if err != nil {
 		return opened{}, errors.Join(err, st.Close())
 	}
-	return opened{Store: st, key: key}, nil
+	return opened{store: st, key: key}, nil
 }
 
 // openMongo keeps the signing key in the store, so that a login outlives a
@@ -192,7 +192,7 @@ func openMongo(ctx context.Context, uri string, logger *slog.Logger) (opened, er
 		return opened{}, errors.Join(err, st.Close())
 	}
 	sweep := func(ctx context.Context) error { return st.Run(ctx, logger.With("part", "store")) }
-	return opened{Store: st, key: key, shared: true, chores: sweep}, nil
+	return opened{store: st, key: key, shared: true, chores: sweep}, nil
 }
 
 // advertise is how others reach a listener, by the name of this host.
