@@ -66,15 +66,21 @@ func (c Config) Validate() error {
 			p = append(p, errs.Problem{Path: "OAKESTRA_CORS_ORIGINS", Value: o, Message: "must be *, or origins such as https://dash.example.org with commas between"})
 		}
 	}
-	if c.Advertise != "" {
-		if host, port, err := net.SplitHostPort(c.Advertise); err != nil || host == "" || port == "" || port == "0" {
-			p = append(p, errs.Problem{Path: "-advertise", Value: c.Advertise, Message: "must be host:port"})
-		}
-		if c.Mongo == "" {
-			p = append(p, errs.Problem{Path: "-advertise", Value: c.Advertise, Message: "is for several system managers on one MongoDB; set MONGO_URL too"})
-		}
+	return append(p, c.misadvertised()...).Err()
+}
+
+// misadvertised lists the mistakes in Advertise.
+func (c Config) misadvertised() (p errs.Problems) {
+	if c.Advertise == "" {
+		return nil
 	}
-	return p.Err()
+	if host, port, err := net.SplitHostPort(c.Advertise); err != nil || host == "" || port == "" || port == "0" {
+		p = append(p, errs.Problem{Path: "-advertise", Value: c.Advertise, Message: "must be host:port"})
+	}
+	if c.Mongo == "" {
+		p = append(p, errs.Problem{Path: "-advertise", Value: c.Advertise, Message: "is for several system managers on one MongoDB; set MONGO_URL too"})
+	}
+	return p
 }
 
 // origins are the parts of CORSOrigins.

@@ -260,25 +260,34 @@ func join(t *testing.T, at *manager) (id string, ended <-chan struct{}) {
 // watch opens the stream of events. closed is closed when the stream ends.
 func (u *user) watch(at *manager) (closed <-chan struct{}) {
 	u.t.Helper()
-	done := make(chan struct{})
-	testkit.Eventually(u.t, 10*time.Second, func() error {
+	done, status := make(chan struct{}), make(chan int)
+	read := func() int {
 		r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+at.d.Addr().String()+"/api/events", nil)
 		if err != nil {
-			return err
+			return 0
 		}
 		r.Header.Set("Authorization", "Bearer "+u.token)
 		answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
 		if err != nil {
-			return err
+			return 0
 		}
-		if answer.StatusCode != http.StatusOK {
-			return errors.Join(fmt.Errorf("status %d", answer.StatusCode), answer.Body.Close())
-		}
-		go func() {
-			defer close(done)
+		defer func() { _ = answer.Body.Close() }()
+		if answer.StatusCode == http.StatusOK {
+			status <- answer.StatusCode
 			_, _ = io.Copy(io.Discard, answer.Body) // until it ends, in whatever way
-			_ = answer.Body.Close()
+			close(done)
+		}
+		return answer.StatusCode
+	}
+	testkit.Eventually(u.t, 10*time.Second, func() error {
+		go func() {
+			if s := read(); s != http.StatusOK {
+				status <- s
+			}
 		}()
+		if s := <-status; s != http.StatusOK {
+			return fmt.Errorf("status %d", s)
+		}
 		return nil
 	})
 	return done
