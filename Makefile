@@ -19,7 +19,7 @@ export GOMODCACHE ?= $(shell sudo -u $(SUDO_USER) $(GO) env GOMODCACHE 2>/dev/nu
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build up down demo test unit mongotest race hosttest e2e check lint fuzz-smoke bench generate clean need-go images
+.PHONY: help setup build up down demo test unit mongotest race hosttest e2e check lint fuzz-smoke bench generate browser test-long clean need-go images
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,6 +62,11 @@ hosttest: need-go ## the data plane in network namespaces (root)
 e2e: need-go ## root, cluster and two workers as processes in network namespaces (root)
 	@GO=$(GO) test/run.sh e2e
 
+browser: build ## the page /api/docs in a real browser; screenshots in build/browser
+	@test/browser/run.sh
+
+test-long: browser ## what takes long or needs much, besides make test
+
 check: need-go ## format, vet, lint, architecture and generated code
 	@GO=$(GO) test/check.sh
 
@@ -71,11 +76,11 @@ fuzz-smoke: need-go ## every fuzz target for 10 s
 bench: need-go build ## measure: deploy latency, idle memory, overlay throughput (root)
 	@GO=$(GO) test/bench/run.sh
 
-generate: need-go ## rebuild protobuf code and the OpenAPI document
+generate: need-go ## rebuild protobuf code and the OpenAPI documents
 	@GO=$(GO) deploy/generate.sh
 
 images: need-go ## build the quick start's images into build/images and serve them on 127.0.0.1:5555
 	@$(GO) run ./test/images/demo-registry
 
 clean: ## remove what builds leave
-	@rm -rf bin build
+	@rm -rf bin build test/browser/node_modules

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Rebuilds generated code: protobuf of the root-cluster link, and the OpenAPI
-# document of the root. Needs protoc (apt: protobuf-compiler); without it the
+# documents of the root, 2.0 and 3.0. Needs protoc (apt: protobuf-compiler); without it the
 # protobuf code is left as it is.
 set -euo pipefail
 cd "$(dirname "$0")/.."

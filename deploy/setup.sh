@@ -6,6 +6,7 @@
 #   deploy/setup.sh            what a worker and the demo need
 #   deploy/setup.sh test       also what the tests need
 #   deploy/setup.sh bench      also what the benchmarks need
+#   deploy/setup.sh browser    what the test in a browser needs, and only that
 set -eu
 
 want=${1:-run}
@@ -23,17 +24,23 @@ need_file() {
 	[ -e "$1" ] || packages="$packages $2"
 }
 
-need containerd containerd
-need ctr containerd
-need runc runc
-need iptables iptables
-need nft nftables
-need ip iproute2
-need curl curl
-need ps procps
+if [ "$want" = browser ]; then
+	need chromium chromium
+	need node nodejs
+	need npm npm
+else
+	need containerd containerd
+	need ctr containerd
+	need runc runc
+	need iptables iptables
+	need nft nftables
+	need ip iproute2
+	need curl curl
+	need ps procps
+fi
 need_file /etc/ssl/certs/ca-certificates.crt ca-certificates
 
-if [ "$want" != run ]; then
+if [ "$want" = test ] || [ "$want" = bench ]; then
 	need git git # the arch tests list files through it
 	need gcc gcc # the race detector needs cgo
 	need_file /usr/include/stdlib.h libc6-dev

@@ -7,7 +7,7 @@ status=0
 note() { printf '== %s\n' "$*"; }
 
 note gofmt
-unformatted=$(gofmt -l api cmd cluster netmanager node pkg root test 2>/dev/null || "$(dirname "$GO")/gofmt" -l .)
+unformatted=$(gofmt -l api cmd cluster netmanager node pkg root test tools 2>/dev/null || "$(dirname "$GO")/gofmt" -l .)
 if [ -n "$unformatted" ]; then
 	echo "not formatted, run gofmt -w on:"
 	echo "$unformatted"
@@ -16,6 +16,8 @@ fi
 
 note "go vet"
 "$GO" vet ./... || status=1
+
+"$GO" -C tools/openapi vet ./... || status=1
 
 note "golangci-lint"
 lint=$(command -v golangci-lint || true)
@@ -34,6 +36,11 @@ note "modules"
 	status=1
 }
 
+"$GO" -C tools/openapi mod tidy -diff || {
+	echo "tools/openapi/go.mod is not tidy, run: go -C tools/openapi mod tidy"
+	status=1
+}
+
 note "generated code"
 before=$(git status --porcelain -- api root)
 if ! GO=$GO deploy/generate.sh; then
@@ -43,6 +50,7 @@ elif [ "$(git status --porcelain -- api root)" != "$before" ]; then
 	git diff --stat -- api root
 	status=1
 fi
+"$GO" -C tools/openapi test -count=1 ./... || status=1
 
 [ $status = 0 ] && note "clean"
 exit $status

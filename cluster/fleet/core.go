@@ -66,6 +66,8 @@ type core struct {
 	dropNodes    []model.NodeID
 	goneNodes    []model.NodeID // to report
 	publishSoon  bool
+	roomMoved    bool      // a worker can take something now, or no more
+	published    time.Time // the sums, last
 	changedNodes map[model.NodeID]bool
 	drops        []model.InstanceID
 	goneFacts    []Facts
@@ -180,6 +182,9 @@ func (c *core) wakeRefused() {
 }
 
 func (c *core) tick() {
+	if c.roomMoved && c.now.Sub(c.published) >= time.Second {
+		c.publish() // what waits at the root need not wait for the next report
+	}
 	for _, n := range c.nodes {
 		if !n.judgeAt.IsZero() && !n.judgeAt.After(c.now) {
 			c.liveness(n)

@@ -112,6 +112,7 @@ func (c *core) holdings() Holdings {
 
 // publish tells the root the sums, and nodes that changed.
 func (c *core) publish() {
+	c.published, c.roomMoved = c.now, false
 	var list []NodeView
 	for id := range c.changedNodes {
 		if n := c.nodes[id]; n != nil {

@@ -53,7 +53,26 @@ the login of "oak login", or $OAK_TOKEN, or $OAK_USER and $OAK_PASSWORD.`,
 		instanceCommand(a), deleteCommand(a), recoverCommand(a),
 		nodeCommand(a), clusterCommand(a), eventsCommand(a), backupCommand(a),
 	)
+	refuseUnknown(root)
 	return root
+}
+
+// refuseUnknown makes a command that only has subcommands fail on a word that
+// is none of them, instead of printing its help as if all were well.
+func refuseUnknown(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		refuseUnknown(sub)
+	}
+	if !c.HasSubCommands() || c.Runnable() {
+		return
+	}
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.Help()
+		}
+		return fmt.Errorf("unknown command %q for %q; see: %s -h", args[0], c.CommandPath(), c.CommandPath())
+	}
 }
 
 func envOr(name, fallback string) string {

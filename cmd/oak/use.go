@@ -328,7 +328,11 @@ func instanceCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.do(cmd.Context(), http.MethodDelete, fmt.Sprintf("/api/service/%s/instance/%d", id, number), nil, nil)
+			if err := c.do(cmd.Context(), http.MethodDelete, fmt.Sprintf("/api/service/%s/instance/%d", id, number), nil, nil); err != nil {
+				return err
+			}
+			a.say("instance %s of %s is being removed", args[1], args[0])
+			return nil
 		}}
 	cmd.AddCommand(add, remove)
 	return cmd
@@ -346,14 +350,22 @@ func deleteCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.do(cmd.Context(), http.MethodDelete, "/api/application/"+id, nil, nil)
+			if err := c.do(cmd.Context(), http.MethodDelete, "/api/application/"+id, nil, nil); err != nil {
+				return err
+			}
+			a.say("application %s is deleted", args[0])
+			return nil
 		}}, &cobra.Command{Use: "service SERVICE", Short: "delete a service (name or id)", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, id, err := a.serviceByName(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			return c.do(cmd.Context(), http.MethodDelete, "/api/service/"+id, nil, nil)
+			if err := c.do(cmd.Context(), http.MethodDelete, "/api/service/"+id, nil, nil); err != nil {
+				return err
+			}
+			a.say("service %s is deleted", args[0])
+			return nil
 		}})
 	return cmd
 }

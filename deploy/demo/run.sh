@@ -75,17 +75,23 @@ if [ -n "$OFFLINE" ] && [ "$OFFLINE" != 0 ]; then
 	up_flags="--registries $run_dir/registries.json"
 fi
 
+# Room for a few instances more, also on a small machine: vcpus are shares, not
+# cores of one's own.
+vcpus=$(nproc)
+[ "$vcpus" -ge 8 ] || vcpus=8
+
 say "starting Oakestra"
 # shellcheck disable=SC2086
-bin/oak up -d --state "$STATE" $up_flags
+bin/oak up -d --state "$STATE" --vcpus "$vcpus" $up_flags
 
 if bin/oak apps | grep -q '^clientsrvr '; then
 	say "the application clientsrvr.test is there already"
+	bin/oak wait clientsrvr --timeout 30s || say "not all of its instances run; going on with those that do"
 else
 	say "deploying $APP"
 	bin/oak deploy "$APP"
+	bin/oak wait clientsrvr --timeout 4m
 fi
-bin/oak wait clientsrvr --timeout 4m
 
 say
 bin/oak services

@@ -134,6 +134,7 @@ func (d *Desk) bury(ctx context.Context, s *state, id model.ServiceID) error {
 	if err != nil {
 		return err
 	}
+	defer d.Retire(svc.Address, until)
 	d.log.Info("a service that was adopted is deleted", "service", id, "name", svc.Name.String())
 	if len(list) == 1 && s.adoptedApps[svc.Application] {
 		delete(s.adoptedApps, svc.Application)

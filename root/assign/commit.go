@@ -207,7 +207,7 @@ func (d *Desk) finish(ctx context.Context, s *state, list []*slot) {
 			s.waiting[in.ID] = true // the next pass tries again
 			continue
 		}
-		d.retire(in.Address, until)
+		d.Retire(in.Address, until)
 		s.drop(in.ID)
 		d.resolve.removed(in.ID)
 		d.deps.Book.Forget(in.ID)

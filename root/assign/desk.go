@@ -2,10 +2,8 @@ package assign
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -144,20 +142,6 @@ func (d *Desk) Resolve(query string) (model.Service, bool) { return d.resolve.fi
 
 // Unknown lists containers that no record explains. They are left running.
 func (d *Desk) Unknown() []control.UnknownView { return d.deps.Book.Unexplained(d.resolve.known) }
-
-// PickService is Pool.PickService, but for an address that is taken the desk
-// first looks whether its holder was deleted a moment ago: a descriptor may be
-// deleted and posted again in one breath.
-func (d *Desk) PickService(ctx context.Context, jobName string, chosen netip.Addr) (netip.Addr, error) {
-	a, err := d.Pool.PickService(ctx, jobName, chosen)
-	if !errors.Is(err, errs.Conflict) || !d.heldBy(chosen, jobName) {
-		return a, err
-	}
-	if _, err := call(ctx, d, func(s *state) (struct{}, error) { d.pass(ctx, s); return struct{}{}, nil }); err != nil {
-		return netip.Addr{}, err
-	}
-	return d.Pool.PickService(ctx, jobName, chosen)
-}
 
 // call runs f in the loop and waits for it. Unavailable when the loop has
 // ended.

@@ -72,8 +72,8 @@ func (p *Pool) Cancel(a netip.Addr) {
 	p.book.Release(a)
 }
 
-// retire lets an address rest; it must be retired in the store as well.
-func (p *Pool) retire(a netip.Addr, until time.Time) {
+// Retire lets an address rest, see control.Addresses.
+func (p *Pool) Retire(a netip.Addr, until time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.book.Quarantine(a, until)
@@ -86,14 +86,6 @@ func (p *Pool) merge(claims []store.Claim) {
 	for _, c := range claims {
 		p.book.Restore(c.Address, c.Holder, c.Until)
 	}
-}
-
-// heldBy says whether an address is a holder's, be it resting.
-func (p *Pool) heldBy(a netip.Addr, holder string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	h, ok := p.book.Holder(a)
-	return ok && h == holder
 }
 
 // rested takes the addresses whose rest is over from their holders. They

@@ -199,13 +199,13 @@ func (d *Desk) reload(ctx context.Context, s *state, id model.ServiceID) error {
 	if err != nil {
 		return err
 	}
-	old, had := s.services[id]
 	if exists {
 		s.know(svc)
-	} else if had {
+	} else {
+		// Whoever removed it has retired its address, which may be in use
+		// again by now.
 		delete(s.services, id)
 		delete(s.rolling, id)
-		d.retire(old.Address, d.now().Add(rest)) // the store did so when it removed the service
 	}
 	var slots []*slot
 	stops := orders{}

@@ -1,11 +1,13 @@
 package assign_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/pkg/core/instance"
+	"oakestra/pkg/errs"
 )
 
 // The record and the address stay until the cluster says that nothing is left;
@@ -220,6 +222,50 @@ func TestDoubledAndLateReportsChangeNothing(t *testing.T) {
 		v, ok := r.book.Facts(in.ID)
 		if now := r.instance(svc.ID, 0); !ok || v.Observed.State != instance.Running || now.Revision != in.Revision || !a.executes(svc.ID, 0) {
 			t.Errorf("facts %+v %v, record %+v", v, ok, now)
+		}
+	})
+}
+
+// An address rests a minute after its service is deleted and is then free for
+// anybody, also when the service never had an instance and the desk never
+// heard of it; the same name has it back at once.
+func TestTheAddressOfAServiceWithoutInstancesComesBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		for _, again := range []time.Duration{0, 2 * time.Minute} {
+			svc := r.service("one", wants{address: "10.30.30.30"})
+			if err := r.ctl.DeleteApplication(t.Context(), admin, svc.Application); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.tryService("two", wants{address: "10.30.30.30"}); !errors.Is(err, errs.Conflict) {
+				t.Errorf("it is given to others at once: %v", err)
+			}
+			pass(again)
+		}
+		svc, err := r.tryService("two", wants{address: "10.30.30.30"})
+		if err != nil {
+			t.Fatalf("after its rest: %v", err)
+		}
+		if err := r.ctl.DeleteService(t.Context(), admin, svc.ID); err != nil {
+			t.Fatal(err)
+		}
+		back, err := r.tryService("three", wants{})
+		if err != nil || back.Address == svc.Address {
+			t.Errorf("%v, %v", back.Address, err)
+		}
+		// In use again before the desk looks: it stays so.
+		one := r.service("one", wants{address: "10.30.30.31"})
+		r.deploy(one.ID, 1)
+		if err := r.ctl.DeleteApplication(t.Context(), admin, one.Application); err != nil {
+			t.Fatal(err)
+		}
+		r.service("one", wants{address: "10.30.30.31"})
+		pass(5 * time.Minute)
+		if c, ok := r.claim(one.Address); !ok || !c.Until.IsZero() {
+			t.Errorf("the claim is %+v, %v", c, ok)
+		}
+		if _, err := r.tryService("four", wants{address: "10.30.30.31"}); !errors.Is(err, errs.Conflict) {
+			t.Errorf("an address in use was given away: %v", err)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"oakestra/pkg/core/address"
 	"oakestra/pkg/errs"
@@ -36,6 +37,12 @@ func (l *locked) Cancel(a netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.pool.Cancel(a)
+}
+
+func (l *locked) Retire(a netip.Addr, until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pool.Retire(a, until)
 }
 
 // A disk that is full in the middle of an apply leaves a state from which the

@@ -20,6 +20,9 @@ type Addresses interface {
 	PickInstance(ctx context.Context) (netip.Addr, error)
 	// Cancel gives a picked address back that was not stored after all.
 	Cancel(a netip.Addr)
+	// Retire lets the address of a service rest that was removed from the
+	// store, until it is free for others.
+	Retire(a netip.Addr, until time.Time)
 }
 
 // Below is what the root sees of clusters, nodes and running instances. All

@@ -145,9 +145,11 @@ func (c *Control) DeleteService(ctx context.Context, who Caller, id model.Servic
 	if err != nil {
 		return err
 	}
-	if err := c.store.Descriptors().Remove(ctx, nil, []model.ServiceID{id}, c.quarantine()); err != nil {
+	until := c.quarantine()
+	if err := c.store.Descriptors().Remove(ctx, nil, []model.ServiceID{id}, until); err != nil {
 		return fmt.Errorf("delete service %s: %w", id, err)
 	}
+	c.addresses.Retire(svc.Address, until)
 	c.below.Wake(id)
 	c.log.Info("service deleted", "service", id, "user", who.Name)
 	c.events.Record(events.OfService(svc).Say(events.Normal, "Deleted", "by %s", who.Name))
@@ -164,12 +166,18 @@ func (c *Control) DeleteApplication(ctx context.Context, who Caller, id model.Ap
 	if err != nil {
 		return err
 	}
+	services, err := c.store.Services().List(ctx, id)
+	if err != nil {
+		return fmt.Errorf("services of application %s: %w", id, err)
+	}
 	// The store finds the services itself, so one added meanwhile goes too.
-	if err := c.store.Descriptors().Remove(ctx, []model.ApplicationID{id}, nil, c.quarantine()); err != nil {
+	until := c.quarantine()
+	if err := c.store.Descriptors().Remove(ctx, []model.ApplicationID{id}, nil, until); err != nil {
 		return fmt.Errorf("delete application %s: %w", id, err)
 	}
-	for _, s := range app.Services {
-		c.below.Wake(s)
+	for _, s := range services {
+		c.addresses.Retire(s.Address, until)
+		c.below.Wake(s.ID)
 	}
 	c.log.Info("application deleted", "application", id, "services", len(app.Services), "user", who.Name)
 	c.events.Record(events.OfApplication(app.Application).Say(events.Normal, "Deleted", "by %s, with %d services", who.Name, len(app.Services)))

@@ -64,6 +64,7 @@ func (p pool) PickService(_ context.Context, job string, chosen netip.Addr) (net
 }
 func (p pool) PickInstance(context.Context) (netip.Addr, error) { return p.Next("instance") }
 func (p pool) Cancel(a netip.Addr)                              { p.Release(a) }
+func (p pool) Retire(a netip.Addr, until time.Time)             { p.Quarantine(a, until) }
 
 // quiet is a root without clusters.
 type quiet struct{ Below }

@@ -69,18 +69,18 @@ func (a *api) answerApplications(c *gin.Context, who control.Caller) {
 
 // listApplications answers the caller's, or all to an administrator.
 //
-//	@summary	List applications
-//	@tags		applications
-//	@produce	json
-//	@security	Bearer
-//	@param		limit	query		int		false	"at most so many; X-Next-Cursor and Link lead to the rest"
-//	@param		cursor	query		string	false	"X-Next-Cursor of the page before"
-//	@param		name	query		string	false	"part of the name, in any case"
-//	@success	200	{array}		wire.Application
-//	@failure	401	{object}	wire.Error
-//	@failure	422	{object}	wire.Error	"a query that cannot be"
-//	@router		/api/applications/ [get]
-//	@router		/api/aplications/ [get]
+//	@summary			List applications
+//	@tags				applications
+//	@produce			json
+//	@security			Bearer
+//	@param				limit	query		int		false	"at most so many; X-Next-Cursor and Link lead to the rest"
+//	@param				cursor	query		string	false	"X-Next-Cursor of the page before"
+//	@param				name	query		string	false	"part of the name, in any case"
+//	@success			200		{array}		wire.Application
+//	@failure			401		{object}	wire.Error
+//	@failure			422		{object}	wire.Error	"a query that cannot be"
+//	@router				/api/applications/ [get]
+//	@deprecatedrouter	/api/aplications/ [get]
 func (a *api) listApplications(c *gin.Context) { a.answerApplications(c, caller(c)) }
 
 // listApplicationsOf answers those of one user.
@@ -97,7 +97,7 @@ func (a *api) listApplications(c *gin.Context) { a.answerApplications(c, caller(
 //	@failure	401		{object}	wire.Error
 //	@failure	403		{object}	wire.Error	"another user"
 //	@failure	404		{object}	wire.Error	"unknown user"
-//	@failure	422	{object}	wire.Error	"a query that cannot be"
+//	@failure	422		{object}	wire.Error	"a query that cannot be"
 //	@router		/api/applications/{user} [get]
 func (a *api) listApplicationsOf(c *gin.Context) {
 	id, _ := identity(c)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -352,13 +353,16 @@ func cpus(r model.Resources) float64 { return float64(r.MilliCPU) / 1000 }
 // wholeCPUs rounds up: clients want an integer.
 func wholeCPUs(r model.Resources) int64 { return (r.MilliCPU + 999) / 1000 }
 
+// runtimes are the names that clients know, each once.
 func runtimes(in []string) []string {
-	return each(in, func(r string) string {
+	out := each(in, func(r string) string {
 		if r == runtimeContainer {
 			return wireDocker
 		}
 		return r
 	})
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func livenessWord(l instance.Liveness) string {

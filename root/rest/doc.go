@@ -9,3 +9,5 @@
 package rest
 
 //go:generate go run github.com/swaggo/swag/cmd/swag@v1.16.6 init --quiet --generalInfo router.go --dir ./,../../api/rest --output docs --outputTypes json
+//go:generate go -C ../../tools/openapi run . -doc ../../root/rest/docs/swagger.json -example ../../deploy/deploy_curl_application.json -out ../../root/rest/docs/openapi.json
+//go:generate go -C ../../tools/openapi run ./page -out ../../root/rest/docs/page

@@ -6,11 +6,14 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// docsCookie carries an access token to the documentation page, and there
-// alone: a browser sends no Authorization header when it opens a page.
+// docsCookie carries an access token to the documentation, and there alone: a
+// browser sends no Authorization header when it opens a page.
 const docsCookie = "oakestra_docs"
 
-const docsPath = "/api/docs"
+const (
+	docsPath     = "/api/docs"
+	document3URL = "/api/openapi.json"
+)
 
 // signIn is what a browser without a login sees of a guarded page. Its form
 // logs in, which sets the cookie, and loads the page again.
@@ -25,7 +28,8 @@ document.forms[0].onsubmit = async e => {
   e.preventDefault()
   const f = e.target, r = await fetch('/api/auth/login', {method: 'POST', headers: {'Content-Type': 'application/json'},
     body: JSON.stringify({username: f.username.value, password: f.password.value})})
-  if (r.ok) location.reload(); else f.querySelector('output').textContent = (await r.json()).message
+  const answer = await r.json()
+  if (r.ok) location.reload(); else f.querySelector('output').textContent = answer.message
 }
 </script></html>
 `
@@ -53,12 +57,14 @@ func (a *api) guardDocs(c *gin.Context) {
 	c.Abort()
 }
 
-// openDocs hands a browser that just logged in the cookie for the page.
+// openDocs hands a browser that just logged in the cookie for the documentation.
 func (a *api) openDocs(c *gin.Context, token string) {
 	if !a.Strict {
 		return
 	}
-	http.SetCookie(c.Writer, &http.Cookie{
-		Name: docsCookie, Value: token, Path: docsPath, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: c.Request.TLS != nil,
-	})
+	for _, path := range []string{docsPath, document3URL} {
+		http.SetCookie(c.Writer, &http.Cookie{
+			Name: docsCookie, Value: token, Path: path, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: c.Request.TLS != nil,
+		})
+	}
 }

@@ -161,12 +161,12 @@ func (w wanted) keeps(e events.Event) bool {
 //	@tags			events
 //	@produce		text/event-stream
 //	@security		Bearer
-//	@param			Last-Event-ID	header		string	false	"id of the last event that was read"
-//	@param			after			query		string	false	"the same, for those who cannot set headers; 0 for all"
-//	@param			type			query		string	false	"application, service, instance, cluster, node or root: what it is about or part of"
-//	@param			id				query		string	false	"id of that"
-//	@param			kind			query		string	false	"normal or warning"
-//	@param			reason			query		string	false	"one word, such as Failed"
+//	@param			Last-Event-ID	header		string		false	"id of the last event that was read"
+//	@param			after			query		string		false	"the same, for those who cannot set headers; 0 for all"
+//	@param			type			query		string		false	"application, service, instance, cluster, node or root: what it is about or part of"
+//	@param			id				query		string		false	"id of that"
+//	@param			kind			query		string		false	"normal or warning"
+//	@param			reason			query		string		false	"one word, such as Failed"
 //	@success		200				{object}	wire.Event	"a stream of events"
 //	@failure		401				{object}	wire.Error
 //	@failure		422				{object}	wire.Error	"not an event id"

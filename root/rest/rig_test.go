@@ -235,6 +235,12 @@ func (f *fakeAddresses) Cancel(a netip.Addr) {
 	f.pool.Release(a)
 	f.cancelled = append(f.cancelled, a)
 }
+func (f *fakeAddresses) Retire(a netip.Addr, until time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pool.Quarantine(a, until)
+	f.cancelled = append(f.cancelled, a)
+}
 
 // fakeBelow answers what a test put in.
 type fakeBelow struct {

@@ -3,6 +3,7 @@ package rest
 import (
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 
@@ -48,13 +49,33 @@ type api struct {
 //
 //	@title						Oakestra System Manager
 //	@version					2.0
-//	@description				Applications, services and instances of an Oakestra installation. Log in with POST /api/auth/login, then press Authorize and enter "Bearer " followed by the token.
+//	@description				Applications, services and instances of an Oakestra installation. Log in with POST /api/auth/login, press Authorize and paste the token of the answer. Programs that want OpenAPI 3.0 find it at [/api/openapi.json](/api/openapi.json).
 //	@license.name				Apache-2.0
 //	@basePath					/
+//	@tag.name					auth
+//	@tag.description			Log in, get a new token, log out
+//	@tag.name					applications
+//	@tag.description			Groups of services, made from a descriptor
+//	@tag.name					services
+//	@tag.description			What to run: image, resources, ports, address
+//	@tag.name					instances
+//	@tag.description			Running copies of a service
+//	@tag.name					infrastructure
+//	@tag.description			Clusters, worker nodes and the state of the root itself
+//	@tag.name					events
+//	@tag.description			What happened, as a list or as a stream
+//	@tag.name					users
+//	@tag.description			Accounts and passwords
+//	@tag.name					organizations
+//	@tag.description			Groups of users with roles of their own
+//	@tag.name					tokens
+//	@tag.description			API tokens for automation
+//	@tag.name					health
+//	@tag.description			Probes for monitoring; need no token
 //	@securityDefinitions.apikey	Bearer
 //	@in							header
 //	@name						Authorization
-//	@description				"Bearer " followed by the token that /api/auth/login answered
+//	@description				The token that POST /api/auth/login answered, or an API token of POST /api/tokens. Programs send it with the word Bearer and a space before it.
 func New(d Deps) http.Handler { return newEngine(d) }
 
 func newEngine(d Deps) *gin.Engine {
@@ -91,11 +112,15 @@ func (a *api) routes(e *gin.Engine) {
 	docs := docsHandler()
 	e.GET(docsPath, a.guardDocs, docs)
 	e.GET(docsPath+"/*any", a.guardDocs, docs)
+	e.GET(document3URL, a.guardDocs, serveDocument3)
 }
 
 // table is every route of the API: who may call it, the scope an API token
 // needs, the method and the path.
-func (a *api) table() []route {
+func (a *api) table() []route { return slices.Concat(a.accounts(), a.workloads()) }
+
+// accounts are the routes of logins, users and probes.
+func (a *api) accounts() []route {
 	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
 	const read, deploy, admin = auth.ScopeRead, auth.ScopeDeploy, auth.ScopeAdmin
 	return []route{
@@ -125,7 +150,14 @@ func (a *api) table() []route {
 		{users, read, get, "/api/tokens", a.listTokens},
 		{users, admin, post, "/api/tokens", a.createToken},
 		{users, read, del, "/api/tokens/:id", a.revokeToken}, // a token may end itself
+	}
+}
 
+// workloads are the routes of what runs, and of where.
+func (a *api) workloads() []route {
+	const get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+	const read, deploy, admin = auth.ScopeRead, auth.ScopeDeploy, auth.ScopeAdmin
+	return []route{
 		{deployers, deploy, post, "/api/application", a.createApplications},
 		{users, read, get, "/api/application/:id", a.getApplication},
 		{deployers, deploy, put, "/api/application/:id", a.updateApplication},

@@ -1,7 +1,9 @@
 package rest
 
 import (
+	"compress/gzip"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -26,36 +28,11 @@ var ginParameter = regexp.MustCompile(`:([a-z]+)`)
 func served(e *gin.Engine) map[string]bool {
 	out := map[string]bool{}
 	for _, r := range e.Routes() {
-		if strings.HasPrefix(r.Path, "/api/docs") {
+		if documentation(r.Path) {
 			continue
 		}
 		path := strings.TrimSuffix(ginParameter.ReplaceAllString(r.Path, "{$1}"), "/")
 		out[r.Method+" "+path] = true
-	}
-	return out
-}
-
-func described(t *testing.T) map[string]operation {
-	t.Helper()
-	var d struct {
-		Paths map[string]map[string]struct {
-			Security []map[string][]string
-		}
-		SecurityDefinitions map[string]any
-	}
-	must(t, json.Unmarshal(document, &d))
-	if len(d.SecurityDefinitions) != 1 || d.SecurityDefinitions["Bearer"] == nil {
-		t.Fatalf("security definitions are %v, want Bearer alone", d.SecurityDefinitions)
-	}
-	out := map[string]operation{}
-	for path, methods := range d.Paths {
-		for method, op := range methods {
-			o := operation{strings.ToUpper(method), strings.TrimSuffix(path, "/"), false}
-			for _, s := range op.Security {
-				_, o.guarded = s["Bearer"]
-			}
-			out[o.method+" "+o.path] = o
-		}
 	}
 	return out
 }
@@ -65,13 +42,13 @@ func TestDocumentDescribesExactlyWhatIsServed(t *testing.T) {
 	for r := range served(newEngine(Deps{})) {
 		have = append(have, r)
 	}
-	for r := range described(t) {
+	for r := range described(t, document) {
 		want = append(want, r)
 	}
 	sort.Strings(have)
 	sort.Strings(want)
 	if d := cmp.Diff(want, have); d != "" {
-		t.Errorf("document - router + (after a change of the comments: go generate ./root/rest)\n%s", d)
+		t.Errorf("document - router + (after a change of the comments: make generate)\n%s", d)
 	}
 }
 
@@ -83,7 +60,7 @@ var open = map[string]bool{
 func TestEveryOperationButLoginAsksForATokenAndSaysSo(t *testing.T) {
 	r := newRig(t)
 	access := r.token("Admin")
-	for name, op := range described(t) {
+	for name, op := range described(t, document) {
 		t.Run(strings.ReplaceAll(name, "/", "|"), func(t *testing.T) {
 			if op.guarded == open[name] {
 				t.Errorf("the document says Bearer: %v", op.guarded)
@@ -243,11 +220,31 @@ func TestDocsPage(t *testing.T) {
 	}
 	for path, kind := range map[string]string{
 		"index.html": "text/html", "doc.json": "application/json", "swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript",
-		"swagger-ui-standalone-preset.js": "text/javascript", "swagger-initializer.js": "application/javascript", "favicon-32x32.png": "image/png", "index.css": "text/css",
+		"swagger-ui-standalone-preset.js": "text/javascript", "swagger-initializer.js": "text/javascript", "favicon-32x32.png": "image/png", "index.css": "text/css",
 	} {
 		a := r.call("", http.MethodGet, "/api/docs/"+path, nil)
 		if a.Code != 200 || !strings.HasPrefix(a.Header().Get("Content-Type"), kind) || a.Body.Len() == 0 {
 			t.Errorf("%s: %d %s, %d bytes", path, a.Code, a.Header().Get("Content-Type"), a.Body.Len())
+		}
+	}
+	for _, path := range []string{"swagger-ui-bundle.js.map", "swagger-ui-es-bundle.js", "..", "nope.json"} {
+		if a := r.call("", http.MethodGet, "/api/docs/"+path, nil); a.Code == 200 {
+			t.Errorf("%s: served, though the page does not need it", path)
+		}
+	}
+	plain := r.call("", http.MethodGet, "/api/docs/swagger-ui.css", nil)
+	for header, packed := range map[string]bool{"gzip": true, "br, gzip;q=0.5": true, "gzip;q=0": false, "br": false} {
+		req := httptest.NewRequest(http.MethodGet, "/api/docs/swagger-ui.css", nil)
+		req.Header.Set("Accept-Encoding", header)
+		a := r.do(req)
+		var body io.Reader = a.Body
+		if packed {
+			var err error
+			body, err = gzip.NewReader(a.Body)
+			must(t, err)
+		}
+		if text, err := io.ReadAll(body); err != nil || (a.Header().Get("Content-Encoding") == "gzip") != packed || string(text) != plain.Body.String() {
+			t.Errorf("Accept-Encoding %q: %v, %d bytes, %v", header, a.Header(), len(text), err)
 		}
 	}
 }

@@ -58,9 +58,9 @@ func (a *api) createService(c *gin.Context) {
 //	@param		cursor	query		string	false	"X-Next-Cursor of the page before"
 //	@param		name	query		string	false	"part of the name, in any case"
 //	@param		status	query		string	false	"status as the answer spells it, in any case"
-//	@success	200	{array}		wire.Service
-//	@failure	401	{object}	wire.Error
-//	@failure	422	{object}	wire.Error	"a query that cannot be"
+//	@success	200		{array}		wire.Service
+//	@failure	401		{object}	wire.Error
+//	@failure	422		{object}	wire.Error	"a query that cannot be"
 //	@router		/api/services/ [get]
 func (a *api) listServices(c *gin.Context) { a.answerServices(c, "") }
 
@@ -70,15 +70,15 @@ func (a *api) listServices(c *gin.Context) { a.answerServices(c, "") }
 //	@tags		services
 //	@produce	json
 //	@security	Bearer
-//	@param		app	path		string	true	"application id"
+//	@param		app		path		string	true	"application id"
 //	@param		limit	query		int		false	"at most so many; X-Next-Cursor and Link lead to the rest"
 //	@param		cursor	query		string	false	"X-Next-Cursor of the page before"
 //	@param		name	query		string	false	"part of the name, in any case"
 //	@param		status	query		string	false	"status as the answer spells it, in any case"
-//	@success	200	{array}		wire.Service
-//	@failure	401	{object}	wire.Error
-//	@failure	404	{object}	wire.Error
-//	@failure	422	{object}	wire.Error	"a query that cannot be"
+//	@success	200		{array}		wire.Service
+//	@failure	401		{object}	wire.Error
+//	@failure	404		{object}	wire.Error
+//	@failure	422		{object}	wire.Error	"a query that cannot be"
 //	@router		/api/services/{app} [get]
 func (a *api) listServicesOf(c *gin.Context) {
 	a.answerServices(c, model.ApplicationID(c.Param("app")))

@@ -25,9 +25,9 @@ import (
 //	@param		cursor	query		string	false	"X-Next-Cursor of the page before"
 //	@param		name	query		string	false	"part of the name, in any case"
 //	@param		status	query		string	false	"status as the answer spells it, in any case"
-//	@success	200	{array}		wire.Cluster
-//	@failure	401	{object}	wire.Error
-//	@failure	422	{object}	wire.Error	"a query that cannot be"
+//	@success	200		{array}		wire.Cluster
+//	@failure	401		{object}	wire.Error
+//	@failure	422		{object}	wire.Error	"a query that cannot be"
 //	@router		/api/clusters/ [get]
 func (a *api) listClusters(c *gin.Context) {
 	a.answerClusters(c, a.Below.Clusters())
@@ -43,9 +43,9 @@ func (a *api) listClusters(c *gin.Context) {
 //	@param		cursor	query		string	false	"X-Next-Cursor of the page before"
 //	@param		name	query		string	false	"part of the name, in any case"
 //	@param		status	query		string	false	"status as the answer spells it, in any case"
-//	@success	200	{array}		wire.Cluster
-//	@failure	401	{object}	wire.Error
-//	@failure	422	{object}	wire.Error	"a query that cannot be"
+//	@success	200		{array}		wire.Cluster
+//	@failure	401		{object}	wire.Error
+//	@failure	422		{object}	wire.Error	"a query that cannot be"
 //	@router		/api/clusters/active [get]
 func (a *api) listActiveClusters(c *gin.Context) {
 	var active []control.ClusterView

@@ -102,10 +102,10 @@ func (a *api) permission(c *gin.Context) {
 //	@success		200		{string}	string			"ok"
 //	@failure		400		{object}	wire.Error		"no JSON"
 //	@failure		401		{object}	wire.Error		"or a wrong oldPassword"
-//	@failure		403		{object}	wire.Error	"not your account, or a role you may not give or take"
-//	@failure		404		{object}	wire.Error	"unknown user"
-//	@failure		409		{object}	wire.Error	"nobody would be left who is an Admin"
-//	@failure		422		{object}	wire.Error	"errors lists path, value and reason of everything that is wrong"
+//	@failure		403		{object}	wire.Error		"not your account, or a role you may not give or take"
+//	@failure		404		{object}	wire.Error		"unknown user"
+//	@failure		409		{object}	wire.Error		"nobody would be left who is an Admin"
+//	@failure		422		{object}	wire.Error		"errors lists path, value and reason of everything that is wrong"
 //	@router			/api/user/{name} [put]
 func (a *api) updateUser(c *gin.Context) {
 	by, _ := identity(c)

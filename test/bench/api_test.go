@@ -91,22 +91,31 @@ func freeAddr(b *testing.B) string {
 // start runs a server until b ends and waits until it listens.
 func start(b *testing.B, addr string, env []string, name string, arg ...string) (pid int) {
 	b.Helper()
+	pid, stop := startOne(b, addr, env, name, arg...)
+	b.Cleanup(stop)
+	return pid
+}
+
+// startOne leaves the end to the caller.
+func startOne(b *testing.B, addr string, env []string, name string, arg ...string) (pid int, stop func()) {
+	b.Helper()
 	cmd := exec.Command(name, arg...)
 	cmd.Env, cmd.Stderr = append(os.Environ(), env...), os.Stderr
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() {
+	stop = func() {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()
-	})
+	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			c.Close()
-			return cmd.Process.Pid
+			return cmd.Process.Pid, stop
 		}
 		if time.Now().After(deadline) {
+			stop()
 			b.Fatalf("%s does not listen on %s: %v", name, addr, err)
 		}
 	}

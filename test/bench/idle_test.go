@@ -47,13 +47,19 @@ func BenchmarkIdle(b *testing.B) {
 
 func pssMiB(b *testing.B, pid int) float64 {
 	b.Helper()
+	return rollupMiB(b, pid, "Pss")
+}
+
+// rollupMiB is one line of what the kernel says of a process's memory.
+func rollupMiB(b *testing.B, pid int, line string) float64 {
+	b.Helper()
 	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer f.Close()
 	for sc := bufio.NewScanner(f); sc.Scan(); {
-		if v, ok := strings.CutPrefix(sc.Text(), "Pss:"); ok {
+		if v, ok := strings.CutPrefix(sc.Text(), line+":"); ok {
 			kb, err := strconv.ParseFloat(strings.Fields(v)[0], 64)
 			if err != nil {
 				b.Fatal(err)
@@ -61,7 +67,7 @@ func pssMiB(b *testing.B, pid int) float64 {
 			return kb / 1024
 		}
 	}
-	b.Fatalf("no Pss of process %d", pid)
+	b.Fatalf("no %s of process %d", line, pid)
 	return 0
 }
 
