@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 
 	"oakestra/pkg/errs"
 	"oakestra/pkg/httpx"
@@ -41,6 +42,8 @@ type Daemon struct {
 	door   *door.Door
 	keeper *lease.Keeper // nil unless the store is shared
 	first  *term         // made by New, so that mistakes show there
+	inside chan struct{} // closed when the first term lets callers in
+	letIn  func()        // closes it
 }
 
 // New puts a system manager together; nothing runs before Run.
@@ -48,7 +51,8 @@ func New(cfg Config, deps Deps) (*Daemon, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	d := &Daemon{cfg: cfg, deps: deps}
+	d := &Daemon{cfg: cfg, deps: deps, inside: make(chan struct{})}
+	d.letIn = sync.OnceFunc(func() { close(d.inside) })
 	var holder door.Holder
 	if deps.Shared {
 		at := cfg.Advertise
@@ -75,16 +79,24 @@ func (d *Daemon) Addr() net.Addr { return d.deps.Listener.Addr() }
 // Run serves until ctx ends. Errors: the store cannot be read or written.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.deps.Logger.Info("system manager starts", "listen", d.Addr().String(), "data", d.cfg.Data, "version", d.deps.Version, "security", d.cfg.Security, "shared", d.deps.Shared)
-	parts := []lifecycle.Part{{Name: "listen", Run: func(ctx context.Context) error {
-		return httpx.Serve(ctx, d.deps.Listener, d.door, d.door)
-	}}}
+	listen := func(ctx context.Context) error { return httpx.Serve(ctx, d.deps.Listener, d.door, d.door) }
 	if d.keeper == nil {
-		parts = append(parts, lifecycle.Part{Name: "serve", Run: func(ctx context.Context) error { return d.serve(ctx, 0) }})
-	} else {
-		parts = append(parts, lifecycle.Part{Name: "follow", Run: d.door.Run},
-			lifecycle.Part{Name: "lease", Run: func(ctx context.Context) error { return d.keeper.Run(ctx, d.lead) }})
+		return lifecycle.Run(ctx,
+			lifecycle.Part{Name: "serve", Run: func(ctx context.Context) error { return d.serve(ctx, 0) }},
+			lifecycle.Part{Name: "listen", Run: func(ctx context.Context) error {
+				select { // early callers wait instead of hearing that nobody serves
+				case <-d.inside:
+				case <-ctx.Done():
+				}
+				return listen(ctx)
+			}},
+		)
 	}
-	return lifecycle.Run(ctx, parts...)
+	return lifecycle.Run(ctx,
+		lifecycle.Part{Name: "listen", Run: listen},
+		lifecycle.Part{Name: "follow", Run: d.door.Run},
+		lifecycle.Part{Name: "lease", Run: func(ctx context.Context) error { return d.keeper.Run(ctx, d.lead) }},
+	)
 }
 
 // ensureAdmin makes the first user. When only the store was lost, the admin

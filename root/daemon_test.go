@@ -254,6 +254,9 @@ func TestStreamsEndWithTheTerm(t *testing.T) {
 func TestStreamsEndWhenAManagerStops(t *testing.T) {
 	m := launch(t, shared(t), func(d *root.Deps) { d.Shared = false })
 	u := newUser(t)
+	if got := u.call(m, http.MethodGet, "/api/clusters/active", nil, nil); got != http.StatusUnauthorized { // at once, and never 503
+		t.Errorf("the first call: %d", got)
+	}
 	u.login(m)
 	stream := u.watch(m)
 	begin := time.Now()

@@ -166,6 +166,7 @@ func (d *Daemon) serve(ctx context.Context, number uint64) error {
 		requests = context.WithoutCancel(ctx)
 	}
 	links := d.door.Open(requests, t.handler)
+	d.letIn()
 	defer d.door.Shut()
 	server := t.links.GRPC()
 	parts := []lifecycle.Part{
