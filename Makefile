@@ -19,7 +19,7 @@ export GOMODCACHE ?= $(shell sudo -u $(SUDO_USER) $(GO) env GOMODCACHE 2>/dev/nu
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build up down demo test unit race hosttest e2e check lint fuzz-smoke bench generate browser test-long clean need-go images
+.PHONY: help setup build up down demo test unit mongotest race hosttest e2e check lint fuzz-smoke bench generate browser test-long clean need-go images
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,7 +53,8 @@ test: need-go ## everything that must pass: unit tests with -race, then kernel a
 unit: need-go ## unit, property, golden and architecture tests with -race
 	@GO=$(GO) test/run.sh unit
 
-
+mongotest: need-go ## the MongoDB store against FerretDB, and against OAK_TEST_MONGO_URI when that is set
+	@GO=$(GO) test/run.sh mongo
 
 hosttest: need-go ## the data plane in network namespaces (root)
 	@GO=$(GO) test/run.sh host

@@ -17,6 +17,8 @@ type Config struct {
 	AdminPassword Secret // of a fresh install; "" = Admin, from private addresses only
 	Security      string // "default", "open" or "strict"
 	Quoted        bool   // answers in the double-encoded form of one client of 2022
+	Mongo         Secret // address of a MongoDB to store in, with its password; "" = a file below Data
+	Advertise     string // host:port where other system managers on the same MongoDB reach this one; "" = host name and port of Listen
 	RoleObjects   bool   // roles in user documents as objects, as in 2022
 	CORSOrigins   string // whose pages may call the API: "*", or origins with commas between
 }
@@ -64,7 +66,21 @@ func (c Config) Validate() error {
 			p = append(p, errs.Problem{Path: "OAKESTRA_CORS_ORIGINS", Value: o, Message: "must be *, or origins such as https://dash.example.org with commas between"})
 		}
 	}
-	return p.Err()
+	return append(p, c.misadvertised()...).Err()
+}
+
+// misadvertised lists the mistakes in Advertise.
+func (c Config) misadvertised() (p errs.Problems) {
+	if c.Advertise == "" {
+		return nil
+	}
+	if host, port, err := net.SplitHostPort(c.Advertise); err != nil || host == "" || port == "" || port == "0" {
+		p = append(p, errs.Problem{Path: "-advertise", Value: c.Advertise, Message: "must be host:port"})
+	}
+	if c.Mongo == "" {
+		p = append(p, errs.Problem{Path: "-advertise", Value: c.Advertise, Message: "is for several system managers on one MongoDB; set MONGO_URL too"})
+	}
+	return p
 }
 
 // origins are the parts of CORSOrigins.

@@ -2,25 +2,19 @@ package root
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"net/http"
-	"time"
+	"sync"
 
-	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 	"oakestra/pkg/httpx"
 	"oakestra/pkg/lifecycle"
-	"oakestra/root/assign"
 	"oakestra/root/auth"
-	"oakestra/root/clusters"
-	"oakestra/root/control"
-	"oakestra/root/events"
-	"oakestra/root/metrics"
-	"oakestra/root/rest"
+	"oakestra/root/door"
+	"oakestra/root/lease"
 	"oakestra/root/store"
 	"oakestra/root/witness"
 )
@@ -34,42 +28,22 @@ type Deps struct {
 	Mailer   auth.Mailer  // nil: reset tokens go to the log
 	Logger   *slog.Logger
 	Version  string
+	// Shared says that other system managers may work on the same store: one
+	// at a time serves, the others forward to it.
+	Shared bool
+	// Chores runs while this process serves; may be nil.
+	Chores func(context.Context) error
 }
 
 // Daemon is a system manager.
 type Daemon struct {
-	cfg     Config
-	deps    Deps
-	desk    *assign.Desk
-	users   *auth.Auth
-	links   *clusters.Server
-	handler http.Handler
-	stopped chan struct{} // closed when Run is to end, so that streams end
-}
-
-// below is what users see of clusters: observed by the book, decided at the
-// desk.
-type below struct {
-	*clusters.Book
-	*assign.Desk
-}
-
-// sites is how users change clusters and workers.
-type sites struct {
-	*clusters.Server
-	*assign.Desk
-	book *clusters.Book
-}
-
-func (s sites) On() map[model.ClusterID]map[model.NodeID][]model.InstanceID { return s.book.On() }
-
-// RemoveCluster forgets it at the desk, then what was reported of it.
-func (s sites) RemoveCluster(ctx context.Context, id model.ClusterID, force bool) ([]model.InstanceID, error) {
-	orphans, err := s.Desk.RemoveCluster(ctx, id, force)
-	if err == nil {
-		s.Server.Forget(id)
-	}
-	return orphans, err
+	cfg    Config
+	deps   Deps
+	door   *door.Door
+	keeper *lease.Keeper // nil unless the store is shared
+	first  *term         // made by New, so that mistakes show there
+	inside chan struct{} // closed when the first term lets callers in
+	letIn  func()        // closes it
 }
 
 // New puts a system manager together; nothing runs before Run.
@@ -77,54 +51,26 @@ func New(cfg Config, deps Deps) (*Daemon, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	book := clusters.NewBook(nil)
-	journal := events.NewJournal(nil)
-	desk := assign.NewDesk(assign.Deps{Store: deps.Store, Book: book, Witness: deps.Witness, Events: journal, Logger: deps.Logger})
-	seen := below{book, desk}
-	users, err := auth.New(auth.Deps{
-		Store: deps.Store, Key: deps.Key, Policy: cfg.policy(), Mailer: deps.Mailer, Pages: cfg.origins(), Logger: deps.Logger,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("logins: %w", err)
+	d := &Daemon{cfg: cfg, deps: deps, inside: make(chan struct{})}
+	d.letIn = sync.OnceFunc(func() { close(d.inside) })
+	var holder door.Holder
+	if deps.Shared {
+		at := cfg.Advertise
+		if at == "" {
+			at = deps.Listener.Addr().String()
+		}
+		d.keeper = lease.New(lease.Config{
+			Leases: deps.Store.Leases(), Name: "root", Holder: at + " " + rand.Text(), Address: at, Logger: deps.Logger,
+		})
+		holder = func() (string, uint64, bool) {
+			l, mine := d.keeper.Holder()
+			return l.Address, l.Term, mine
+		}
 	}
-	d := &Daemon{cfg: cfg, deps: deps, desk: desk, users: users, stopped: make(chan struct{}), links: clusters.NewServer(book, desk, deps.Logger, journal)}
-	d.handler = rest.New(rest.Deps{
-		Control: control.New(control.Deps{
-			Store: deps.Store, Addresses: desk, Below: seen, Places: sites{d.links, desk, book}, Events: journal, Logger: deps.Logger, Now: time.Now,
-		}),
-		Events: journal, Meter: meter(deps.Store, seen, desk, journal), Stopping: d.stopped, Backup: backupOf(deps.Store),
-		Auth: users, Below: seen, Logger: deps.Logger, Version: deps.Version, Ready: desk.Ready, Quoted: cfg.Quoted,
-		RoleObjects: cfg.RoleObjects, Strict: cfg.Security == securityStrict, Origins: cfg.origins(),
-	})
-	return d, nil
-}
-
-// meter measures the store, where that can be, and everything seen.
-func meter(s store.Store, seen below, desk *assign.Desk, journal *events.Journal) *metrics.Metrics {
-	m := metrics.New(metrics.Sources{
-		Clusters: seen.Clusters, Nodes: seen.Nodes, Recovery: seen.Recovery, Events: journal.Stats,
-		Words: func() map[string]int {
-			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-			defer cancel()
-			return desk.Words(ctx)
-		},
-	})
-	if o, ok := s.(interface {
-		Observe(f func(write bool, took time.Duration, err error))
-	}); ok {
-		o.Observe(m.Store)
-	}
-	return m
-}
-
-// backupOf is nil for a store that is backed up by other means.
-func backupOf(s store.Store) rest.Backup {
-	if b, ok := s.(interface {
-		Backup(ctx context.Context, w io.Writer) (int64, error)
-	}); ok {
-		return b.Backup
-	}
-	return nil
+	d.door = door.New(door.Deps{Holder: holder, Logger: deps.Logger, Version: deps.Version})
+	var err error
+	d.first, err = d.newTerm()
+	return d, err
 }
 
 // Addr is where the daemon listens.
@@ -132,20 +78,24 @@ func (d *Daemon) Addr() net.Addr { return d.deps.Listener.Addr() }
 
 // Run serves until ctx ends. Errors: the store cannot be read or written.
 func (d *Daemon) Run(ctx context.Context) error {
-	if err := d.ensureAdmin(ctx); err != nil {
-		return err
+	d.deps.Logger.Info("system manager starts", "listen", d.Addr().String(), "data", d.cfg.Data, "version", d.deps.Version, "security", d.cfg.Security, "shared", d.deps.Shared)
+	listen := func(ctx context.Context) error { return httpx.Serve(ctx, d.deps.Listener, d.door, d.door) }
+	if d.keeper == nil {
+		return lifecycle.Run(ctx,
+			lifecycle.Part{Name: "serve", Run: func(ctx context.Context) error { return d.serve(ctx, 0) }},
+			lifecycle.Part{Name: "listen", Run: func(ctx context.Context) error {
+				select { // early callers wait instead of hearing that nobody serves
+				case <-d.inside:
+				case <-ctx.Done():
+				}
+				return listen(ctx)
+			}},
+		)
 	}
-	if err := auth.EnsureRoot(ctx, d.deps.Store); err != nil {
-		return err
-	}
-	d.deps.Logger.Info("system manager starts", "listen", d.Addr().String(), "data", d.cfg.Data, "version", d.deps.Version, "security", d.cfg.Security)
-	defer context.AfterFunc(ctx, func() { close(d.stopped) })()
 	return lifecycle.Run(ctx,
-		lifecycle.Part{Name: "assign", Run: d.desk.Run},
-		lifecycle.Part{Name: "accounts", Run: d.users.Run},
-		lifecycle.Part{Name: "serve", Run: func(ctx context.Context) error {
-			return httpx.Serve(ctx, d.deps.Listener, d.handler, d.links.GRPC())
-		}},
+		lifecycle.Part{Name: "listen", Run: listen},
+		lifecycle.Part{Name: "follow", Run: d.door.Run},
+		lifecycle.Part{Name: "lease", Run: func(ctx context.Context) error { return d.keeper.Run(ctx, d.lead) }},
 	)
 }
 

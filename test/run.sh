@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the tests. Usage: test/run.sh [all|unit|host|e2e]
+# Runs the tests. Usage: test/run.sh [all|unit|mongo|host|e2e]
 #
 # As root everything runs, and a test that needs the kernel, containerd or a
 # broker fails when it cannot have them. Without root those parts are left
@@ -44,6 +44,7 @@ run() {
 		say "skipped, with the reason:"
 		grep -E -B3 '^ *--- SKIP' "$log" | grep -vE '^(=== |--$)' | sed 's/^/  /'
 	fi
+	grep -E ': LEFT OUT ' "$log" | sed 's/^ *[a-z_]*\.go:[0-9]*: /  /'
 	if [ $rc != 0 ]; then
 		status=1
 		say "the failures, from $log:"
@@ -55,7 +56,7 @@ run() {
 }
 
 # packages PATTERN: all packages but those of the kernel and end-to-end parts.
-units() { "$GO" list ./... | grep -vE '/test/(e2e|bench)$|/netmanager/host/linux$|/node/runtime/containerd$'; }
+units() { "$GO" list ./... | grep -vE '/test/(e2e|bench)$|/root/store/mongostore$|/netmanager/host/linux$|/node/runtime/containerd$'; }
 
 case $part in
 all | unit)
@@ -64,11 +65,27 @@ all | unit)
 	;;
 esac
 
+# The MongoDB store runs against FerretDB, a module of its own, and against a
+# real server when OAK_TEST_MONGO_URI names one.
+case $part in
+all | mongo)
+	say "== building FerretDB (a minute when nothing is cached)"
+	begin=$SECONDS
+	if (cd test/ferretdb && CGO_ENABLED=0 GOFLAGS=-buildvcs=false "$GO" build -tags ferretdb_no_postgresql -o ../../build/ferretdb .); then
+		say "== built in $((SECONDS - begin)) s"
+		OAK_TEST_FERRETDB=$PWD/build/ferretdb run mongo ./root/store/mongostore ${OAK_TEST_MONGO_URI:+./root}
+	else
+		say "FAIL: test/ferretdb does not build"
+		status=1
+	fi
+	;;
+esac
+
 if [ -z "$root" ]; then
 	say
 	say "NOT RUN: the data plane, containerd and end-to-end tests need root."
 	say "         To run them: sudo make test"
-	[ "$part" = all ] || [ "$part" = unit ] || status=1
+	case $part in all | unit | mongo) ;; *) status=1 ;; esac
 	exit $status
 fi
 

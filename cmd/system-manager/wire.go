@@ -1,20 +1,26 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"oakestra/pkg/errs"
 	"oakestra/pkg/logging"
 	"oakestra/pkg/mail"
 	"oakestra/pkg/version"
 	"oakestra/root"
 	"oakestra/root/auth"
+	"oakestra/root/store"
 	"oakestra/root/store/boltstore"
+	"oakestra/root/store/mongostore"
 	"oakestra/root/witness"
 )
 
@@ -46,6 +52,14 @@ addresses only, until it is changed. Environment:
   OAKESTRA_CORS_ORIGINS    whose pages may call the API, with commas between (*)
   SMTP_HOST SMTP_PORT SMTP_USER SMTP_PASSWORD SMTP_FROM
                            mail tokens for new passwords; else they are logged
+  MONGO_URL                store in this MongoDB instead of a file, for example
+                           mongodb://user:password@host1,host2/oakestra?replicaSet=rs0
+
+Several system managers may share one MongoDB. One of them serves; the others
+forward users and clusters to it and take over within 5 s when it dies. Each
+needs a -data of its own, and an -advertise that the others can reach:
+
+  MONGO_URL=mongodb://db/oakestra system-manager -advertise 10.0.0.1:10000
 
 Flags:
 `
@@ -69,6 +83,8 @@ func parse(args []string) (root.Config, options, error) {
 	f := flag.NewFlagSet("system-manager", flag.ContinueOnError)
 	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "address of API, docs and cluster links")
 	f.StringVar(&cfg.Data, "data", cfg.Data, "directory for everything stored")
+	mongo := f.String("mongo", "", "MongoDB to store in; other users of this machine can read it here, so rather set MONGO_URL")
+	f.StringVar(&cfg.Advertise, "advertise", "", "host:port where other system managers on the same MongoDB reach this one (default: host name and port of -listen)")
 	f.StringVar(&opts.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&opts.logFormat, "log-format", "text", "text or json")
 	f.StringVar(&opts.restore, "restore", "", "backup `FILE` to make the store of -data, then end")
@@ -80,7 +96,16 @@ func parse(args []string) (root.Config, options, error) {
 	if f.NArg() > 0 {
 		return cfg, opts, fmt.Errorf("unknown argument %q; see -h", f.Arg(0))
 	}
-	return cfg, opts, errors.Join(cfg.Validate(), opts.mail.Validate())
+	cfg.Mongo = root.Secret(cmp.Or(*mongo, strings.TrimSpace(os.Getenv("MONGO_URL"))))
+	return cfg, opts, errors.Join(cfg.Validate(), opts.mail.Validate(), restorable(cfg, opts))
+}
+
+// restorable refuses to restore a file below -data that would not be read.
+func restorable(cfg root.Config, opts options) error {
+	if opts.restore == "" || cfg.Mongo == "" {
+		return nil
+	}
+	return errs.Problems{{Path: "-restore", Value: opts.restore, Message: "is for the store below -data, and MONGO_URL (or -mongo) names a MongoDB: unset it, or restore that one with its own tools (mongorestore)"}}.Err()
 }
 
 // run builds every effect, in order, and serves until ctx ends.
@@ -92,18 +117,11 @@ func run(ctx context.Context, cfg root.Config, opts options) (err error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
-	st, fresh, err := boltstore.Open(filepath.Join(cfg.Data, "root.db"))
+	st, err := openStore(ctx, cfg, logger)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	if fresh {
-		logger.Info("made a new store", "data", cfg.Data)
-	}
-	key, err := auth.LoadKey(filepath.Join(cfg.Data, "jwt.key"))
-	if err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, st.store.Close()) }()
 	memory, err := witness.Open(filepath.Join(cfg.Data, "witness.json"))
 	if err != nil {
 		return err
@@ -112,7 +130,14 @@ func run(ctx context.Context, cfg root.Config, opts options) (err error) {
 	if err != nil {
 		return fmt.Errorf("listen on %s (another system-manager, or `oak up`, may run: ss -ltnp): %w", cfg.Listen, err)
 	}
-	deps := root.Deps{Store: st, Witness: memory, Key: key, Listener: ln, Logger: logger, Version: version.Version}
+	if st.shared && cfg.Advertise == "" {
+		if cfg.Advertise, err = advertise(ln.Addr()); err != nil {
+			return errors.Join(err, ln.Close())
+		}
+	}
+	deps := root.Deps{
+		Store: st.store, Witness: memory, Key: st.key, Listener: ln, Logger: logger, Version: version.Version, Shared: st.shared, Chores: st.chores,
+	}
 	if opts.mail.Host != "" {
 		deps.Mailer = opts.mail
 	}
@@ -124,4 +149,62 @@ func run(ctx context.Context, cfg root.Config, opts options) (err error) {
 		return errors.Join(err, ln.Close())
 	}
 	return d.Run(ctx)
+}
+
+// opened is a store with what depends on its kind. It does not embed the store:
+// the root looks for what only some kinds can (backup, measuring).
+type opened struct {
+	store  store.Store
+	key    []byte // signs logins
+	shared bool
+	chores func(context.Context) error
+}
+
+// openStore chooses the backend: MongoDB where one is named, else a file.
+func openStore(ctx context.Context, cfg root.Config, logger *slog.Logger) (opened, error) {
+	if cfg.Mongo != "" {
+		return openMongo(ctx, string(cfg.Mongo), logger)
+	}
+	st, fresh, err := boltstore.Open(filepath.Join(cfg.Data, "root.db"))
+	if err != nil {
+		return opened{}, err
+	}
+	if fresh {
+		logger.Info("made a new store", "data", cfg.Data)
+	}
+	key, err := auth.LoadKey(filepath.Join(cfg.Data, "jwt.key"))
+	if err != nil {
+		return opened{}, errors.Join(err, st.Close())
+	}
+	return opened{store: st, key: key}, nil
+}
+
+// openMongo keeps the signing key in the store, so that a login outlives a
+// takeover.
+func openMongo(ctx context.Context, uri string, logger *slog.Logger) (opened, error) {
+	st, fresh, err := mongostore.Open(ctx, uri)
+	if err != nil {
+		return opened{}, err
+	}
+	logger.Info("stores in MongoDB", "address", mongostore.Redacted(uri), "new", fresh)
+	key, err := st.Key(ctx, "jwt", auth.KeySize)
+	if err != nil {
+		return opened{}, errors.Join(err, st.Close())
+	}
+	sweep := func(ctx context.Context) error { return st.Run(ctx, logger.With("part", "store")) }
+	return opened{store: st, key: key, shared: true, chores: sweep}, nil
+}
+
+// advertise is how others reach a listener, by the name of this host.
+func advertise(at net.Addr) (string, error) {
+	host, port, err := net.SplitHostPort(at.String())
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		if host, err = os.Hostname(); err != nil {
+			return "", fmt.Errorf("no name to be reached by, set -advertise: %w", err)
+		}
+	}
+	return net.JoinHostPort(host, port), nil
 }

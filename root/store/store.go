@@ -23,6 +23,8 @@ type Store interface {
 	Meta() Meta
 	// Descriptors commits whole descriptors: all or nothing.
 	Descriptors() Descriptors
+	// Leases say which of several system managers on one store serves.
+	Leases() Leases
 	Close() error
 }
 
@@ -232,4 +234,26 @@ type Descriptors interface {
 	// Remove deletes an application or service records at once, turns every
 	// instance into a tombstone and quarantines the service addresses.
 	Remove(ctx context.Context, apps []model.ApplicationID, services []model.ServiceID, quarantine time.Time) error
+}
+
+// Lease is who may do something alone. What a term, a beat and the passing of
+// time mean is up to root/lease; the store compares and swaps.
+type Lease struct {
+	Holder  string // a process; "" when it was given back
+	Address string // where the holder answers
+	Term    uint64 // grows with every holder
+	Beat    uint64 // grows with every renewal
+}
+
+// Leases by name.
+type Leases interface {
+	// Get returns the zero Lease when nobody ever had it.
+	Get(ctx context.Context, name string) (Lease, error)
+	// Swap replaces was by next; Conflict when the lease is another one by now.
+	Swap(ctx context.Context, name string, was, next Lease) error
+	// Fence makes this store write under a term from now on: what was written
+	// under a later one it overwrites no more, and grants it counts no more
+	// once a later term has begun (Unavailable). A store that only one process
+	// can open need not do anything.
+	Fence(ctx context.Context, term uint64) error
 }

@@ -27,6 +27,7 @@ var (
 	bucketOrganizations = []byte("organizations")
 	bucketTokens        = []byte("tokens")
 	bucketMeta          = []byte("meta")
+	bucketLeases        = []byte("leases") // <name>
 
 	indexApplicationNames = []byte("index.application-names") // owner NUL name NUL namespace
 	indexServiceNames     = []byte("index.service-names")     // owner NUL job name
@@ -35,7 +36,7 @@ var (
 
 	allBuckets = [][]byte{
 		bucketApplications, bucketServices, bucketInstances, bucketClaims, bucketBlocks, bucketClusters,
-		bucketUsers, bucketOrganizations, bucketTokens, bucketMeta, indexApplicationNames, indexServiceNames, indexApplicationParts, indexClusterNames,
+		bucketUsers, bucketOrganizations, bucketTokens, bucketMeta, bucketLeases, indexApplicationNames, indexServiceNames, indexApplicationParts, indexClusterNames,
 	}
 )
 

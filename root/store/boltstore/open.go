@@ -166,3 +166,6 @@ func (s *Store) Meta() store.Meta { return meta{s} }
 
 // Descriptors commits whole descriptors.
 func (s *Store) Descriptors() store.Descriptors { return descriptors{s} }
+
+// Leases between processes; a file has one, which holds every lease it asks for.
+func (s *Store) Leases() store.Leases { return leases{s} }

@@ -302,3 +302,11 @@ func (r userRecord) model() store.User {
 		Organization: r.Organization, CreatedAt: r.CreatedAt, MustChangePassword: r.MustChangePassword,
 	}
 }
+
+type leaseRecord struct {
+	header
+	Holder  string `json:"holder,omitempty"`
+	Address string `json:"address,omitempty"`
+	Term    uint64 `json:"term"`
+	Beat    uint64 `json:"beat"`
+}

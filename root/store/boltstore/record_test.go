@@ -46,6 +46,7 @@ func samples() map[string]any {
 		}),
 		"claim": claimRecord{current(), "a.b.c.d", at},
 		"block": blockRecord{current(), "c1"},
+		"lease": leaseRecord{current(), "h", "192.0.2.1:10000", 3, 4},
 		"cluster": fromCluster(store.Cluster{Cluster: model.Cluster{ID: "c1", Name: "n", Location: "1,2,3",
 			Address: netip.MustParseAddr("192.0.2.1")}, KeyHash: "k", CreatedAt: at}),
 		"user": fromUser(store.User{ID: "u1", Name: "ann", Email: "e", PasswordHash: "$h", Roles: []string{"Admin"}, Organization: "o",
