@@ -37,6 +37,7 @@ func TestSite(t *testing.T) {
 	step("the published port answers from outside, the node and localhost", (*walk).hostPort)
 	step("nothing stops and no flow breaks when daemons are killed", (*walk).kills)
 	step("the root recovers from an emptied store", (*walk).emptiedStore)
+	step("an older copy of the store stops nothing", (*walk).olderStore)
 	step("no request fails while an instance is removed", (*walk).removeUnderLoad)
 	step("deleting the application leaves nothing", (*walk).deleteAll)
 }
@@ -266,6 +267,60 @@ func (w *walk) emptiedStore() {
 	if err != nil || code != 409 {
 		w.T.Errorf("taken address after recovery: %d %v %s, want 409", code, err, body)
 	}
+}
+
+// olderStore puts back a copy of the store from before an instance was
+// deployed: the instance is adopted, and nothing that runs notices.
+func (w *walk) olderStore() {
+	stored, copied := w.Lab.Path("root", "root.db"), w.Lab.Path("older.db")
+	move := func(from, to string) {
+		data, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(to, data, 0o600)
+		}
+		if err != nil {
+			w.T.Fatal(err)
+		}
+	}
+	known := w.WaitRunning(w.ids["nginx"], 3)
+	w.Root.Kill()
+	move(stored, copied)
+	w.Root.Again()
+	w.Login()
+	w.Must("POST", "/api/service/"+w.ids["nginx"]+"/instance", "")
+	later := w.WaitRunning(w.ids["nginx"], 4)
+	before := w.pids()
+
+	w.Root.Kill()
+	move(copied, stored)
+	w.Root.Again()
+	w.Login()
+	adopted := w.WaitRunning(w.ids["nginx"], 4)
+	w.WaitRunning(w.ids["curl"], 1)
+	for i, in := range adopted.Instances {
+		if in != later.Instances[i] {
+			w.T.Errorf("instance %+v was adopted as %+v", later.Instances[i], in)
+		}
+	}
+	if after := w.pids(); after != before {
+		w.T.Errorf("containers differ with the older store:\n%s\nwant\n%s", after, before)
+	}
+	// Its number and its address are not given out again, and it can be ended.
+	next := 1 + later.Instances[3].Number
+	if answer := w.Must("POST", "/api/service/"+w.ids["nginx"]+"/instance", ""); !strings.Contains(answer, fmt.Sprintf(`"instance_number":%d`, next)) {
+		w.T.Errorf("the next instance after number %d is %s", next-1, answer)
+	}
+	addresses := map[string]int{}
+	for _, in := range w.WaitRunning(w.ids["nginx"], 5).Instances {
+		addresses[in.Address]++
+	}
+	if len(addresses) != 5 {
+		w.T.Errorf("five instances share addresses: %v", addresses)
+	}
+	for n := next - 1; n <= next; n++ {
+		w.Must("DELETE", fmt.Sprintf("/api/service/%s/instance/%d", w.ids["nginx"], n), "")
+	}
+	w.WaitRunning(w.ids["nginx"], len(known.Instances))
 }
 
 func (w *walk) removeUnderLoad() {
