@@ -158,6 +158,8 @@ func (w *writer) ask(method, path string, body any) (fate, int, []byte) {
 				return never, 0, nil
 			}
 			continue
+		case f == refused && status == http.StatusInsufficientStorage:
+			return never, 0, nil // a fast machine: all addresses are in use or rest
 		case f == refused && status >= 500:
 			w.lost("%v", err)
 		case f == unknown:
