@@ -41,8 +41,11 @@ func decode[R versioned](raw []byte) (r R, err error) {
 // decodeInto leaves nothing of what was there.
 func decodeInto[R versioned](raw []byte, into *R) error {
 	*into = *new(R)
-	if err := json.Unmarshal(raw, into); err != nil {
-		return fmt.Errorf("stored record: %w", errors.Join(errs.Internal, err))
+	if q, ok := any(into).(quick); !ok || !q.quick(raw) {
+		*into = *new(R)
+		if err := json.Unmarshal(raw, into); err != nil {
+			return fmt.Errorf("stored record: %w", errors.Join(errs.Internal, err))
+		}
 	}
 	if v := (*into).version(); v != recordVersion {
 		return fmt.Errorf("stored record has version %d, this program reads %d: %w", v, recordVersion, errs.Internal)
