@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the tests. Usage: test/run.sh [all|unit|mongo|host|e2e]
+# Runs the tests. Usage: test/run.sh [all|unit|mongo|host|e2e|crash]
 #
 # As root everything runs, and a test that needs the kernel, containerd or a
 # broker fails when it cannot have them. Without root those parts are left
@@ -44,7 +44,7 @@ run() {
 		say "skipped, with the reason:"
 		grep -E -B3 '^ *--- SKIP' "$log" | grep -vE '^(=== |--$)' | sed 's/^/  /'
 	fi
-	grep -E ': LEFT OUT ' "$log" | sed 's/^ *[a-z_]*\.go:[0-9]*: /  /'
+	grep -E ': (LEFT OUT|COUNT:) ' "$log" | sed 's/^ *[a-z_]*\.go:[0-9]*: /  /'
 	if [ $rc != 0 ]; then
 		status=1
 		say "the failures, from $log:"
@@ -62,6 +62,13 @@ case $part in
 all | unit)
 	# shellcheck disable=SC2046
 	run unit -p 2 $(units)
+	;;
+esac
+
+# Part of unit, too, with fewer kills.
+case $part in
+crash)
+	run crash -timeout 30m -run TestKilledUnderWriters ./test/crash
 	;;
 esac
 
@@ -85,7 +92,7 @@ if [ -z "$root" ]; then
 	say
 	say "NOT RUN: the data plane, containerd and end-to-end tests need root."
 	say "         To run them: sudo make test"
-	case $part in all | unit | mongo) ;; *) status=1 ;; esac
+	case $part in all | unit | mongo | crash) ;; *) status=1 ;; esac
 	exit $status
 fi
 

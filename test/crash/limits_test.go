@@ -69,7 +69,7 @@ func TestFloods(t *testing.T) {
 			return send(c, "GET /"+strings.Repeat("a", 1<<20)+" HTTP/1.1\r\nHost: x\r\n\r\n")
 		}, []int{431, 414}},
 		{"no HTTP", 50, func(c net.Conn) error { return send(c, strings.Repeat("\x00\xff", 1<<16)) }, []int{400, 431, 0}},
-		{"sockets that are slow in every way", 1000, each(
+		{"sockets that are slow in every way", 700, each(
 			func(net.Conn) error { return nil },
 			func(c net.Conn) error { return trickle(c, "GET / HTTP/1.1\r\nHost: x\r\n", "X-A: a\r\n") },
 			func(c net.Conn) error { return trickle(c, post("/api/application/", auth, 1000), " ") },
