@@ -371,6 +371,7 @@ func (w *writer) rename() {
 	next := fmt.Sprintf("%sr%d", w.name, w.made)
 	f, status, data := w.ask(http.MethodPut, "/api/organization/"+w.org.ID, map[string]any{"name": next})
 	switch f {
+	case never:
 	case refused:
 		w.lost("rename to %s: %d %s", next, status, data)
 	case done:
