@@ -88,6 +88,9 @@ func (r *apiRig) asEveryone(t *testing.T, row row, op operation) {
 				}
 				if a.code == http.StatusOK {
 					succeeded = true
+					if (as.name == "foreigner" || as.name == "orgadmin") && (contains(a.body, r.app) || contains(a.body, r.service)) {
+						t.Errorf("%s is shown what is the owner's: %s", as.name, a.body)
+					}
 					seen = r.answered(t, op, row.shape, a) && r.inside(t, row, a) || seen
 				}
 			}
