@@ -23,6 +23,7 @@ import (
 //	@success		200		{array}		wire.Application	"all your applications"
 //	@failure		400		{object}	wire.Error			"no JSON"
 //	@failure		401		{object}	wire.Error
+//	@failure		403		{object}	wire.Error	"needs the role Admin or Application_Provider"
 //	@failure		409		{object}	wire.Error	"a name or an address is taken"
 //	@failure		413		{object}	wire.Error	"more than 1 MiB"
 //	@failure		422		{object}	wire.Error	"errors lists path, value and reason of everything that is wrong"
@@ -143,6 +144,7 @@ func (a *api) getApplication(c *gin.Context) {
 //	@param		id	path		string	true	"application id"
 //	@success	200	{object}	wire.Message
 //	@failure	401	{object}	wire.Error
+//	@failure	403	{object}	wire.Error	"needs the role Admin or Application_Provider"
 //	@failure	404	{object}	wire.Error
 //	@failure	503	{object}	wire.Error	"the root is in recovery"
 //	@router		/api/application/{id} [delete]

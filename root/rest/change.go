@@ -98,6 +98,7 @@ func (a *api) updateService(c *gin.Context) {
 //	@param			id		path		string			true	"service id"
 //	@param			body	body		wire.Rollback	false	"which revision"
 //	@success		200		{object}	wire.Service
+//	@failure		400		{object}	wire.Error	"no JSON"
 //	@failure		401		{object}	wire.Error
 //	@failure		403		{object}	wire.Error	"needs the role Admin or Application_Provider"
 //	@failure		404		{object}	wire.Error

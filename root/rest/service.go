@@ -24,6 +24,7 @@ import (
 //	@success		200		{object}	wire.ServiceCreated
 //	@failure		400		{object}	wire.Error	"no JSON"
 //	@failure		401		{object}	wire.Error
+//	@failure		403		{object}	wire.Error	"needs the role Admin or Application_Provider"
 //	@failure		404		{object}	wire.Error	"unknown application"
 //	@failure		409		{object}	wire.Error	"a name or an address is taken"
 //	@failure		422		{object}	wire.Error
@@ -128,6 +129,7 @@ func (a *api) getService(c *gin.Context) {
 //	@param		id	path		string	true	"service id"
 //	@success	200	{object}	wire.Message
 //	@failure	401	{object}	wire.Error
+//	@failure	403	{object}	wire.Error	"needs the role Admin or Application_Provider"
 //	@failure	404	{object}	wire.Error
 //	@failure	503	{object}	wire.Error	"the root is in recovery"
 //	@router		/api/service/{id} [delete]
@@ -149,6 +151,7 @@ func (a *api) deleteService(c *gin.Context) {
 //	@param			id	path		string	true	"service id"
 //	@success		200	{object}	wire.Deployed
 //	@failure		401	{object}	wire.Error
+//	@failure		403	{object}	wire.Error	"needs the role Admin or Application_Provider"
 //	@failure		404	{object}	wire.Error
 //	@failure		503	{object}	wire.Error	"the root is in recovery"
 //	@failure		507	{object}	wire.Error	"no address is left"
@@ -172,6 +175,7 @@ func (a *api) deploy(c *gin.Context) {
 //	@param		number	path		int		true	"instance number, -1 for all"
 //	@success	200		{object}	wire.Message
 //	@failure	401		{object}	wire.Error
+//	@failure	403		{object}	wire.Error	"needs the role Admin or Application_Provider"
 //	@failure	404		{object}	wire.Error
 //	@failure	422		{object}	wire.Error	"no number"
 //	@failure	503		{object}	wire.Error	"the root is in recovery"
