@@ -7,12 +7,19 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 
 	"oakestra/node/runtime"
 )
+
+// cgroupPatience bounds the wait for killed processes to leave a group.
+const cgroupPatience = 5 * time.Second
 
 // Purge removes every container of the namespace, its images, cgroups, files
 // and logs. It goes on after a failure and returns all of them.
@@ -46,8 +53,9 @@ func (e *Engine) Purge(ctx context.Context) error {
 	return errors.Join(all...)
 }
 
-// RemoveCgroups removes the empty groups of a node and their parent, in every
-// hierarchy.
+// RemoveCgroups removes the groups of a node and their parent, in every
+// hierarchy. What is left in them is killed: a task whose creation was cut off
+// in the middle is known to nobody, but its first process is there.
 func RemoveCgroups(node string) error {
 	if node == "" {
 		return nil
@@ -70,7 +78,7 @@ func RemoveCgroups(node string) error {
 	sort.Sort(sort.Reverse(sort.StringSlice(dirs)))
 	var all []error
 	for _, d := range dirs {
-		if err := os.Remove(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := removeCgroup(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			all = append(all, err)
 		}
 		if filepath.Base(filepath.Dir(d)) == "oakestra" {
@@ -98,4 +106,26 @@ func (e *Engine) Find(ctx context.Context, service string, number int) (runtime.
 		}
 	}
 	return best, found, nil
+}
+
+// removeCgroup kills what is in a group and removes it once the kernel has
+// seen the last process end.
+func removeCgroup(dir string) error {
+	deadline := time.Now().Add(cgroupPatience)
+	for {
+		err := os.Remove(dir)
+		if !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {
+			return err
+		}
+		list, readErr := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		if readErr != nil {
+			return errors.Join(err, readErr)
+		}
+		for _, field := range strings.Fields(string(list)) {
+			if pid, err := strconv.Atoi(field); err == nil && pid > 1 {
+				_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
