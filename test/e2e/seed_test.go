@@ -381,7 +381,7 @@ func (w *walk) deleteAll() {
 			if n := strings.Count(links, "\n"); n != 1 { // eth0 of the lab
 				return fmt.Errorf("links: %s", links)
 			}
-			rules, err := h.Run("nft", "list", "ruleset")
+			rules, err := h.Run("nft", "-s", "list", "ruleset") // without counters: their digits are no ports
 			if err != nil {
 				return err
 			}
