@@ -116,7 +116,7 @@ func (d *Desk) storeGrants(ctx context.Context, s *state, w *work) {
 		if v.err != nil {
 			d.log.Error("store an assignment", "instance", in.ID.String(), "cluster", v.to, "error", v.err)
 			s.index.Release(in.ID.String())
-			in.retryAt = d.now().Add(time.Second)
+			s.later(in, d.now().Add(time.Second))
 			d.again(in.ID.Service)
 			continue
 		}
@@ -204,7 +204,7 @@ func (d *Desk) finish(ctx context.Context, s *state, list []*slot) {
 	for i, in := range list {
 		if err := failed[i]; err != nil && !errors.Is(err, errs.NotFound) {
 			d.log.Error("delete the record of an instance", "instance", in.ID.String(), "error", err)
-			s.waiting[in.ID] = true // the next pass tries again
+			s.wait(in) // the next pass tries again
 			continue
 		}
 		d.Retire(in.Address, until)

@@ -60,6 +60,7 @@ type Desk struct {
 
 	mu     sync.Mutex // guards what follows
 	woken  map[model.ServiceID]bool
+	turned map[model.InstanceID]bool
 	moved  map[model.ClusterID]bool
 	shown  recoveryShown
 	opened bool
@@ -83,15 +84,24 @@ func NewDesk(d Deps) *Desk {
 	return &Desk{
 		Pool: newPool(), deps: d, log: d.Logger.With("part", "assign"), now: now, resolve: newResolver(),
 		calls: make(chan func(*state)), bell: make(chan struct{}, 1), loop: make(chan struct{}),
-		woken: map[model.ServiceID]bool{}, moved: map[model.ClusterID]bool{},
+		woken: map[model.ServiceID]bool{}, turned: map[model.InstanceID]bool{}, moved: map[model.ClusterID]bool{},
 		shown: recoveryShown{on: true, waiting: []string{"its own store"}},
 	}
 }
 
-// Wake tells that wanted instances of a service changed.
+// Wake tells that a service or several of its wanted instances changed.
 func (d *Desk) Wake(id model.ServiceID) {
 	d.mu.Lock()
 	d.woken[id] = true
+	d.mu.Unlock()
+	d.ring()
+}
+
+// WakeSlot tells that one slot is new or was changed. It costs the same
+// however many the service has.
+func (d *Desk) WakeSlot(id model.InstanceID) {
+	d.mu.Lock()
+	d.turned[id] = true
 	d.mu.Unlock()
 	d.ring()
 }
@@ -112,12 +122,18 @@ func (d *Desk) ring() {
 }
 
 // news is what happened since it was asked last.
-func (d *Desk) news() (woken map[model.ServiceID]bool, moved map[model.ClusterID]bool) {
+type news struct {
+	woken  map[model.ServiceID]bool
+	turned map[model.InstanceID]bool
+	moved  map[model.ClusterID]bool
+}
+
+func (d *Desk) news() news {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	woken, moved = d.woken, d.moved
-	d.woken, d.moved = map[model.ServiceID]bool{}, map[model.ClusterID]bool{}
-	return woken, moved
+	n := news{d.woken, d.turned, d.moved}
+	d.woken, d.turned, d.moved = map[model.ServiceID]bool{}, map[model.InstanceID]bool{}, map[model.ClusterID]bool{}
+	return n
 }
 
 // Recovery says whether the root waits for clusters, and for which.

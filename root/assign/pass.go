@@ -30,15 +30,10 @@ func (d *Desk) pass(ctx context.Context, s *state) {
 	if ctx.Err() != nil {
 		return
 	}
-	woken, moved := d.news()
-	for id := range woken {
-		if err := d.reload(ctx, s, id); err != nil {
-			d.log.Error("read a service again", "service", id, "error", err)
-			d.again(id)
-		}
-	}
+	n := d.news()
+	d.read(ctx, s, n)
 	w := &work{}
-	for _, id := range slices.Sorted(maps.Keys(moved)) {
+	for _, id := range slices.Sorted(maps.Keys(n.moved)) {
 		if d.refreshRoom(s, id) {
 			d.hope(s, id, w)
 		}
@@ -49,6 +44,27 @@ func (d *Desk) pass(ctx context.Context, s *state) {
 	d.rollOut(ctx, s, w)
 	d.placeWaiting(s, w)
 	d.commit(ctx, s, w)
+}
+
+// read reads again what users changed.
+func (d *Desk) read(ctx context.Context, s *state, n news) {
+	failed := func(id model.ServiceID, err error) {
+		d.log.Error("read a service again", "service", id, "error", err)
+		d.again(id)
+	}
+	for id := range n.woken {
+		if err := d.reload(ctx, s, id); err != nil {
+			failed(id, err)
+		}
+	}
+	for id := range n.turned {
+		if n.woken[id.Service] {
+			continue
+		}
+		if err := d.reloadSlot(ctx, s, id); err != nil {
+			failed(id.Service, err)
+		}
+	}
 }
 
 func compareID(a, b model.InstanceID) int {
@@ -63,15 +79,16 @@ func compareID(a, b model.InstanceID) int {
 
 // placeWaiting chooses clusters for slots that have none.
 func (d *Desk) placeWaiting(s *state, w *work) {
-	now := d.now()
+	s.wakeLate(d.now())
 	failed := map[model.ServiceID]error{} // slots of a service ask for the same
-	for _, id := range slices.SortedFunc(maps.Keys(s.waiting), compareID) {
+	for _, id := range slices.SortedFunc(maps.Keys(s.due), compareID) {
+		delete(s.due, id)
 		in := s.instances[id]
 		switch {
 		case in.Tombstone && in.over():
 			w.finished = append(w.finished, in)
-		case in.Tombstone || in.moving || now.Before(in.retryAt):
-			continue
+		case in.Tombstone || in.moving:
+			s.later(in, d.now().Add(retry))
 		default:
 			d.place(s, in, failed, w)
 		}
@@ -87,7 +104,7 @@ func (d *Desk) place(s *state, in *slot, failed map[model.ServiceID]error, w *wo
 	svc, ok := s.services[in.ID.Service]
 	if !ok {
 		d.log.Error("a wanted instance has no service", "instance", in.ID.String())
-		in.retryAt = d.now().Add(retry)
+		s.later(in, d.now().Add(retry))
 		return
 	}
 	err := failed[svc.ID]
@@ -102,7 +119,7 @@ func (d *Desk) place(s *state, in *slot, failed map[model.ServiceID]error, w *wo
 			failed[svc.ID] = err
 		}
 	}
-	in.retryAt = d.now().Add(retry)
+	s.later(in, d.now().Add(retry))
 	w.unplaced = append(w.unplaced, d.why(s, in, r, err))
 }
 
@@ -151,7 +168,7 @@ func (d *Desk) hope(s *state, id model.ClusterID, w *work) {
 	for slot := range s.waiting {
 		in := s.instances[slot]
 		delete(in.refused, id)
-		in.retryAt = time.Time{}
+		s.soon(in)
 	}
 	for _, slot := range slices.SortedFunc(maps.Keys(s.refusing), compareID) {
 		in := s.instances[slot]

@@ -113,6 +113,17 @@ func (r *resolver) replace(id model.ServiceID, s *model.Service, exists bool, sl
 	}
 }
 
+// change enters a slot that is new or was changed; its service is the same.
+func (r *resolver) change(in *slot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if in.Tombstone {
+		r.unmap(in.Address, in.ID.Service)
+		delete(r.slots[in.ID.Service], in.ID.Number)
+	}
+	r.putSlot(in)
+}
+
 // unname ends the meaning of a name, or gives it to the oldest of the others.
 // Looking for those among all services cost 5 ms of every wake when there were
 // 100 000.

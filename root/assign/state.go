@@ -31,6 +31,7 @@ type state struct {
 	// waiting slots belong to no cluster: they want one, or are tombstones
 	// that nobody has to carry out.
 	waiting map[model.InstanceID]bool
+	agenda  // of the waiting ones
 	// refusing slots are refused by the cluster they belong to, which tries
 	// again by itself while nobody else has room.
 	refusing map[model.InstanceID]bool
@@ -52,7 +53,7 @@ type state struct {
 // slot is a stored instance with what the loop remembers of it.
 type slot struct {
 	store.Instance
-	retryAt time.Time
+	retryAt time.Time                // while it waits: when it is looked at again, zero for now
 	refused map[model.ClusterID]bool // until they have more room
 	// former clusters were given the slot before, or hold it for other
 	// reasons, and have not said that nothing is left there.
@@ -78,10 +79,10 @@ func (s *state) put(in store.Instance) *slot {
 		s.instances[in.ID] = v
 	}
 	v.Instance = in
-	if in.Cluster == "" {
-		s.waiting[in.ID] = true
-	} else {
-		delete(s.waiting, in.ID)
+	if in.Cluster != "" {
+		s.settled(in.ID)
+	} else if !s.waiting[in.ID] || in.Tombstone {
+		s.wait(v)
 	}
 	if in.Tombstone {
 		delete(s.refusing, in.ID)
@@ -102,7 +103,7 @@ func (s *state) know(v model.Service) {
 // drop forgets a record.
 func (s *state) drop(id model.InstanceID) {
 	delete(s.instances, id)
-	delete(s.waiting, id)
+	s.settled(id)
 	delete(s.refusing, id)
 	s.index.Release(id.String())
 }
@@ -154,7 +155,7 @@ func (d *Desk) load(ctx context.Context, s *state) error {
 		return err
 	}
 	s.clusters, s.instances, s.services = map[model.ClusterID]store.Cluster{}, make(map[model.InstanceID]*slot, len(ins)), make(map[model.ServiceID]*model.Service, len(svcs))
-	s.waiting, s.refusing = map[model.InstanceID]bool{}, map[model.InstanceID]bool{}
+	s.waiting, s.refusing, s.agenda = map[model.InstanceID]bool{}, map[model.InstanceID]bool{}, newAgenda()
 	s.blocks, s.index = address.NewBlocks(), placement.NewIndex()
 	s.rolling = map[model.ServiceID]bool{}
 	for _, v := range svcs {
@@ -224,13 +225,7 @@ func (d *Desk) reload(ctx context.Context, s *state, id model.ServiceID) error {
 	listed := map[model.InstanceID]bool{}
 	for _, in := range list {
 		listed[in.ID] = true
-		was, known := s.instances[in.ID]
-		stop := in.Tombstone && (!known || !was.Tombstone)
-		v := s.put(in)
-		slots = append(slots, v)
-		if stop {
-			d.stop(v, stops)
-		}
+		slots = append(slots, d.enter(s, in, stops))
 	}
 	for sid := range s.instances {
 		if sid.Service == id && !listed[sid] {
@@ -238,6 +233,41 @@ func (d *Desk) reload(ctx context.Context, s *state, id model.ServiceID) error {
 		}
 	}
 	d.resolve.replace(id, &svc, exists, slots)
+	if !s.recovery {
+		d.announce(stops)
+	}
+	return nil
+}
+
+// enter takes in a record as it is stored, and orders its end if that is new.
+func (d *Desk) enter(s *state, in store.Instance, stops orders) *slot {
+	was, known := s.instances[in.ID]
+	stop := in.Tombstone && (!known || !was.Tombstone)
+	v := s.put(in)
+	if stop {
+		d.stop(v, stops)
+	}
+	return v
+}
+
+// reloadSlot reads one slot again. A service that gathers many must not be
+// read as a whole for each.
+func (d *Desk) reloadSlot(ctx context.Context, s *state, id model.InstanceID) error {
+	if s.services[id.Service] == nil {
+		return d.reload(ctx, s, id.Service)
+	}
+	in, err := d.deps.Store.Instances().Get(ctx, id)
+	if errors.Is(err, errs.NotFound) {
+		if s.instances[id] == nil {
+			return nil // it came and went
+		}
+		return d.reload(ctx, s, id.Service)
+	}
+	if err != nil {
+		return err
+	}
+	stops := orders{}
+	d.resolve.change(d.enter(s, in, stops))
 	if !s.recovery {
 		d.announce(stops)
 	}

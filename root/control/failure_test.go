@@ -72,6 +72,7 @@ type quiet struct{ Below }
 func (quiet) Facts(model.InstanceID) (InstanceView, bool) { return InstanceView{}, false }
 func (quiet) Clusters() []ClusterView                     { return nil }
 func (quiet) Wake(model.ServiceID)                        {}
+func (quiet) WakeSlot(model.InstanceID)                   {}
 func (quiet) Recovery() (bool, []string)                  { return false, nil }
 
 func TestAddressesComeBackWhenTheStoreFails(t *testing.T) {

@@ -273,6 +273,8 @@ func (f *fakeBelow) Wake(id model.ServiceID) {
 	f.woken = append(f.woken, id)
 }
 
+func (f *fakeBelow) WakeSlot(id model.InstanceID) { f.Wake(id.Service) }
+
 var seenAt = time.Date(2025, 3, 4, 5, 6, 7, 0, time.UTC)
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
