@@ -42,10 +42,9 @@ type grant struct {
 
 // unplaced is why a slot waits.
 type unplaced struct {
-	in      *slot
-	word    instance.Word
-	reasons []instance.Reason
-	err     error
+	in *slot
+	waits
+	err error
 }
 
 // orders are messages by cluster, one each.
@@ -70,7 +69,7 @@ func (w *work) give(s *state, in *slot, svc model.Service, choice placement.Choi
 // commit stores what was decided, side by side, then announces it.
 func (d *Desk) commit(ctx context.Context, s *state, w *work) {
 	d.storeGrants(ctx, s, w)
-	d.storeReasons(ctx, s, w)
+	d.noteReasons(w.unplaced)
 	d.finish(ctx, s, w.finished)
 	d.announce(w.orders)
 }
@@ -109,7 +108,8 @@ func (d *Desk) storeGrants(ctx context.Context, s *state, w *work) {
 			return nil
 		})
 	}
-	_ = g.Wait() // errors are kept with each
+	_ = g.Wait()          // errors are kept with each
+	var placed []unplaced // no more
 	for _, v := range w.grants {
 		in := v.in
 		in.moving = false
@@ -128,10 +128,14 @@ func (d *Desk) storeGrants(ctx context.Context, s *state, w *work) {
 		delete(in.former, v.to)
 		delete(s.refusing, in.ID)
 		s.issued = max(s.issued, v.stored.Grant)
+		if in.waits.word != "" {
+			placed = append(placed, unplaced{in: in})
+		}
 		s.put(v.stored)
 		d.log.Info("instance assigned", "instance", in.ID.String(), "service", v.service.Name.String(), "cluster", s.clusters[v.to].Name, "grant", uint64(v.stored.Grant))
 		w.order(v.to, v.stored)
 	}
+	d.resolve.explain(placed)
 }
 
 func (d *Desk) storeGrant(ctx context.Context, v *grant) (store.Instance, error) {
@@ -143,7 +147,7 @@ func (d *Desk) storeGrant(ctx context.Context, v *grant) (store.Instance, error)
 		if in.Tombstone {
 			return in, fmt.Errorf("%s was deleted meanwhile: %w", in.ID, errs.Conflict)
 		}
-		in.Cluster, in.Grant, in.Unplaced, in.Reasons, in.Service = v.to, g, "", nil, v.service
+		in.Cluster, in.Grant, in.Service = v.to, g, v.service
 		return in, nil
 	})
 }
@@ -152,40 +156,28 @@ func (d *Desk) storeGrant(ctx context.Context, v *grant) (store.Instance, error)
 // fail again.
 func (d *Desk) again(id model.ServiceID) { time.AfterFunc(time.Second, func() { d.Wake(id) }) }
 
-// storeReasons stores why slots wait, where that changed. Details change with
-// every aggregate and are not worth a write.
-func (d *Desk) storeReasons(ctx context.Context, s *state, w *work) {
+// waits is why no cluster can take a slot. It follows from what clusters
+// report, so that it is not stored: it was every second write of a root that
+// was asked for instances nobody could take.
+type waits struct {
+	word    instance.Word
+	reasons []instance.Reason // never written to
+}
+
+// noteReasons keeps why slots wait, and tells it where it changed. Details
+// change with every aggregate and are not worth an event.
+func (d *Desk) noteReasons(list []unplaced) {
 	same := func(a, b instance.Reason) bool { return a.Name == b.Name && a.Count == b.Count }
-	w.unplaced = slices.DeleteFunc(w.unplaced, func(u unplaced) bool {
-		return u.in.Unplaced == u.word && slices.EqualFunc(u.in.Reasons, u.reasons, same)
-	})
-	stored := make([]store.Instance, len(w.unplaced))
-	g := errgroup.Group{}
-	g.SetLimit(writesAtOnce)
-	for i, u := range w.unplaced {
-		g.Go(func() error {
-			in, err := d.deps.Store.Instances().Update(ctx, u.in.ID, func(v store.Instance) (store.Instance, error) {
-				v.Unplaced, v.Reasons = u.word, u.reasons
-				return v, nil
-			})
-			if err != nil {
-				d.log.Error("store why an instance waits", "instance", u.in.ID.String(), "error", err)
-				return nil
-			}
-			stored[i] = in
-			d.log.Warn("no cluster for an instance", "instance", in.ID.String(), "word", string(u.word), "reason", u.err.Error())
-			d.tellUnplaced(s, in)
-			return nil
-		})
-	}
-	_ = g.Wait() // each was logged
-	for _, in := range stored {
-		if in.ID.Service != "" {
-			// A tombstone that came meanwhile is noticed by its own Wake.
-			s.instances[in.ID].Unplaced, s.instances[in.ID].Reasons = in.Unplaced, in.Reasons
-			s.instances[in.ID].Revision = in.Revision
+	for _, u := range list {
+		was := u.in.waits
+		u.in.waits = u.waits
+		if was.word == u.word && slices.EqualFunc(was.reasons, u.reasons, same) {
+			continue
 		}
+		d.log.Warn("no cluster for an instance", "instance", u.in.ID.String(), "word", string(u.word), "reason", u.err.Error())
+		d.tellUnplaced(u)
 	}
+	d.resolve.explain(list)
 }
 
 // finish deletes the records of slots of which nothing is left.

@@ -216,7 +216,7 @@ func request(in *slot, svc model.Service) placement.Request {
 
 // why is the word and the reasons for a slot that waits.
 func (d *Desk) why(s *state, in *slot, r placement.Request, err error) unplaced {
-	u := unplaced{in: in, word: instance.WordNoActiveCluster, err: err}
+	u := unplaced{in: in, waits: waits{word: instance.WordNoActiveCluster}, err: err}
 	var refusal *placement.Refusal
 	if errors.As(err, &refusal) {
 		u.reasons = refusal.Reasons

@@ -17,17 +17,18 @@ func TestAnInstanceWaitsForAClusterWithRoom(t *testing.T) {
 		r := start(t, t.TempDir())
 		svc := r.service("one", wants{memory: 100})
 		r.deploy(svc.ID, 1)
-		if in := r.instance(svc.ID, 0); in.Unplaced != instance.WordNoActiveCluster || in.Grant != 0 {
-			t.Fatalf("without clusters: %+v", in)
+		if word, _ := r.desk.Waits(r1(svc.ID)); word != instance.WordNoActiveCluster || r.instance(svc.ID, 0).Grant != 0 {
+			t.Fatalf("without clusters: %s", word)
 		}
 		a := newFake("a").set(func(f *fake) { f.nodes = 0 }).join(r)
-		in := r.instance(svc.ID, 0)
-		if in.Unplaced != instance.WordNoActiveCluster || len(in.Reasons) != 1 || in.Reasons[0].Count != 1 {
-			t.Fatalf("with an empty cluster: %+v", in)
+		word, reasons := r.desk.Waits(r1(svc.ID))
+		if word != instance.WordNoActiveCluster || len(reasons) != 1 || reasons[0].Count != 1 {
+			t.Fatalf("with an empty cluster: %s %+v", word, reasons)
 		}
 		a.set(func(f *fake) { f.nodes = 1 })
 		pass(seconds(5)) // its next aggregate
-		if in = r.instance(svc.ID, 0); string(in.Cluster) != a.id || in.Grant == 0 || in.Unplaced != "" || !a.executes(svc.ID, 0) {
+		in := r.instance(svc.ID, 0)
+		if word, _ = r.desk.Waits(in.ID); string(in.Cluster) != a.id || in.Grant == 0 || word != "" || !a.executes(svc.ID, 0) {
 			t.Errorf("with a worker: %+v", in)
 		}
 		if v, ok := r.book.Facts(in.ID); !ok || v.Observed.State != instance.Running || string(v.Cluster) != a.id {
@@ -56,13 +57,13 @@ func TestWhyAnInstanceWaits(t *testing.T) {
 		} {
 			svc := r.service(c.app, c.w)
 			r.deploy(svc.ID, 1)
-			in := r.instance(svc.ID, 0)
+			word, reasons := r.desk.Waits(r1(svc.ID))
 			found := false
-			for _, x := range in.Reasons {
+			for _, x := range reasons {
 				found = found || x.Name == c.reason && x.Count == c.count && x.Detail != ""
 			}
-			if in.Unplaced != c.word || !found {
-				t.Errorf("%s: %s %+v, want %s with %d %s", c.app, in.Unplaced, in.Reasons, c.word, c.count, c.reason)
+			if word != c.word || !found {
+				t.Errorf("%s: %s %+v, want %s with %d %s", c.app, word, reasons, c.word, c.count, c.reason)
 			}
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 )
 
@@ -17,7 +18,7 @@ type resolver struct {
 	shadowed  map[string][]model.ServiceID // of a name that an older service has
 	byAddress map[netip.Addr]model.ServiceID
 	slots     map[model.ServiceID]map[int]netip.Addr
-	records   map[model.InstanceID]bool
+	records   map[model.InstanceID]waits
 }
 
 func newResolver() *resolver {
@@ -30,7 +31,7 @@ func (r *resolver) reset(services, instances int) {
 	r.services, r.byName = make(map[model.ServiceID]*model.Service, services), make(map[string]model.ServiceID, services)
 	r.shadowed = map[string][]model.ServiceID{}
 	r.byAddress, r.slots = make(map[netip.Addr]model.ServiceID, services+instances), map[model.ServiceID]map[int]netip.Addr{}
-	r.records = make(map[model.InstanceID]bool, instances)
+	r.records = make(map[model.InstanceID]waits, instances)
 }
 
 func (r *resolver) load(services map[model.ServiceID]*model.Service, instances map[model.InstanceID]*slot) {
@@ -49,7 +50,31 @@ func (r *resolver) load(services map[model.ServiceID]*model.Service, instances m
 func (r *resolver) known(id model.InstanceID) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.records[id]
+	_, has := r.records[id]
+	return has
+}
+
+// Waits says why no cluster can take a slot, see control.Below.
+func (d *Desk) Waits(id model.InstanceID) (instance.Word, []instance.Reason) {
+	r := d.resolve
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	w := r.records[id]
+	return w.word, w.reasons
+}
+
+// explain enters why slots wait.
+func (r *resolver) explain(list []unplaced) {
+	if len(list) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range list {
+		if _, has := r.records[u.in.ID]; has {
+			r.records[u.in.ID] = u.waits
+		}
+	}
 }
 
 // removed forgets the record of a slot.
@@ -79,7 +104,7 @@ func (r *resolver) put(s *model.Service) {
 }
 
 func (r *resolver) putSlot(in *slot) {
-	r.records[in.ID] = true
+	r.records[in.ID] = in.waits
 	if _, known := r.services[in.ID.Service]; !known || in.Tombstone || !in.Address.IsValid() {
 		return
 	}

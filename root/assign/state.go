@@ -58,6 +58,7 @@ type slot struct {
 	// former clusters were given the slot before, or hold it for other
 	// reasons, and have not said that nothing is left there.
 	former map[model.ClusterID]instance.Grant
+	waits  waits
 	gone   bool // its own cluster has carried the tombstone out
 	moving bool // a new grant is about to be stored
 	watch  watch
@@ -80,6 +81,7 @@ func (s *state) put(in store.Instance) *slot {
 	}
 	v.Instance = in
 	if in.Cluster != "" {
+		v.waits = waits{}
 		s.settled(in.ID)
 	} else if !s.waiting[in.ID] || in.Tombstone {
 		s.wait(v)

@@ -51,8 +51,8 @@ func (d *Desk) tellAssigned(s *state, v grant) {
 	d.deps.Events.Record(about.Say(events.Normal, "Assigned", "to cluster %s", to.Name))
 }
 
-func (d *Desk) tellUnplaced(s *state, in store.Instance) {
-	d.deps.Events.Record(d.about(in).Say(events.Warning, string(in.Unplaced), "%s", counted(in.Reasons)))
+func (d *Desk) tellUnplaced(u unplaced) {
+	d.deps.Events.Record(d.about(u.in.Instance).Say(events.Warning, string(u.word), "%s", counted(u.reasons)))
 }
 
 // tellAdopted says what was taken in.

@@ -16,7 +16,7 @@ func (d *Desk) Words(ctx context.Context) map[string]int {
 				continue
 			}
 			f := d.deps.Book.Reports(in.ID)[in.Cluster]
-			facts := instance.Facts{Grant: in.Grant, Unplaced: in.Unplaced}
+			facts := instance.Facts{Grant: in.Grant, Unplaced: in.waits.word}
 			if f.Grant == in.Grant {
 				facts.Placement, facts.Observed, facts.Node = f.Placement, f.Observed, f.Node
 			}

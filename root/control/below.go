@@ -31,6 +31,9 @@ type Addresses interface {
 type Below interface {
 	// Facts of a slot; ok is false when no cluster has reported it.
 	Facts(id model.InstanceID) (InstanceView, bool)
+	// Waits says why no cluster can take a slot: a word, "" while nobody has
+	// tried, and reasons with counts.
+	Waits(id model.InstanceID) (instance.Word, []instance.Reason)
 	Clusters() []ClusterView
 	Nodes() []NodeView
 	// Unknown lists containers that clusters hold and no record explains.

@@ -10,13 +10,26 @@ import (
 	"oakestra/root/store"
 )
 
+// told is what is below, for one slot.
+type told struct {
+	Below
+	seen    InstanceView
+	word    instance.Word
+	reasons []instance.Reason
+}
+
+func (b told) Facts(model.InstanceID) (InstanceView, bool) { return b.seen, true }
+func (b told) Waits(model.InstanceID) (instance.Word, []instance.Reason) {
+	return b.word, b.reasons
+}
+
 // slot makes a view with the word that its facts have.
-func slot(in store.Instance, seen InstanceView, sites ...ClusterView) SlotView {
+func slot(in store.Instance, below told, sites ...ClusterView) SlotView {
 	known := map[model.ClusterID]ClusterView{}
 	for _, s := range sites {
 		known[s.ID] = s
 	}
-	return slotView(in, seen, known)
+	return slotView(in, below, known)
 }
 
 func TestDetailSaysWhy(t *testing.T) {
@@ -25,36 +38,36 @@ func TestDetailSaysWhy(t *testing.T) {
 	grant := instance.MakeGrant(1, 1)
 	granted := store.Instance{Cluster: "c1", Grant: grant}
 	placed := instance.Placement{Try: 1, Node: "w1", Verdict: instance.Placed}
-	ran := func(s instance.State, reason string) InstanceView {
-		return InstanceView{Placement: placed, Node: instance.Alive,
-			Observed: instance.Observed{Epoch: instance.Epoch{Grant: grant, Try: 1}, State: s, Reason: reason}}
+	ran := func(s instance.State, reason string) told {
+		return told{seen: InstanceView{Placement: placed, Node: instance.Alive,
+			Observed: instance.Observed{Epoch: instance.Epoch{Grant: grant, Try: 1}, State: s, Reason: reason}}}
 	}
 	lost := ran(instance.Running, "")
-	lost.Node = instance.Lost
+	lost.seen.Node = instance.Lost
 	cases := []struct {
 		name   string
 		in     store.Instance
-		seen   InstanceView
+		below  told
 		sites  []ClusterView
 		word   instance.Word
 		detail string
 	}{
-		{"nothing is connected", store.Instance{}, InstanceView{}, []ClusterView{silent}, "REQUESTED", "waiting for a cluster: none is connected"},
-		{"not decided yet", store.Instance{}, InstanceView{}, []ClusterView{active}, "REQUESTED", "waiting for scheduling decision"},
-		{"no cluster fits", store.Instance{Unplaced: instance.WordNoActiveCluster, Reasons: []instance.Reason{{Name: "memory", Count: 2}}},
-			InstanceView{}, []ClusterView{active}, "NoActiveClusterWithCapacity", "no cluster qualifies: memory 2"},
-		{"the named cluster is unknown", store.Instance{Unplaced: instance.WordTargetNotFound,
-			Reasons: []instance.Reason{{Name: "cluster", Count: 1, Detail: "there is no cluster south"}}}, InstanceView{}, nil,
+		{"nothing is connected", store.Instance{}, told{}, []ClusterView{silent}, "REQUESTED", "waiting for a cluster: none is connected"},
+		{"not decided yet", store.Instance{}, told{}, []ClusterView{active}, "REQUESTED", "waiting for scheduling decision"},
+		{"no cluster fits", store.Instance{}, told{word: instance.WordNoActiveCluster, reasons: []instance.Reason{{Name: "memory", Count: 2}}},
+			[]ClusterView{active}, "NoActiveClusterWithCapacity", "no cluster qualifies: memory 2"},
+		{"the named cluster is unknown", store.Instance{}, told{word: instance.WordTargetNotFound,
+			reasons: []instance.Reason{{Name: "cluster", Count: 1, Detail: "there is no cluster south"}}}, nil,
 			"TargetClusterNotFound", "no cluster qualifies: cluster 1 (there is no cluster south)"},
-		{"the root found no node", store.Instance{Unplaced: instance.WordNoWorkerCapacity, Reasons: []instance.Reason{{Name: "vcpus", Count: 4}}},
-			InstanceView{}, []ClusterView{active}, "NO_WORKER_CAPACITY", "no node qualifies: vcpus 4"},
-		{"granted", granted, InstanceView{}, []ClusterView{active}, "CLUSTER_SCHEDULED", "waiting for cluster north to choose a node"},
-		{"granted to one that is silent", granted, InstanceView{}, []ClusterView{silent}, "CLUSTER_SCHEDULED", "cluster north is not connected"},
-		{"granted to one that is unknown", granted, InstanceView{}, nil, "CLUSTER_SCHEDULED", "cluster c1 is not connected"},
-		{"refused by the cluster, most frequent reason first", granted, InstanceView{Placement: instance.Placement{Verdict: instance.Refused,
-			Reasons: []instance.Reason{{Name: "vcpus", Count: 1}, {Name: "cordon", Count: 3}, {Name: "arch", Count: 3, Detail: "w2: arm64"}}}},
+		{"the root found no node", store.Instance{}, told{word: instance.WordNoWorkerCapacity, reasons: []instance.Reason{{Name: "vcpus", Count: 4}}},
+			[]ClusterView{active}, "NO_WORKER_CAPACITY", "no node qualifies: vcpus 4"},
+		{"granted", granted, told{}, []ClusterView{active}, "CLUSTER_SCHEDULED", "waiting for cluster north to choose a node"},
+		{"granted to one that is silent", granted, told{}, []ClusterView{silent}, "CLUSTER_SCHEDULED", "cluster north is not connected"},
+		{"granted to one that is unknown", granted, told{}, nil, "CLUSTER_SCHEDULED", "cluster c1 is not connected"},
+		{"refused by the cluster, most frequent reason first", granted, told{seen: InstanceView{Placement: instance.Placement{Verdict: instance.Refused,
+			Reasons: []instance.Reason{{Name: "vcpus", Count: 1}, {Name: "cordon", Count: 3}, {Name: "arch", Count: 3, Detail: "w2: arm64"}}}}},
 			[]ClusterView{active}, "NO_WORKER_CAPACITY", "no node qualifies: arch 3 (w2: arm64), cordon 3, vcpus 1"},
-		{"placed", granted, InstanceView{Placement: placed, Node: instance.Alive}, []ClusterView{active}, "NODE_SCHEDULED", "waiting for node w1"},
+		{"placed", granted, told{seen: InstanceView{Placement: placed, Node: instance.Alive}}, []ClusterView{active}, "NODE_SCHEDULED", "waiting for node w1"},
 		{"runs", granted, ran(instance.Running, ""), []ClusterView{active}, "RUNNING", ""},
 		{"pulls", granted, ran(instance.Creating, "pulling 40 %"), []ClusterView{active}, "CREATING", "pulling 40 %"},
 		{"could not start", granted, ran(instance.Failed, "no such image"), []ClusterView{active}, "FAILED", "no such image"},
@@ -63,7 +76,7 @@ func TestDetailSaysWhy(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			v := slot(c.in, c.seen, c.sites...)
+			v := slot(c.in, c.below, c.sites...)
 			if v.Word != c.word || v.Detail != c.detail {
 				t.Errorf("got %s %q, want %s %q", v.Word, v.Detail, c.word, c.detail)
 			}

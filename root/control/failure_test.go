@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"oakestra/pkg/core/address"
+	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 	"oakestra/root/store"
@@ -71,9 +72,12 @@ type quiet struct{ Below }
 
 func (quiet) Facts(model.InstanceID) (InstanceView, bool) { return InstanceView{}, false }
 func (quiet) Clusters() []ClusterView                     { return nil }
-func (quiet) Wake(model.ServiceID)                        {}
-func (quiet) WakeSlot(model.InstanceID)                   {}
-func (quiet) Recovery() (bool, []string)                  { return false, nil }
+func (quiet) Waits(model.InstanceID) (instance.Word, []instance.Reason) {
+	return "", nil
+}
+func (quiet) Wake(model.ServiceID)       {}
+func (quiet) WakeSlot(model.InstanceID)  {}
+func (quiet) Recovery() (bool, []string) { return false, nil }
 
 func TestAddressesComeBackWhenTheStoreFails(t *testing.T) {
 	s, _, err := boltstore.Open(filepath.Join(t.TempDir(), "root.db"))

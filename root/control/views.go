@@ -28,10 +28,11 @@ type ServiceView struct {
 // seen, and the word and the sentence that sum it up.
 type SlotView struct {
 	store.Instance
-	Seen   InstanceView // zero when no cluster has reported it
-	Site   model.Cluster
-	Word   instance.Word
-	Detail string
+	Seen    InstanceView      // zero when no cluster has reported it
+	Reasons []instance.Reason // why no cluster can take it
+	Site    model.Cluster
+	Word    instance.Word
+	Detail  string
 }
 
 // Applications lists those of the caller; all of them for an administrator.
@@ -142,19 +143,21 @@ func (c *Control) view(ctx context.Context, s model.Service, sites map[model.Clu
 		if in.Tombstone {
 			continue
 		}
-		seen, _ := c.below.Facts(in.ID)
-		v.Slots = append(v.Slots, slotView(in, seen, sites))
+		v.Slots = append(v.Slots, slotView(in, c.below, sites))
 	}
 	v.Word, v.Detail = summary(v.Slots)
 	return v, nil
 }
 
-func slotView(in store.Instance, seen InstanceView, sites map[model.ClusterID]ClusterView) SlotView {
-	f := instance.Facts{
-		Grant: in.Grant, Unplaced: in.Unplaced, Placement: seen.Placement, Observed: seen.Observed, Node: seen.Node,
-	}
+func slotView(in store.Instance, below Below, sites map[model.ClusterID]ClusterView) SlotView {
+	seen, _ := below.Facts(in.ID)
+	f := instance.Facts{Grant: in.Grant, Placement: seen.Placement, Observed: seen.Observed, Node: seen.Node}
 	site, known := sites[in.Cluster]
-	v := SlotView{Instance: in, Seen: seen, Site: site.Cluster, Word: instance.Status(f)}
+	v := SlotView{Instance: in, Seen: seen, Site: site.Cluster}
+	if in.Grant == 0 {
+		f.Unplaced, v.Reasons = below.Waits(in.ID)
+	}
+	v.Word = instance.Status(f)
 	v.Detail = detail(v, siteState{known: known, active: site.Active, any: anyActive(sites)})
 	return v
 }

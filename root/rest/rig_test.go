@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"oakestra/pkg/core/address"
+	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/root/auth"
 	"oakestra/root/control"
@@ -257,6 +258,9 @@ type fakeBelow struct {
 func (f *fakeBelow) Facts(id model.InstanceID) (control.InstanceView, bool) {
 	v, ok := f.facts[id]
 	return v, ok
+}
+func (f *fakeBelow) Waits(model.InstanceID) (instance.Word, []instance.Reason) {
+	return "", nil
 }
 func (f *fakeBelow) Clusters() []control.ClusterView { return f.clusters }
 func (f *fakeBelow) Nodes() []control.NodeView       { return f.nodes }

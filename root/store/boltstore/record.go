@@ -213,42 +213,26 @@ type instanceRecord struct {
 	Address   netip.Addr      `json:"address,omitzero"`
 	Cluster   model.ClusterID `json:"cluster,omitempty"`
 	Grant     instance.Grant  `json:"grant,omitempty"`
-	Unplaced  instance.Word   `json:"unplaced,omitempty"`
-	Reasons   []reasonFields  `json:"reasons,omitempty"`
 	Revision  uint64          `json:"revision"`
 	Tombstone bool            `json:"tombstone,omitempty"`
 	Assigned  serviceFields   `json:"assigned,omitzero"` // the service as it was assigned
 	CreatedAt time.Time       `json:"created_at,omitzero"`
 }
 
-type reasonFields struct {
-	Name   string `json:"name"`
-	Count  int    `json:"count"`
-	Detail string `json:"detail,omitempty"`
-}
-
 func fromInstance(in store.Instance) instanceRecord {
-	r := instanceRecord{
+	return instanceRecord{
 		header: current(), Service: in.ID.Service, Number: in.ID.Number, Address: in.Address, Cluster: in.Cluster,
-		Grant: in.Grant, Unplaced: in.Unplaced, Revision: in.Revision, Tombstone: in.Tombstone,
+		Grant: in.Grant, Revision: in.Revision, Tombstone: in.Tombstone,
 		Assigned: serviceFieldsOf(in.Service), CreatedAt: in.CreatedAt,
 	}
-	for _, x := range in.Reasons {
-		r.Reasons = append(r.Reasons, reasonFields(x))
-	}
-	return r
 }
 
 func (r instanceRecord) model() store.Instance {
-	in := store.Instance{
+	return store.Instance{
 		ID: model.InstanceID{Service: r.Service, Number: r.Number}, Address: r.Address, Cluster: r.Cluster,
-		Grant: r.Grant, Unplaced: r.Unplaced, Revision: r.Revision, Tombstone: r.Tombstone,
+		Grant: r.Grant, Revision: r.Revision, Tombstone: r.Tombstone,
 		Service: r.Assigned.model(), CreatedAt: r.CreatedAt,
 	}
-	for _, x := range r.Reasons {
-		in.Reasons = append(in.Reasons, instance.Reason(x))
-	}
-	return in
 }
 
 type claimRecord struct {

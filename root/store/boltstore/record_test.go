@@ -41,8 +41,8 @@ func samples() map[string]any {
 		"service":     fromService(sampleService),
 		"instance": fromInstance(store.Instance{
 			ID: model.InstanceID{Service: "s1", Number: 2}, Address: netip.MustParseAddr("10.30.2.2"), Cluster: "c1",
-			Grant: instance.MakeGrant(7, 8), Unplaced: instance.WordNoActiveCluster, Revision: 9, Tombstone: true, CreatedAt: at,
-			Reasons: []instance.Reason{{Name: "memory", Count: 3, Detail: "w3"}}, Service: sampleService,
+			Grant: instance.MakeGrant(7, 8), Revision: 9, Tombstone: true, CreatedAt: at,
+			Service: sampleService,
 		}),
 		"claim": claimRecord{current(), "a.b.c.d", at},
 		"block": blockRecord{current(), "c1"},

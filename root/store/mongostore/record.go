@@ -194,23 +194,15 @@ func (f specFields) model() model.ServiceSpec {
 
 type instanceRecord struct {
 	Head      `bson:",inline"`
-	Service   string         `bson:"service"`
-	Number    int            `bson:"number"`
-	Address   string         `bson:"address,omitempty"`
-	Cluster   string         `bson:"cluster,omitempty"`
-	Grant     int64          `bson:"grant,omitempty"` // the bits of a Grant, which is unsigned
-	Unplaced  instance.Word  `bson:"unplaced,omitempty"`
-	Reasons   []reasonFields `bson:"reasons,omitempty"`
-	Revision  uint64         `bson:"revision"`
-	Tombstone bool           `bson:"tombstone,omitempty"`
-	Assigned  ServiceFields  `bson:"assigned,omitempty"` // the service as it was assigned
-	CreatedAt string         `bson:"created_at,omitempty"`
-}
-
-type reasonFields struct {
-	Name   string `bson:"name"`
-	Count  int    `bson:"count"`
-	Detail string `bson:"detail,omitempty"`
+	Service   string        `bson:"service"`
+	Number    int           `bson:"number"`
+	Address   string        `bson:"address,omitempty"`
+	Cluster   string        `bson:"cluster,omitempty"`
+	Grant     int64         `bson:"grant,omitempty"` // the bits of a Grant, which is unsigned
+	Revision  uint64        `bson:"revision"`
+	Tombstone bool          `bson:"tombstone,omitempty"`
+	Assigned  ServiceFields `bson:"assigned,omitempty"` // the service as it was assigned
+	CreatedAt string        `bson:"created_at,omitempty"`
 }
 
 func fromInstance(in store.Instance) *instanceRecord {
@@ -221,23 +213,16 @@ func fromInstance(in store.Instance) *instanceRecord {
 
 func (r *instanceRecord) set(in store.Instance) {
 	r.Service, r.Number, r.Address, r.Cluster = string(in.ID.Service), in.ID.Number, text(in.Address), string(in.Cluster)
-	r.Grant, r.Unplaced, r.Revision, r.Tombstone = int64(in.Grant), in.Unplaced, in.Revision, in.Tombstone
-	r.Assigned, r.CreatedAt, r.Reasons = serviceFieldsOf(in.Service), stamp(in.CreatedAt), nil
-	for _, x := range in.Reasons {
-		r.Reasons = append(r.Reasons, reasonFields(x))
-	}
+	r.Grant, r.Revision, r.Tombstone = int64(in.Grant), in.Revision, in.Tombstone
+	r.Assigned, r.CreatedAt = serviceFieldsOf(in.Service), stamp(in.CreatedAt)
 }
 
 func (r *instanceRecord) model() store.Instance {
-	in := store.Instance{
+	return store.Instance{
 		ID: model.InstanceID{Service: model.ServiceID(r.Service), Number: r.Number}, Address: addr(r.Address), Cluster: model.ClusterID(r.Cluster),
-		Grant: instance.Grant(r.Grant), Unplaced: r.Unplaced, Revision: r.Revision, Tombstone: r.Tombstone,
+		Grant: instance.Grant(r.Grant), Revision: r.Revision, Tombstone: r.Tombstone,
 		Service: r.Assigned.model(), CreatedAt: moment(r.CreatedAt),
 	}
-	for _, x := range r.Reasons {
-		in.Reasons = append(in.Reasons, instance.Reason(x))
-	}
-	return in
 }
 
 // claimRecord has the address as its id.

@@ -74,7 +74,7 @@ func concurrentUpdates(t *testing.T, b *bench) {
 	ok(t, err)
 	for _, err := range together(func(n int) error {
 		_, err := b.Instances().Update(b.ctx, slot.ID, func(v store.Instance) (store.Instance, error) {
-			v.Reasons = append(v.Reasons, instance.Reason{Name: fmt.Sprint(n), Count: 1})
+			v.Service.Spec.Command = append(v.Service.Spec.Command, fmt.Sprint(n))
 			return v, nil
 		})
 		return err
@@ -85,8 +85,8 @@ func concurrentUpdates(t *testing.T, b *bench) {
 	ok(t, err)
 	same(t, got.Revision, uint64(1+writers))
 	seen := map[string]bool{}
-	for _, r := range got.Reasons {
-		seen[r.Name] = true
+	for _, r := range got.Service.Spec.Command {
+		seen[r] = true
 	}
 	same(t, len(seen), writers)
 }
