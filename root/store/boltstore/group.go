@@ -8,42 +8,69 @@ import (
 )
 
 // group joins writes that wait at the same time into one transaction, so that
-// they share one sync. A lone write is not delayed: whoever gets the turn
-// takes everything that has queued up so far, its own write included, and the
-// others find theirs done.
+// they share one sync. A lone write is not delayed: whoever leads takes
+// everything that has queued up so far, its own write included, and hands the
+// lead to the first that came meanwhile. Nobody waits for a lock that all want:
+// with one, the writes that were done stood in line with those to come.
 type group struct {
-	mu    sync.Mutex // guards queue
+	mu    sync.Mutex // guards what follows
 	queue []*write
-	turn  sync.Mutex // held while a transaction runs; orders the done fields
+	led   bool // somebody runs a transaction, and will look at queue
 }
 
 // write is one caller's part of a transaction.
 type write struct {
 	f        func(*txn) error
-	done     bool
 	err      error
 	panicked any
+	told     chan turn
 }
 
+// turn is what a waiting write is told.
+type turn int
+
+const (
+	done turn = iota
+	lead
+)
+
 func (g *group) do(db *bolt.DB, m *memory, f func(*txn) error) error {
-	w := &write{f: f}
+	w := &write{f: f, told: make(chan turn, 1)}
 	g.mu.Lock()
 	g.queue = append(g.queue, w)
+	first := !g.led
+	g.led = true
 	g.mu.Unlock()
-
-	g.turn.Lock()
-	if !w.done {
-		g.mu.Lock()
-		batch := g.queue
-		g.queue = nil
-		g.mu.Unlock()
-		commit(db, m, batch)
+	if first || <-w.told == lead {
+		g.lead(db, m, w)
 	}
-	g.turn.Unlock()
 	if w.panicked != nil {
 		panic(w.panicked)
 	}
 	return w.err
+}
+
+// lead runs what has queued up, own among it.
+func (g *group) lead(db *bolt.DB, m *memory, own *write) {
+	g.mu.Lock()
+	batch := g.queue
+	g.queue = nil
+	g.mu.Unlock()
+	commit(db, m, batch)
+	g.mu.Lock()
+	var next *write
+	if g.led = len(g.queue) > 0; g.led {
+		next = g.queue[0]
+	}
+	g.mu.Unlock()
+	if next != nil {
+		next.told <- lead
+	}
+	for _, w := range batch {
+		if w != own {
+			w.told <- done
+		}
+	}
 }
 
 // commit runs the writes of a batch in order. One that fails ends the
@@ -63,7 +90,7 @@ func commit(db *bolt.DB, m *memory, batch []*write) {
 			return nil
 		})
 		if failed >= 0 {
-			batch[failed].done, batch[failed].err = true, err
+			batch[failed].err = err
 			batch = append(batch[:failed:failed], batch[failed+1:]...)
 			continue
 		}
@@ -71,7 +98,7 @@ func commit(db *bolt.DB, m *memory, batch []*write) {
 			err = storage(err)
 		}
 		for _, w := range batch {
-			w.done, w.err = true, err
+			w.err = err
 		}
 		return
 	}
