@@ -106,24 +106,26 @@ func expired(t store.Token, now time.Time) bool {
 	return !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt)
 }
 
-func (a *Auth) verifyAPI(ctx context.Context, text string) (Identity, error) {
+// verifyAPI looks an API token up, and says when it ends.
+func (a *Auth) verifyAPI(ctx context.Context, text string) (Identity, time.Time, error) {
+	none := time.Time{}
 	t, err := a.lookup(ctx, store.TokenAPI, apiPrefix, text)
 	if err != nil {
-		return Identity{}, err
+		return Identity{}, none, err
 	}
 	u, err := a.users.Get(ctx, t.User)
 	if errors.Is(err, errs.NotFound) || err == nil && u.ID != t.UserID {
-		return Identity{}, fmt.Errorf("the user of this token is gone: %w", errs.Unauthenticated)
+		return Identity{}, none, fmt.Errorf("the user of this token is gone: %w", errs.Unauthenticated)
 	}
 	if err != nil {
-		return Identity{}, fmt.Errorf("user %q of the token: %w", t.User, err)
+		return Identity{}, none, fmt.Errorf("user %q of the token: %w", t.User, err)
 	}
 	acc, err := a.within(ctx, u, t.Organization)
 	if err != nil {
-		return Identity{}, err
+		return Identity{}, none, err
 	}
 	a.noteUse(ctx, t)
-	return Identity{Account: acc, Token: t.ID, Scopes: t.Scopes}, nil
+	return Identity{Account: acc, Token: t.ID, Scopes: t.Scopes}, t.ExpiresAt, nil
 }
 
 // noteUse keeps when a token was used, coarsely, so that polling does not

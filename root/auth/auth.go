@@ -67,8 +67,9 @@ type Deps struct {
 // Auth checks passwords and tokens and keeps the accounts. Safe for concurrent
 // use.
 type Auth struct {
-	store    Accounts
+	store    Accounts // notes its writes in holders
 	users    store.Users
+	holders  *holders
 	tokens   tokens
 	slots    slots
 	throttle *throttle // of passwords
@@ -102,10 +103,13 @@ func New(d Deps) (*Auth, error) {
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
+	h := &holders{}
+	accounts := noted{d.Store, h}
 	return &Auth{
-		store:    d.Store,
-		users:    d.Store.Users(),
-		tokens:   tokens{key: d.Key, access: d.AccessTTL, refresh: d.RefreshTTL, now: d.Now, verified: &verified{}},
+		store:    accounts,
+		users:    accounts.Users(),
+		holders:  h,
+		tokens:   tokens{key: d.Key, access: d.AccessTTL, refresh: d.RefreshTTL, now: d.Now},
 		slots:    newSlots(runtime.GOMAXPROCS(0)),
 		throttle: newThrottle(loginLimits),
 		asked:    newThrottle(askLimits),

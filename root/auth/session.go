@@ -127,26 +127,45 @@ func (a *Auth) Logout(ctx context.Context, who Identity) error {
 }
 
 // Verify says who holds a bearer token, an access token or an API token. Roles
-// are read from the store, so a change counts at once. Error: Unauthenticated.
+// are those of the store, and a change that was made here counts at once; see
+// trust for others. The identity is shared: never write to it. Error:
+// Unauthenticated.
 func (a *Auth) Verify(ctx context.Context, bearer string) (Identity, error) {
-	if isAPIToken(bearer) {
-		return a.verifyAPI(ctx, bearer)
+	now := a.now()
+	if id, ok := a.holders.get(bearer, now); ok {
+		return id, nil
 	}
-	c, u, err := a.holder(ctx, bearer, typeAccess)
-	if errors.Is(err, errs.NotFound) {
-		return Identity{}, fmt.Errorf("the user of this token is gone: %w", errs.Unauthenticated)
+	h := holder{era: a.holders.era.Load(), found: now} // before anything is read
+	var err error
+	if isAPIToken(bearer) {
+		h.Identity, h.ends, err = a.verifyAPI(ctx, bearer)
+	} else {
+		h.Identity, h.ends, err = a.verifyAccess(ctx, bearer)
 	}
 	if err != nil {
 		return Identity{}, err
 	}
+	a.holders.put(bearer, h)
+	return h.Identity, nil
+}
+
+// verifyAccess looks an access token up, and says when it ends.
+func (a *Auth) verifyAccess(ctx context.Context, token string) (Identity, time.Time, error) {
+	c, u, err := a.holder(ctx, token, typeAccess)
+	if errors.Is(err, errs.NotFound) {
+		return Identity{}, time.Time{}, fmt.Errorf("the user of this token is gone: %w", errs.Unauthenticated)
+	}
+	if err != nil {
+		return Identity{}, time.Time{}, err
+	}
 	if err := a.notEnded(ctx, c); err != nil {
-		return Identity{}, err
+		return Identity{}, time.Time{}, err
 	}
 	acc, err := a.within(ctx, u, c.Organization)
 	if err != nil {
-		return Identity{}, err
+		return Identity{}, time.Time{}, err
 	}
-	return Identity{Account: acc, Session: c.Session}, nil
+	return Identity{Account: acc, Session: c.Session}, c.ExpiresAt.Time, nil
 }
 
 func (a *Auth) notEnded(ctx context.Context, c claims) error {
