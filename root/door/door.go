@@ -169,6 +169,10 @@ func (o *Door) turn(address string) {
 // ServeHTTP answers here, or where the request is served.
 func (o *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if in := o.here(); in != nil {
+		if in.ctx.Done() == nil { // the only system manager: requests may always finish
+			in.handler.ServeHTTP(w, r)
+			return
+		}
 		ctx, cancel := within(r.Context(), in.ctx)
 		defer cancel()
 		in.handler.ServeHTTP(w, r.WithContext(ctx))

@@ -27,6 +27,8 @@ type Metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.HistogramVec
 	store    *prometheus.HistogramVec
+	reads    prometheus.Observer // of store, those that succeed: several at each request
+	writes   prometheus.Observer
 }
 
 // New registers everything. It starts nothing.
@@ -42,6 +44,7 @@ func New(s Sources) *Metrics {
 			Buckets: []float64{.0001, .0005, .002, .01, .05, .2, 1},
 		}, []string{"operation", "result"}),
 	}
+	m.reads, m.writes = m.store.WithLabelValues("read", "ok"), m.store.WithLabelValues("write", "ok")
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.requests, m.store, scrape{s})
 	return m
 }
@@ -56,14 +59,16 @@ func (m *Metrics) Request(method, route string, status int, took time.Duration) 
 
 // Store counts one read or write.
 func (m *Metrics) Store(write bool, took time.Duration, err error) {
-	operation, result := "read", "ok"
-	if write {
-		operation = "write"
+	to := m.reads
+	switch {
+	case err != nil && write:
+		to = m.store.WithLabelValues("write", "error")
+	case err != nil:
+		to = m.store.WithLabelValues("read", "error")
+	case write:
+		to = m.writes
 	}
-	if err != nil {
-		result = "error"
-	}
-	m.store.WithLabelValues(operation, result).Observe(took.Seconds())
+	to.Observe(took.Seconds())
 }
 
 // Handler serves the text format.

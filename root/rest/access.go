@@ -60,22 +60,27 @@ func (a *api) permit(r route) gin.HandlerFunc {
 	}
 }
 
+// Headers of every answer, which share them; full, so that adding to one copies.
+var (
+	everyOrigin = []string{"*"}
+	exposed     = []string{headerRequest + ", " + headerCursor + ", " + headerLink + ", Warning"}
+)
+
 // cors lets pages of the configured origins call the API; without any, pages
 // of every origin. Tokens travel in a header that a page has to set itself, so
 // no credentials are ever allowed.
 func (a *api) cors(c *gin.Context) {
 	h := c.Writer.Header()
-	origin := c.GetHeader("Origin")
 	switch {
 	case len(a.Origins) == 0 || slices.Contains(a.Origins, "*"):
-		h.Set("Access-Control-Allow-Origin", "*")
+		h["Access-Control-Allow-Origin"] = everyOrigin
 	default:
 		h.Add("Vary", "Origin")
-		if slices.Contains(a.Origins, origin) {
+		if origin := c.GetHeader("Origin"); slices.Contains(a.Origins, origin) {
 			h.Set("Access-Control-Allow-Origin", origin)
 		}
 	}
-	h.Set("Access-Control-Expose-Headers", headerRequest+", "+headerCursor+", "+headerLink+", Warning")
+	h["Access-Control-Expose-Headers"] = exposed
 	if c.Request.Method != http.MethodOptions {
 		return
 	}

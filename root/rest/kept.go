@@ -33,10 +33,7 @@ type kept struct {
 
 // addKept gives back what was only kept.
 func addKept(s *wire.Service, spec model.ServiceSpec) {
-	var k kept
-	if spec.Kept != "" {
-		_ = json.Unmarshal([]byte(spec.Kept), &k) // its types were checked when it came
-	}
+	k := keptOf(spec)
 	chosen := s.Addresses.RoundRobin
 	s.Addresses = k.Addresses
 	s.Addresses.RoundRobin = chosen
@@ -54,6 +51,18 @@ func addKept(s *wire.Service, spec model.ServiceSpec) {
 	if s.OnClusterLoss = spec.OnClusterLoss; s.OnClusterLoss == "" {
 		s.OnClusterLoss = "keep"
 	}
+}
+
+// nothingKept is of most services; never written to.
+var nothingKept kept
+
+func keptOf(spec model.ServiceSpec) *kept {
+	if spec.Kept == "" {
+		return &nothingKept
+	}
+	k := &kept{}
+	_ = json.Unmarshal([]byte(spec.Kept), k) // its types were checked when it came
+	return k
 }
 
 func toRollout(p control.Progress) wire.Rollout {

@@ -1,9 +1,9 @@
 package rest
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -17,11 +17,8 @@ import (
 	"oakestra/root/control"
 )
 
-// Keys of values that middleware leaves in the request.
-const (
-	keyRequest  = "oakestra.request"
-	keyIdentity = "oakestra.identity"
-)
+// keyIdentity is where middleware leaves who asks.
+const keyIdentity = "oakestra.identity"
 
 const headerRequest = "X-Request-Id"
 
@@ -29,10 +26,9 @@ const headerRequest = "X-Request-Id"
 func requestID(c *gin.Context) {
 	id := c.GetHeader(headerRequest)
 	if !plainWord(id) {
-		id = rand.Text()[:16]
+		id = fmt.Sprintf("%016x", rand.Uint64()) // to tell requests apart; nothing rests on it
 	}
-	c.Set(keyRequest, id)
-	c.Header(headerRequest, id)
+	c.Writer.Header()[headerRequest] = []string{id}
 }
 
 func plainWord(s string) bool {
@@ -47,7 +43,7 @@ func plainWord(s string) bool {
 	return true
 }
 
-func idOf(c *gin.Context) string { return c.GetString(keyRequest) }
+func idOf(c *gin.Context) string { return c.Writer.Header().Get(headerRequest) }
 
 // audit writes one line per request that may change something, with who, what
 // and how it ended. Bodies and queries are left out: they may hold secrets.
