@@ -41,13 +41,9 @@ func (c *Control) Applications(ctx context.Context, who Caller) ([]ApplicationVi
 	if err != nil {
 		return nil, fmt.Errorf("list applications: %w", err)
 	}
-	services, err := c.store.Services().List(ctx, "")
+	parts, err := c.store.Applications().Parts(ctx, who.scope())
 	if err != nil {
-		return nil, fmt.Errorf("list services: %w", err)
-	}
-	parts := map[model.ApplicationID][]model.ServiceID{}
-	for _, s := range services {
-		parts[s.Application] = append(parts[s.Application], s.ID)
+		return nil, fmt.Errorf("list their services: %w", err)
 	}
 	out := make([]ApplicationView, 0, len(apps))
 	for _, a := range apps {

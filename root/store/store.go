@@ -33,6 +33,8 @@ type Applications interface {
 	Get(ctx context.Context, id model.ApplicationID) (model.Application, error)
 	// List returns the applications of owner, or all for "", by id.
 	List(ctx context.Context, owner string) ([]model.Application, error)
+	// Parts lists the ids of their services, ascending; none for one without.
+	Parts(ctx context.Context, owner string) (map[model.ApplicationID][]model.ServiceID, error)
 	Update(ctx context.Context, id model.ApplicationID, f func(model.Application) (model.Application, error)) (model.Application, error)
 	Delete(ctx context.Context, id model.ApplicationID) error
 }

@@ -38,6 +38,24 @@ func (a applications) List(ctx context.Context, owner string) (out []model.Appli
 	return out, err
 }
 
+// Parts reads the index, no record of a service.
+func (a applications) Parts(ctx context.Context, owner string) (map[model.ApplicationID][]model.ServiceID, error) {
+	out := map[model.ApplicationID][]model.ServiceID{}
+	err := a.s.view(ctx, func(tx *txn) error {
+		parts := tx.Bucket(indexApplicationParts)
+		return scan(tx.Bucket(bucketApplications), nil, func(_ []byte, r applicationRecord) error {
+			if owner != "" && r.Owner != owner {
+				return nil
+			}
+			for _, id := range keys(parts, string(r.ID)) {
+				out[r.ID] = append(out[r.ID], model.ServiceID(id))
+			}
+			return nil
+		})
+	})
+	return out, err
+}
+
 func (a applications) Update(ctx context.Context, id model.ApplicationID, f func(model.Application) (model.Application, error)) (out model.Application, err error) {
 	err = a.s.update(ctx, func(tx *txn) error {
 		was, err := getApplication(tx, id)

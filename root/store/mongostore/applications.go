@@ -109,12 +109,28 @@ func (a applications) Get(ctx context.Context, id model.ApplicationID) (model.Ap
 	return v.model(), nil
 }
 
-func (a applications) List(ctx context.Context, owner string) ([]model.Application, error) {
-	filter := bson.D{}
-	if owner != "" {
-		filter = bson.D{{Key: "owner", Value: owner}}
+// ofOwner selects the applications of one owner, or all for "".
+func ofOwner(owner string) bson.D {
+	if owner == "" {
+		return bson.D{}
 	}
-	there, err := a.s.views(ctx, filter)
+	return bson.D{{Key: "owner", Value: owner}}
+}
+
+// Parts reads the applications, which list their services.
+func (a applications) Parts(ctx context.Context, owner string) (map[model.ApplicationID][]model.ServiceID, error) {
+	there, err := a.s.views(ctx, ofOwner(owner))
+	out := map[model.ApplicationID][]model.ServiceID{}
+	for _, v := range there {
+		for _, id := range slices.Sorted(slices.Values(v.services)) {
+			out[model.ApplicationID(v.ID)] = append(out[model.ApplicationID(v.ID)], model.ServiceID(id))
+		}
+	}
+	return out, err
+}
+
+func (a applications) List(ctx context.Context, owner string) ([]model.Application, error) {
+	there, err := a.s.views(ctx, ofOwner(owner))
 	var out []model.Application
 	for _, v := range there {
 		out = append(out, v.model())

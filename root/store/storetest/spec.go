@@ -10,7 +10,7 @@ import (
 )
 
 func applications(t *testing.T, b *bench) {
-	a, _ := b.seed(t)
+	a, seeded := b.seed(t)
 	got, err := b.Applications().Get(b.ctx, a.ID)
 	ok(t, err)
 	same(t, got, a)
@@ -24,6 +24,21 @@ func applications(t *testing.T, b *bench) {
 		ok(t, err)
 		same(t, list, want)
 	}
+
+	more := svc(9, other, "web", "10.30.1.9")
+	ok(t, b.Descriptors().Commit(b.ctx, store.Descriptor{Services: []model.Service{more}}))
+	ann, bob := []model.ServiceID{seeded[0].ID, seeded[1].ID}, []model.ServiceID{more.ID}
+	for owner, want := range map[string]map[model.ApplicationID][]model.ServiceID{
+		"ann": {a.ID: ann}, "bob": {other.ID: bob}, "": {a.ID: ann, other.ID: bob}, "eve": {},
+	} {
+		parts, err := b.Applications().Parts(b.ctx, owner)
+		ok(t, err)
+		same(t, parts, want)
+	}
+	ok(t, b.Services().Delete(b.ctx, more.ID))
+	parts, err := b.Applications().Parts(b.ctx, "bob")
+	ok(t, err)
+	same(t, len(parts), 0)
 
 	renamed, err := b.Applications().Update(b.ctx, other.ID, func(x model.Application) (model.Application, error) {
 		x.Name, x.Description = "mall", "new"
