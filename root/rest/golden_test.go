@@ -8,8 +8,8 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,13 +36,19 @@ func (g *golden) check(name string, body []byte) {
 	var buf bytes.Buffer
 	must(g.t, json.Indent(&buf, body, "", "  "))
 	buf.WriteByte('\n')
-	got := hexID.ReplaceAllStringFunc(buf.String(), func(id string) string {
+	g.compare(name, steady(buf.String()))
+}
+
+// compare is check of any text.
+func (g *golden) compare(name, text string) {
+	g.t.Helper()
+	got := hexID.ReplaceAllStringFunc(text, func(id string) string {
 		if g.seen[id] == "" {
 			g.seen[id] = fmt.Sprintf("<id %d>", len(g.seen)+1)
 		}
 		return g.seen[id]
 	})
-	path := filepath.Join("testdata", name+".json")
+	path := goldenFile(name)
 	if *update {
 		must(g.t, os.MkdirAll("testdata", 0o755))
 		must(g.t, os.WriteFile(path, []byte(got), 0o644))
@@ -101,7 +107,7 @@ func (r *rig) site(services map[string]string) {
 }
 
 func TestAnswersOfTheQuickStart(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, measured)
 	g := golden{t, map[string]string{}}
 	g.check("create", r.call("Admin", http.MethodPost, "/api/application/", seedDescriptor(t)).want(200).Body.Bytes())
 	var apps []struct{ ApplicationID string }
@@ -122,23 +128,9 @@ func TestAnswersOfTheQuickStart(t *testing.T) {
 		r.call("Admin", http.MethodPost, "/api/service/"+ids[name]+"/instance", nil).want(200)
 	}
 	r.site(ids)
-	for _, c := range [][2]string{
-		{"applications", "/api/applications/"},
-		{"services", "/api/services/"},
-		{"application", "/api/application/" + app},
-		{"service-nginx", "/api/service/" + ids["nginx"]},
-		{"service-curl", "/api/service/" + ids["curl"]},
-		{"revisions", "/api/service/" + ids["nginx"] + "/revisions"},
-		{"clusters", "/api/clusters/"},
-		{"clusters-active", "/api/clusters/active"},
-		{"nodes", "/api/nodes/"},
-		{"recovery", "/api/recovery"},
-		{"permission", "/api/permission/Admin"},
-		{"healthz", "/healthz"},
-		{"readyz", "/readyz"},
-	} {
-		g.check(c[0], r.call("Admin", http.MethodGet, c[1], nil).want(200).Body.Bytes())
-	}
+	r.organized()
+	r.happened(ids)
+	r.answersOf(&g, strings.NewReplacer("{app}", app, "{nginx}", ids["nginx"], "{curl}", ids["curl"]))
 }
 
 // full says something in every field of a descriptor.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -81,13 +82,16 @@ func TestTypesThatClientsDemand(t *testing.T) {
 	read := func(name string) (list []map[string]any) {
 		raw, err := os.ReadFile(filepath.Join("testdata", name+".json"))
 		must(t, err)
+		if raw[0] == '{' { // one of them
+			raw = append(append([]byte{'['}, raw...), ']')
+		}
 		must(t, json.Unmarshal(raw, &list))
 		if len(list) == 0 {
 			t.Fatalf("%s is empty", name)
 		}
 		return list
 	}
-	for _, name := range []string{"services", "services-created", "full-services"} {
+	for _, name := range []string{"services", "services-created", "full-services", "service-nginx", "service-curl", "full-changed"} {
 		for _, s := range read(name) {
 			serviceKinds.check(t, name, s)
 			for _, in := range s["instance_list"].([]any) {
@@ -98,10 +102,10 @@ func TestTypesThatClientsDemand(t *testing.T) {
 			}
 		}
 	}
-	for _, c := range read("clusters") {
+	for _, c := range slices.Concat(read("clusters"), read("clusters-active"), read("cluster")) {
 		clusterKinds.check(t, "cluster", c)
 	}
-	for _, a := range append(read("applications"), read("create")...) {
+	for _, a := range slices.Concat(read("applications"), read("create"), read("application")) {
 		applicationKinds.check(t, "application", a)
 		if id, _ := a["_id"].(map[string]any); id["$oid"] != a["applicationID"] {
 			t.Errorf("application: _id %v is not applicationID %v", id, a["applicationID"])
