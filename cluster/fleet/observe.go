@@ -54,7 +54,11 @@ func (c *core) slotOf(n *node, id model.ServiceID, job string, number int, e ins
 		id = c.byJob[job]
 	}
 	k := model.InstanceID{Service: id, Number: number}
-	if s := c.slots[k]; s != nil && e.IsZero() {
+	s := c.slots[k]
+	if s != nil && !e.IsZero() && e == s.Carried && s.Placement.Node == n.ID {
+		return k, s.Epoch()
+	}
+	if s != nil && e.IsZero() {
 		for _, o := range s.Old {
 			if o.Node == n.ID {
 				return k, o.Epoch

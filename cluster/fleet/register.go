@@ -118,6 +118,7 @@ func (c *core) liveness(n *node) {
 		c.send(n.ID, probe())
 	}
 	if n.live == instance.Lost {
+		n.seen, n.completeAt = nil, time.Time{} // what it held then is not what it holds when it returns
 		c.countLost()
 	}
 	if n.live == instance.Lost || was == instance.Lost {

@@ -105,6 +105,8 @@ type worker struct {
 	seq     uint64
 	fails   bool           // nothing starts
 	broken  instance.Grant // attempts under it fail
+	deaf    bool           // orders to start something are lost
+	first   instance.State // that what is started has; Unknown: Running
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -113,9 +115,12 @@ func (w *worker) run(ctx context.Context) {
 	for {
 		w.mu.Lock()
 		for _, m := range w.link.Pending() {
-			if m.Deploy != nil {
+			if m.Deploy != nil && !w.deaf {
 				if _, ok := w.has[m.Deploy.Attempt]; !ok {
 					w.has[m.Deploy.Attempt] = instance.Running
+					if w.first != instance.Unknown {
+						w.has[m.Deploy.Attempt] = w.first
+					}
 					if w.fails || w.broken != 0 && m.Deploy.Attempt.Epoch.Grant == w.broken {
 						w.has[m.Deploy.Attempt] = instance.Failed
 					}
@@ -179,16 +184,27 @@ func newRig(t *testing.T, hosts ...string) *rig {
 	r.wg.Go(func() { _ = r.hub.Run(ctx) })
 	r.start()
 	for _, h := range hosts {
-		id, err := r.f.Register(ctx, Registration{Host: h, Key: h, Runtimes: []string{"container"}, Architecture: "amd64", Capacity: model.Resources{MilliCPU: 4000, MemoryMB: 4000}})
-		if err != nil || string(id) != h {
-			t.Fatalf("register %s: %q, %v", h, id, err)
-		}
-		w := &worker{link: r.hub.Node(id), has: map[instance.Attempt]instance.State{}}
-		r.nodes[h] = w
-		r.wg.Go(func() { w.run(ctx) })
+		r.join(h)
 	}
 	t.Cleanup(func() { cancel(); r.wg.Wait() })
 	return r
+}
+
+func registration(host string) Registration {
+	return Registration{Host: host, Key: host, Runtimes: []string{"container"}, Architecture: "amd64", Capacity: model.Resources{MilliCPU: 4000, MemoryMB: 4000}}
+}
+
+// join registers a worker and lets it run.
+func (r *rig) join(host string) *worker {
+	r.t.Helper()
+	id, err := r.f.Register(r.ctx, registration(host))
+	if err != nil || string(id) != host {
+		r.t.Fatalf("register %s: %q, %v", host, id, err)
+	}
+	w := &worker{link: r.hub.Node(id), has: map[instance.Attempt]instance.State{}}
+	r.nodes[host] = w
+	r.wg.Go(func() { w.run(r.ctx) })
+	return w
 }
 
 func (r *rig) start() {
