@@ -87,6 +87,7 @@ type Old struct {
 type Node struct {
 	model.Node
 	Key      string // the node's own, "" for original agents
+	Machine  string // what an original agent says of its machine, "" when nothing
 	Version  string
 	Original bool
 	Draining bool // cordoned, and its instances move elsewhere
