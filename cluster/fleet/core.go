@@ -191,10 +191,7 @@ func (c *core) tick() {
 		}
 	}
 	if !c.brakeUntil.IsZero() && !c.now.Before(c.brakeUntil) {
-		c.brakeUntil = time.Time{}
-		for k := range c.slots {
-			c.look[k] = true
-		}
+		c.release("the pause is over")
 	}
 	for k, t := range c.timers {
 		if !t.After(c.now) {

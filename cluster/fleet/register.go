@@ -199,6 +199,19 @@ func livenessWord(l instance.Liveness) string {
 	return [...]string{"not seen yet", "is back", "is silent", "is lost"}[l]
 }
 
+// release ends the pause that countLost began.
+func (c *core) release(why string) {
+	if c.brakeUntil.IsZero() {
+		return
+	}
+	c.brakeUntil, c.losses = time.Time{}, nil
+	for k := range c.slots {
+		c.look[k] = true
+	}
+	c.f.log.Info("workers that are lost are replaced again", "why", why)
+	c.f.deps.Root.Note("brake-over", "cluster", "replacement goes on: "+why)
+}
+
 func (c *core) countLost() {
 	window := c.now.Add(-c.f.cfg.LostAfter)
 	c.losses = slices.DeleteFunc(c.losses, func(t time.Time) bool { return t.Before(window) })

@@ -77,6 +77,7 @@ func (quiet) Blocks([]netip.Prefix)                        {}
 type above struct {
 	mu    sync.Mutex
 	facts map[model.InstanceID]Facts
+	notes []string // kinds
 }
 
 func (a *above) Report(list []Facts) {
@@ -94,7 +95,24 @@ func (a *above) get(id model.InstanceID) Facts {
 func (*above) Orphans([]Orphan)                 {}
 func (*above) Nodes([]NodeView, []model.NodeID) {}
 func (*above) Aggregate(Aggregate)              {}
-func (*above) Note(string, string, string)      {}
+
+func (a *above) Note(kind, _, _ string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.notes = append(a.notes, kind)
+}
+
+func (a *above) noted(kind string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for _, k := range a.notes {
+		if k == kind {
+			n++
+		}
+	}
+	return n
+}
 
 // worker is a NodeEngine that obeys at once and reports every 2 s.
 type worker struct {
@@ -105,6 +123,7 @@ type worker struct {
 	seq     uint64
 	fails   bool           // nothing starts
 	broken  instance.Grant // attempts under it fail
+	mute    bool           // reports nothing
 	deaf    bool           // orders to start something are lost
 	first   instance.State // that what is started has; Unknown: Running
 }
@@ -136,8 +155,11 @@ func (w *worker) run(ctx context.Context) {
 		for a, s := range w.has {
 			r.Containers = append(r.Containers, nodelink.Container{Service: a.Instance.Service, Number: a.Instance.Number, Observed: instance.Observed{Epoch: a.Epoch, State: s}})
 		}
+		mute := w.mute
 		w.mu.Unlock()
-		w.link.Send(nodelink.Inbound{Report: r})
+		if !mute {
+			w.link.Send(nodelink.Inbound{Report: r})
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -155,6 +177,18 @@ func (w *worker) count() (running, started int) {
 		}
 	}
 	return running, w.started
+}
+
+func (w *worker) silence(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mute = on
+}
+
+func (w *worker) becomesEmpty() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.has)
 }
 
 func (w *worker) set(s instance.State) {
@@ -197,7 +231,13 @@ func registration(host string) Registration {
 // join registers a worker and lets it run.
 func (r *rig) join(host string) *worker {
 	r.t.Helper()
-	id, err := r.f.Register(r.ctx, registration(host))
+	return r.admit(registration(host))
+}
+
+func (r *rig) admit(in Registration) *worker {
+	r.t.Helper()
+	id, err := r.f.Register(r.ctx, in)
+	host := in.Host
 	if err != nil || string(id) != host {
 		r.t.Fatalf("register %s: %q, %v", host, id, err)
 	}
