@@ -132,9 +132,12 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 			Capacity: r.Capacity, Network: r.Network, Cordoned: n.Cordoned},
 		Key: r.Key, Machine: r.Machine, Version: r.Version, Original: r.Key == "", Draining: n.Draining,
 	}
+	if changed.Original && known {
+		changed.Network = changed.Network || n.Network // see networked
+	}
 	n.Node = changed
 	n.Engine = c.now // it speaks to us
-	n.Networked = r.Network
+	n.Networked = n.Network
 	n.boot = r.Boot
 	c.dirtyNodes[id] = true
 	c.dropNodes = slices.DeleteFunc(c.dropNodes, func(v model.NodeID) bool { return v == id })
