@@ -57,6 +57,10 @@ func (c *core) apply(s *slot, a Action) {
 		c.place(s)
 	case Deploy:
 		s.DeployAt, s.Sends = c.now, s.Sends+1
+		if !s.Carried.IsZero() { // what it took up is gone
+			s.Carried = instance.Epoch{}
+			c.change(s)
+		}
 		c.send(a.Node, c.deployMessage(s))
 		c.look[s.Instance] = true
 	case Leave:
@@ -81,28 +85,53 @@ func (c *core) apply(s *slot, a Action) {
 
 // giveUp turns the current attempt into an old one.
 func (c *core) giveUp(s *slot) {
-	o := store.Old{Epoch: s.Epoch(), Node: s.Placement.Node}
+	o := store.Old{Epoch: s.Started(), Node: s.Placement.Node}
 	if s.Placement.Verdict == instance.Placed && !slices.Contains(s.Old, o) {
 		s.Old = append(s.Old, o)
 	}
+	c.rename(s, o.Node, s.Epoch(), o.Epoch)
+	s.Carried = instance.Epoch{}
 	c.index.Release(s.Instance.String())
 	c.wakeRefused()
 }
 
 func (c *core) fresh(s *slot) {
 	s.DeployAt, s.Sends, s.Missed, s.Loaded, s.running = time.Time{}, 0, false, false, time.Time{}
-	s.RetryAt, s.Observed, s.vital = time.Time{}, instance.Observed{}, instance.Vital{}
+	s.RetryAt, s.Observed, s.vital, s.publicIP = time.Time{}, instance.Observed{}, instance.Vital{}, ""
 }
 
+// revert takes up an attempt that was thought lost, as a new try: the root may
+// have seen the one that was to replace it, and epochs only grow. The node goes
+// on under the epoch it knows.
 func (c *core) revert(s *slot, a Action) {
+	if s.Placement.Verdict == instance.Placed { // its endpoint may be in tables before it runs
+		replaced := instance.Attempt{Instance: s.Instance, Epoch: s.Started()}
+		c.afterCommit(func() { c.leaves.Go(func() { c.f.deps.Network.Leave(c.ctx, replaced) }) })
+	}
 	c.giveUp(s)
 	s.Old = slices.DeleteFunc(s.Old, func(o store.Old) bool { return o.Epoch == a.Epoch && o.Node == a.Node })
-	s.Placement.Try = a.Epoch.Try
 	s.Handoff, s.HandingOver = store.Old{}, false
 	c.fresh(s)
+	s.LastTry++
+	s.Placement.Try = s.LastTry
 	c.settleOn(s, a.Node)
-	s.Observed = instance.Observed{Epoch: a.Epoch, State: instance.Running}
+	s.Carried = a.Epoch
+	c.rename(s, a.Node, a.Epoch, s.Epoch())
+	s.Observed = instance.Observed{Epoch: s.Epoch(), State: instance.Running}
 	s.running = c.now
+}
+
+// rename changes what the last report of a node calls an attempt.
+func (c *core) rename(s *slot, id model.NodeID, from, to instance.Epoch) {
+	n := c.nodes[id]
+	if n == nil || from == to {
+		return
+	}
+	for i, v := range n.seen[s.Instance] {
+		if v.Epoch == from {
+			n.seen[s.Instance][i].Epoch = to
+		}
+	}
 }
 
 func (c *core) back(s *slot, a Action) {
@@ -176,9 +205,10 @@ func (c *core) deployMessage(s *slot) nodelink.Outbound {
 func (c *core) leave(s *slot) {
 	s.Leaving = true
 	attempt, id := s.Attempt(), s.Instance
+	known := instance.Attempt{Instance: id, Epoch: s.Started()}
 	c.afterCommit(func() {
 		c.leaves.Go(func() {
-			c.f.deps.Network.Leave(c.ctx, attempt)
+			c.f.deps.Network.Leave(c.ctx, known)
 			_ = c.f.do(c.ctx, func(c *core) {
 				if s := c.slots[id]; s != nil && s.Attempt() == attempt {
 					s.Left = true

@@ -29,6 +29,7 @@ type node struct {
 	completeAt time.Time
 	seen       map[model.InstanceID][]Seen
 	orphans    []Orphan
+	lists      map[string]listed // of an original agent with several runtimes
 	subnet     netip.Prefix
 	dataplane  model.Dataplane
 	empty      bool // its drain was reported as done
@@ -43,6 +44,7 @@ type slot struct {
 	gone     map[store.Old]int // reports without it since its Delete
 	served   instance.Vital    // of what Handoff names
 	stuck    string            // why a drain cannot move it
+	publicIP string            // as its agent says
 }
 
 type core struct {
@@ -191,10 +193,7 @@ func (c *core) tick() {
 		}
 	}
 	if !c.brakeUntil.IsZero() && !c.now.Before(c.brakeUntil) {
-		c.brakeUntil = time.Time{}
-		for k := range c.slots {
-			c.look[k] = true
-		}
+		c.release("the pause is over")
 	}
 	for k, t := range c.timers {
 		if !t.After(c.now) {

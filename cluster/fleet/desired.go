@@ -69,6 +69,12 @@ func (c *core) facts(s *slot) Facts {
 	f := Facts{Instance: s.Instance, Grant: s.Grant, Placement: s.Placement, Observed: s.Observed, Vital: s.vital}
 	if n := c.nodes[s.Placement.Node]; n != nil {
 		f.Node = n.live
+		if s.Observed.State != instance.Unknown && f.Vital.PublicIP == "" {
+			f.Vital.PublicIP = s.publicIP
+			if s.publicIP == "" && n.Address.IsValid() {
+				f.Vital.PublicIP = n.Address.String()
+			}
+		}
 	}
 	return f
 }

@@ -94,6 +94,7 @@ type Assignment struct {
 type Registration struct {
 	Host         string
 	Key          string // "" from original agents
+	Machine      string // id of the machine as an original agent sees it, "" when it says none
 	Boot         string
 	Address      netip.Addr // of the HTTP peer
 	Architecture string

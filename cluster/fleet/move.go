@@ -46,7 +46,7 @@ func (c *core) move(s *slot, a Action) {
 		c.look[s.Instance] = true // to set the timer
 		return
 	}
-	old := store.Old{Epoch: a.Epoch, Node: a.Node}
+	old := store.Old{Epoch: s.Started(), Node: a.Node}
 	c.giveUp(s)
 	if s.Observed.State == instance.Running {
 		s.Handoff, s.HandingOver, s.served = old, false, s.vital // what it replaced itself is removed

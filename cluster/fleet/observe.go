@@ -32,6 +32,7 @@ func (c *core) handle(in nodelink.Inbound) {
 		c.send(n.ID, probe())
 	default:
 		n.Net = c.now
+		c.networked(n)
 		c.liveness(n)
 		if in.Net != nil {
 			c.netFacts(n, in.Net)
@@ -54,7 +55,11 @@ func (c *core) slotOf(n *node, id model.ServiceID, job string, number int, e ins
 		id = c.byJob[job]
 	}
 	k := model.InstanceID{Service: id, Number: number}
-	if s := c.slots[k]; s != nil && e.IsZero() {
+	s := c.slots[k]
+	if s != nil && !e.IsZero() && e == s.Carried && s.Placement.Node == n.ID {
+		return k, s.Epoch()
+	}
+	if s != nil && e.IsZero() {
 		for _, o := range s.Old {
 			if o.Node == n.ID {
 				return k, o.Epoch
@@ -78,7 +83,7 @@ func (c *core) report(n *node, r *nodelink.NodeReport) {
 	was := n.seen
 	n.seen, n.completeAt = map[model.InstanceID][]Seen{}, c.now
 	var orphans []Orphan
-	for _, k := range r.Containers {
+	for _, k := range c.listed(n, r) {
 		if o, orphan := c.container(n, was, k); orphan {
 			orphans = append(orphans, o)
 		}
@@ -182,18 +187,16 @@ func (c *core) changed(n *node, ch *nodelink.StateChange) {
 	if s == nil || e.IsZero() {
 		return
 	}
+	if ch.PublicIP != "" && s.publicIP != ch.PublicIP {
+		s.publicIP, c.tell[id] = ch.PublicIP, true
+	}
+	if ch.Original && c.trails(n, s, ch) {
+		return
+	}
 	o := ch.Observed
 	o.Epoch = e
-	if ch.Original && o.State.Terminal() && o.State != instance.Failed && s.Observed.State == instance.Unknown {
-		return // the trailing word of an earlier attempt
-	}
-	if ch.Original && o.State == instance.Failed && c.present(n, id) {
-		return // "already deployed" means present
-	}
 	c.observed(n, s, o)
 }
-
-func (c *core) present(n *node, id model.InstanceID) bool { return len(n.seen[id]) > 0 }
 
 // observed merges a report about the current attempt.
 func (c *core) observed(n *node, s *slot, o instance.Observed) {

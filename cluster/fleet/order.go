@@ -22,6 +22,9 @@ const (
 	Uncordon
 	Drain  // cordoned, and its instances move, replacement first
 	Remove // forget a lost worker
+	// ConfirmLoss is of the whole cluster: the workers that are lost really are,
+	// and what they had is replaced now.
+	ConfirmLoss
 )
 
 // Moving says what a drain does with an instance.
@@ -62,6 +65,10 @@ func (f *Fleet) Order(ctx context.Context, id model.NodeID, v Verb) ([]Moving, e
 }
 
 func (c *core) order(id model.NodeID, v Verb) error {
+	if v == ConfirmLoss {
+		c.release("confirmed")
+		return nil
+	}
 	n := c.nodes[id]
 	if n == nil {
 		return fmt.Errorf("the cluster has no worker %q: %w", id, errs.NotFound)

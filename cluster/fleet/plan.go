@@ -241,10 +241,10 @@ func (p *planner) ended(why string) {
 	}
 }
 
-// revert finds the attempt of a returned node while nothing is known of its
-// replacement. Later the replacement stays: the root has seen its epoch.
+// revert finds the attempt of a returned node while its replacement does not
+// run. Once that runs it stays, and the returned attempt ends.
 func (p *planner) revert() bool {
-	if p.w.Observed.State != instance.Unknown || p.w.Placement.Try == 0 {
+	if o := p.w.Observed.State; o == instance.Running || o == instance.Completed || p.w.Placement.Try == 0 || p.unsure() {
 		return false
 	}
 	for _, s := range p.h.Seen {
@@ -259,6 +259,14 @@ func (p *planner) revert() bool {
 		}
 	}
 	return false
+}
+
+// unsure says that the current attempt was placed before this start of the
+// manager, and that its node has not said yet whether it runs.
+func (p *planner) unsure() bool {
+	n, known := p.h.Nodes[p.w.Placement.Node]
+	return p.w.Placement.Verdict == instance.Placed && p.w.Loaded && p.w.Observed.State == instance.Unknown &&
+		known && n.CompleteAt.IsZero() && n.Liveness != instance.Lost
 }
 
 // deploy sends, and sends again when a report that is younger than the last
@@ -303,7 +311,7 @@ func (p *planner) deletes() {
 // stays says that an old attempt is not to end yet: it is handed over or taken
 // up again, or it is superseded by one that does not run yet.
 func (p *planner) stays(o store.Old) bool {
-	if p.reverting(o) || o == p.w.Handoff {
+	if p.reverting(o) || o == p.w.Handoff || p.unsure() && !p.w.Tombstone && !p.inTheWay(o) {
 		return true
 	}
 	return !p.w.Tombstone && o.Epoch.Grant != p.w.Grant && p.w.Observed.State != instance.Running && !p.inTheWay(o)

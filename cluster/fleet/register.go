@@ -15,8 +15,9 @@ import (
 )
 
 // Register gives a worker its id, the same as long as it keeps its key (an
-// original: its host name). It returns when the book holds it. Errors:
-// errs.Invalid without a host name, errs.Unavailable when stopping.
+// original: its machine, address and host name). It returns when the book holds
+// it. Errors: errs.Invalid without a host name, errs.Conflict for a key that
+// somebody else is using right now, errs.Unavailable when stopping.
 func (f *Fleet) Register(ctx context.Context, r Registration) (model.NodeID, error) {
 	if r.Host == "" {
 		return "", errs.Problems{{Path: "host", Message: "must not be empty"}}
@@ -41,29 +42,86 @@ func (f *Fleet) Register(ctx context.Context, r Registration) (model.NodeID, err
 	}
 }
 
-// chooseID finds the id of a host and key among what is registered.
-func chooseID(nodes map[model.NodeID]*node, host, key string) model.NodeID {
-	if key != "" {
-		for id, n := range nodes {
-			if n.Host == host && n.Key == key {
-				return id
-			}
+// chooseID finds the record that a registration continues, or a new id. A
+// record whose agent speaks is never taken over from another address: of two
+// copies of one disk the second is told so, and of two original agents with one
+// host name the second gets another id.
+func (c *core) chooseID(r Registration) (model.NodeID, error) {
+	if r.Key == "" {
+		if id := c.originalID(r); id != "" {
+			return id, nil
+		}
+		return c.freeID(r.Host), nil
+	}
+	for id, n := range c.nodes {
+		if n.Host != r.Host || n.Key != r.Key {
+			continue
+		}
+		if n.Address != r.Address && n.boot != "" && n.boot != r.Boot && c.speaks(n) {
+			return "", fmt.Errorf("the key of worker %s is in use at %s; a copy of its disk must join as a new worker: %w", id, n.Address, errs.Conflict)
+		}
+		return id, nil
+	}
+	return c.freeID(r.Host), nil
+}
+
+// speaks says that a NodeEngine was heard, or that its silence proves nothing.
+func (c *core) speaks(n *node) bool {
+	return c.now.Before(later(n.Engine, n.Base).Add(c.f.cfg.LostAfter))
+}
+
+// originalID finds the record of an original agent. Two machines behind one
+// address that call themselves the same in everything are one.
+func (c *core) originalID(r Registration) (best model.NodeID) {
+	last := 5
+	for id, n := range c.nodes {
+		if n.Host != r.Host || n.Key != "" {
+			continue
+		}
+		v := likeness(n.Node, r, c.speaks(n))
+		if v < last || v == last && best != "" && (len(id) < len(best) || len(id) == len(best) && id < best) {
+			best, last = id, v
 		}
 	}
-	for i := 1; ; i++ {
-		id := model.NodeID(host)
-		if i > 1 {
-			id = model.NodeID(fmt.Sprintf("%s-%d", host, i))
-		}
-		n, taken := nodes[id]
-		if !taken || key == "" && n.Key == "" && n.Host == host {
-			return id
-		}
+	return best
+}
+
+// likeness ranks records for an original agent, the likeliest first; 5 is not
+// this one. The id of a machine may change with a reboot, its address too.
+func likeness(n store.Node, r Registration, speaks bool) int {
+	same := n.Machine != "" && n.Machine == r.Machine
+	other := n.Machine != "" && r.Machine != "" && !same
+	at := n.Address == r.Address
+	switch {
+	case same && at:
+		return 0
+	case at && !other:
+		return 2
+	case speaks:
+		return 5
+	case same:
+		return 1
+	case !other:
+		return 3
+	case at:
+		return 4
 	}
+	return 5
+}
+
+func (c *core) freeID(host string) model.NodeID {
+	id := model.NodeID(host)
+	for i := 2; c.nodes[id] != nil; i++ {
+		id = model.NodeID(fmt.Sprintf("%s-%d", host, i))
+	}
+	return id
 }
 
 func (c *core) register(r Registration) (model.NodeID, error) {
-	id := chooseID(c.nodes, r.Host, r.Key)
+	id, err := c.chooseID(r)
+	if err != nil {
+		return "", err
+	}
 	n, known := c.nodes[id]
 	if !known {
 		n = &node{witness: witness{}}
@@ -72,11 +130,14 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	changed := store.Node{
 		Node: model.Node{ID: id, Host: r.Host, Address: r.Address, Architecture: r.Architecture, Runtimes: r.Runtimes,
 			Capacity: r.Capacity, Network: r.Network, Cordoned: n.Cordoned},
-		Key: r.Key, Version: r.Version, Original: r.Key == "", Draining: n.Draining,
+		Key: r.Key, Machine: r.Machine, Version: r.Version, Original: r.Key == "", Draining: n.Draining,
+	}
+	if changed.Original && known {
+		changed.Network = changed.Network || n.Network // see networked
 	}
 	n.Node = changed
 	n.Engine = c.now // it speaks to us
-	n.Networked = r.Network
+	n.Networked = n.Network
 	n.boot = r.Boot
 	c.dirtyNodes[id] = true
 	c.dropNodes = slices.DeleteFunc(c.dropNodes, func(v model.NodeID) bool { return v == id })
@@ -118,6 +179,7 @@ func (c *core) liveness(n *node) {
 		c.send(n.ID, probe())
 	}
 	if n.live == instance.Lost {
+		n.seen, n.completeAt = nil, time.Time{} // what it held then is not what it holds when it returns
 		c.countLost()
 	}
 	if n.live == instance.Lost || was == instance.Lost {
@@ -138,6 +200,19 @@ func (c *core) liveness(n *node) {
 
 func livenessWord(l instance.Liveness) string {
 	return [...]string{"not seen yet", "is back", "is silent", "is lost"}[l]
+}
+
+// release ends the pause that countLost began.
+func (c *core) release(why string) {
+	if c.brakeUntil.IsZero() {
+		return
+	}
+	c.brakeUntil, c.losses = time.Time{}, nil
+	for k := range c.slots {
+		c.look[k] = true
+	}
+	c.f.log.Info("workers that are lost are replaced again", "why", why)
+	c.f.deps.Root.Note("brake-over", "cluster", "replacement goes on: "+why)
 }
 
 func (c *core) countLost() {

@@ -77,6 +77,7 @@ func (quiet) Blocks([]netip.Prefix)                        {}
 type above struct {
 	mu    sync.Mutex
 	facts map[model.InstanceID]Facts
+	notes []string // kinds
 }
 
 func (a *above) Report(list []Facts) {
@@ -94,7 +95,24 @@ func (a *above) get(id model.InstanceID) Facts {
 func (*above) Orphans([]Orphan)                 {}
 func (*above) Nodes([]NodeView, []model.NodeID) {}
 func (*above) Aggregate(Aggregate)              {}
-func (*above) Note(string, string, string)      {}
+
+func (a *above) Note(kind, _, _ string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.notes = append(a.notes, kind)
+}
+
+func (a *above) noted(kind string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for _, k := range a.notes {
+		if k == kind {
+			n++
+		}
+	}
+	return n
+}
 
 // worker is a NodeEngine that obeys at once and reports every 2 s.
 type worker struct {
@@ -105,6 +123,9 @@ type worker struct {
 	seq     uint64
 	fails   bool           // nothing starts
 	broken  instance.Grant // attempts under it fail
+	mute    bool           // reports nothing
+	deaf    bool           // orders to start something are lost
+	first   instance.State // that what is started has; Unknown: Running
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -113,9 +134,12 @@ func (w *worker) run(ctx context.Context) {
 	for {
 		w.mu.Lock()
 		for _, m := range w.link.Pending() {
-			if m.Deploy != nil {
+			if m.Deploy != nil && !w.deaf {
 				if _, ok := w.has[m.Deploy.Attempt]; !ok {
 					w.has[m.Deploy.Attempt] = instance.Running
+					if w.first != instance.Unknown {
+						w.has[m.Deploy.Attempt] = w.first
+					}
 					if w.fails || w.broken != 0 && m.Deploy.Attempt.Epoch.Grant == w.broken {
 						w.has[m.Deploy.Attempt] = instance.Failed
 					}
@@ -131,8 +155,11 @@ func (w *worker) run(ctx context.Context) {
 		for a, s := range w.has {
 			r.Containers = append(r.Containers, nodelink.Container{Service: a.Instance.Service, Number: a.Instance.Number, Observed: instance.Observed{Epoch: a.Epoch, State: s}})
 		}
+		mute := w.mute
 		w.mu.Unlock()
-		w.link.Send(nodelink.Inbound{Report: r})
+		if !mute {
+			w.link.Send(nodelink.Inbound{Report: r})
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -150,6 +177,18 @@ func (w *worker) count() (running, started int) {
 		}
 	}
 	return running, w.started
+}
+
+func (w *worker) silence(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mute = on
+}
+
+func (w *worker) becomesEmpty() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.has)
 }
 
 func (w *worker) set(s instance.State) {
@@ -179,16 +218,33 @@ func newRig(t *testing.T, hosts ...string) *rig {
 	r.wg.Go(func() { _ = r.hub.Run(ctx) })
 	r.start()
 	for _, h := range hosts {
-		id, err := r.f.Register(ctx, Registration{Host: h, Key: h, Runtimes: []string{"container"}, Architecture: "amd64", Capacity: model.Resources{MilliCPU: 4000, MemoryMB: 4000}})
-		if err != nil || string(id) != h {
-			t.Fatalf("register %s: %q, %v", h, id, err)
-		}
-		w := &worker{link: r.hub.Node(id), has: map[instance.Attempt]instance.State{}}
-		r.nodes[h] = w
-		r.wg.Go(func() { w.run(ctx) })
+		r.join(h)
 	}
 	t.Cleanup(func() { cancel(); r.wg.Wait() })
 	return r
+}
+
+func registration(host string) Registration {
+	return Registration{Host: host, Key: host, Runtimes: []string{"container"}, Architecture: "amd64", Capacity: model.Resources{MilliCPU: 4000, MemoryMB: 4000}}
+}
+
+// join registers a worker and lets it run.
+func (r *rig) join(host string) *worker {
+	r.t.Helper()
+	return r.admit(registration(host))
+}
+
+func (r *rig) admit(in Registration) *worker {
+	r.t.Helper()
+	id, err := r.f.Register(r.ctx, in)
+	host := in.Host
+	if err != nil || string(id) != host {
+		r.t.Fatalf("register %s: %q, %v", host, id, err)
+	}
+	w := &worker{link: r.hub.Node(id), has: map[instance.Attempt]instance.State{}}
+	r.nodes[host] = w
+	r.wg.Go(func() { w.run(r.ctx) })
+	return w
 }
 
 func (r *rig) start() {

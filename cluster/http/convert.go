@@ -46,7 +46,7 @@ func registrationFrom(body []byte, peer netip.Addr) (fleet.Registration, error) 
 		p = append(p, errs.Problem{Path: "free_cores", Value: strconv.FormatInt(capacity.MilliCPU, 10), Message: "amounts must not be negative"})
 	}
 	return fleet.Registration{
-		Host: host, Key: w.NodeKey, Boot: w.Boot, Address: peer, Version: w.Version,
+		Host: host, Key: w.NodeKey, Machine: machine(w.SystemInfo["full_stats"]), Boot: w.Boot, Address: peer, Version: w.Version,
 		Architecture: architecture(cmp.Or(w.Architecture, w.SystemInfo["architecture"])), Runtimes: runtimes(o.virtualization),
 		Capacity: capacity, Network: w.Overlay || w.NetManagerPort > 0,
 	}, p.Err()
@@ -74,6 +74,18 @@ func (o offer) memory() int64 {
 		return int64(math.Round(o.free / (1 - o.used/100)))
 	}
 	return int64(o.free)
+}
+
+// machine is the id that an original's library finds for its machine, "" for
+// none: the board's, the system's, or at worst this boot's.
+func machine(fullStats string) string {
+	var v struct {
+		HostID string `json:"hostId"` // "hostid" from earlier ones
+	}
+	if json.Unmarshal([]byte(fullStats), &v) != nil {
+		return ""
+	}
+	return v.HostID
 }
 
 // architecture in Go's words, as images have it.

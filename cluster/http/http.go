@@ -69,6 +69,8 @@ func fail(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, errs.Invalid):
 		code = http.StatusBadRequest
+	case errors.Is(err, errs.Conflict):
+		code = http.StatusConflict
 	case errors.Is(err, errs.Unavailable):
 		code = http.StatusServiceUnavailable
 	}

@@ -72,6 +72,9 @@ type StateChange struct {
 	Word     string // as sent, for original agents' rules
 	PublicIP string
 	Original bool
+	// Present: an original agent refused a second deploy, so the container is
+	// there, or on its way; Observed tells nothing.
+	Present bool
 }
 
 // Gone is a last will: start probing.

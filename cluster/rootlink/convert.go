@@ -250,6 +250,7 @@ func identityFrom(i *linkv1.Identity) nodelink.Identity {
 var verbs = map[linkv1.NodeVerb]fleet.Verb{
 	linkv1.NodeVerb_NODE_VERB_CORDON: fleet.Cordon, linkv1.NodeVerb_NODE_VERB_UNCORDON: fleet.Uncordon,
 	linkv1.NodeVerb_NODE_VERB_DRAIN: fleet.Drain, linkv1.NodeVerb_NODE_VERB_REMOVE: fleet.Remove,
+	linkv1.NodeVerb_NODE_VERB_CONFIRM_LOSS: fleet.ConfirmLoss,
 }
 
 func orderedTo(id string, moving []fleet.Moving, err error) *linkv1.Up {

@@ -51,6 +51,9 @@ type Slot struct {
 	Placement   instance.Placement
 	LastTry     uint32 // greatest try ever used under Grant
 	Old         []Old  // earlier attempts that may still exist
+	// Carried is the epoch under which the container of the current attempt was
+	// started, when a later try took it up again. Zero: its own.
+	Carried instance.Epoch
 	// Handoff is the one of Old that a drain replaces: it serves until the
 	// current attempt runs and has taken over in the tables. Zero for none.
 	Handoff Old
@@ -59,6 +62,14 @@ type Slot struct {
 // Epoch is that of the current attempt.
 func (s Slot) Epoch() instance.Epoch {
 	return instance.Epoch{Grant: s.Grant, Try: s.Placement.Try}
+}
+
+// Started is the epoch that the node knows the current attempt by.
+func (s Slot) Started() instance.Epoch {
+	if !s.Carried.IsZero() {
+		return s.Carried
+	}
+	return s.Epoch()
 }
 
 // Attempt is the current attempt.
@@ -76,6 +87,7 @@ type Old struct {
 type Node struct {
 	model.Node
 	Key      string // the node's own, "" for original agents
+	Machine  string // what an original agent says of its machine, "" when nothing
 	Version  string
 	Original bool
 	Draining bool // cordoned, and its instances move elsewhere

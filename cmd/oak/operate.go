@@ -88,7 +88,7 @@ func (m moveView) name() string {
 }
 
 func clusterCommand(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "cluster", Short: "forget clusters"}
+	cmd := &cobra.Command{Use: "cluster", Short: "forget clusters, confirm losses"}
 	var force bool
 	rm := &cobra.Command{Use: "rm NAME", Short: "forget a cluster that is away", Args: cobra.ExactArgs(1),
 		Long: `Forgets a cluster (name or id) and frees its subnets. Stop its cluster manager
@@ -116,6 +116,14 @@ until somebody stops them.`,
 			a.say("cluster %s is forgotten; %d instances start elsewhere", args[0], len(v.Orphaned))
 			return nil
 		}}
+	confirm := &cobra.Command{Use: "confirm-loss NAME", Short: "replace at once what ran on lost workers", Args: cobra.ExactArgs(1),
+		Long: `A cluster that loses many workers at once (more than three, and more than 30 %)
+replaces nothing for five minutes: the fault is then more likely its own network
+(oak events: ReplacementPaused). This says that they really are lost.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.operate(cmd.Context(), http.MethodPost, "/api/clusters/"+url.PathEscape(args[0])+"/confirm-loss")
+		}}
+	cmd.AddCommand(confirm)
 	rm.Flags().BoolVar(&force, "force", false, "also when instances are assigned to it")
 	cmd.AddCommand(rm)
 	return cmd

@@ -59,7 +59,12 @@ type Link struct {
 	http       *http.Client
 	changes    chan runner.Record
 	probe      chan struct{}
+	refused    time.Time // since when the cluster says that somebody else has our key
 }
+
+// enrolAgain is how long a worker insists on its key: the cluster needs 10 s to
+// see that it was itself at another address, before.
+const enrolAgain = 30 * time.Second
 
 // New makes a link. registered is called after every registration, in a
 // goroutine of its own.
@@ -117,8 +122,9 @@ func (l *Link) session(ctx context.Context) error {
 	}
 	answer, err := l.register(ctx, register(l.cfg, id, l.boot, facts, l.machine.Load()))
 	if err != nil {
-		return err
+		return l.enrol(err)
 	}
+	l.refused = time.Time{}
 	port, err := strconv.Atoi(answer.MQTTPort)
 	if err != nil || answer.ID == "" || strings.ContainsAny(answer.ID, "/+#\x00") {
 		return fmt.Errorf("the cluster answered id %q and MQTT port %q: %w", answer.ID, answer.MQTTPort, errs.Invalid)
@@ -146,6 +152,24 @@ func (l *Link) session(ctx context.Context) error {
 	return l.converse(inner, id.ID, net.JoinHostPort(host, answer.MQTTPort), answer, cores)
 }
 
+// enrol makes another key when the cluster has long said that ours is in use:
+// this disk is a copy of another worker's.
+func (l *Link) enrol(why error) error {
+	switch {
+	case !errors.Is(why, errs.Conflict):
+		l.refused = time.Time{}
+	case l.refused.IsZero():
+		l.refused = time.Now()
+	case time.Since(l.refused) >= enrolAgain:
+		l.refused = time.Time{}
+		if err := (Identity{Key: randomHex(32)}).Save(l.cfg.Data); err != nil {
+			return err
+		}
+		l.log.Warn("another worker has our key; joining as a new one", "error", why)
+	}
+	return why
+}
+
 func (l *Link) register(ctx context.Context, r mqtt.Register) (mqtt.Registered, error) {
 	var out mqtt.Registered
 	body, err := json.Marshal(r)
@@ -166,6 +190,9 @@ func (l *Link) register(ctx context.Context, r mqtt.Register) (mqtt.Registered, 
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
 		return out, fmt.Errorf("register: %w: %w", err, errs.Unavailable)
+	}
+	if resp.StatusCode == http.StatusConflict {
+		return out, fmt.Errorf("register: the cluster answered %d %s: %w", resp.StatusCode, bytes.TrimSpace(text), errs.Conflict)
 	}
 	if resp.StatusCode != http.StatusOK {
 		return out, fmt.Errorf("register: the cluster answered %d %s: %w", resp.StatusCode, bytes.TrimSpace(text), errs.Unavailable)

@@ -70,6 +70,7 @@ func (o *orders) left(s *session) {
 var verbs = map[control.NodeVerb]linkv1.NodeVerb{
 	control.Cordon: linkv1.NodeVerb_NODE_VERB_CORDON, control.Uncordon: linkv1.NodeVerb_NODE_VERB_UNCORDON,
 	control.Drain: linkv1.NodeVerb_NODE_VERB_DRAIN, control.RemoveNode: linkv1.NodeVerb_NODE_VERB_REMOVE,
+	control.ConfirmLoss: linkv1.NodeVerb_NODE_VERB_CONFIRM_LOSS,
 }
 
 // OrderNode has a cluster change how one of its workers is used, and returns

@@ -20,6 +20,8 @@ const (
 	Uncordon
 	Drain      // cordoned, and its instances move, replacement first
 	RemoveNode // forget a lost one
+	// ConfirmLoss is of a whole cluster, for no worker in particular.
+	ConfirmLoss
 )
 
 // Move is what a drain does with an instance.
@@ -143,6 +145,20 @@ func (c *Control) Cluster(id string) (ClusterView, error) {
 		}
 	}
 	return ClusterView{}, fmt.Errorf("cluster %q: %w", id, errs.NotFound)
+}
+
+// ConfirmLoss ends the pause in which a cluster replaces nothing because it lost
+// many workers at once. Errors: NotFound, Unavailable when the cluster is away.
+func (c *Control) ConfirmLoss(ctx context.Context, who Caller, id string) error {
+	v, err := c.Cluster(id)
+	if err != nil {
+		return err
+	}
+	if _, err := c.places.OrderNode(ctx, v.ID, "", ConfirmLoss); err != nil {
+		return err
+	}
+	c.log.Info("loss of workers confirmed", "cluster", v.Name, "user", who.Name)
+	return nil
 }
 
 // RemoveCluster forgets a cluster that is away, and gives its subnets back.

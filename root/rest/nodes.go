@@ -227,6 +227,29 @@ func (a *api) deleteCluster(c *gin.Context) {
 	})})
 }
 
+// confirmLoss ends a pause of replacement.
+//
+//	@summary		Confirm that lost workers are lost
+//	@description	A cluster that loses more than three workers and more than 30 % of them at once replaces nothing for five minutes: the fault is then more likely its own network. This ends the pause at once. Without a pause nothing happens.
+//	@tags			infrastructure
+//	@produce		json
+//	@security		Bearer
+//	@param			id	path		string	true	"cluster id or name"
+//	@success		200	{object}	wire.Message
+//	@failure		401	{object}	wire.Error
+//	@failure		403	{object}	wire.Error	"needs the role Admin or Infrastructure_Provider"
+//	@failure		404	{object}	wire.Error
+//	@failure		503	{object}	wire.Error	"the cluster is away"
+//	@router			/api/cluster/{id}/confirm-loss [post]
+//	@router			/api/clusters/{id}/confirm-loss [post]
+func (a *api) confirmLoss(c *gin.Context) {
+	if err := a.Control.ConfirmLoss(c.Request.Context(), caller(c), c.Param("id")); err != nil {
+		a.fail(c, err)
+		return
+	}
+	c.PureJSON(http.StatusOK, wire.Message{Message: "ok"})
+}
+
 func toNodeDetail(n control.NodeDetail) wire.Node {
 	out := toNode(n.NodeView)
 	out.Draining = n.Draining

@@ -64,6 +64,21 @@ func TestNodesAreFoundAndOrdered(t *testing.T) {
 	}
 }
 
+func TestALossIsConfirmed(t *testing.T) {
+	r := newRig(t)
+	r.sites()
+	for _, path := range []string{"/api/cluster/c1/confirm-loss", "/api/clusters/kitchen/confirm-loss/"} {
+		r.call("ida", http.MethodPost, path, nil).want(200)
+		r.call("ann", http.MethodPost, path, nil).refused(403)
+	}
+	r.call("ida", http.MethodPost, "/api/cluster/c9/confirm-loss", nil).refused(404)
+	if got := fmt.Sprint(r.places.asked); got != "[c1/ 5 c1/ 5]" {
+		t.Errorf("%s", got)
+	}
+	r.places.err = fmt.Errorf("cluster kitchen is not connected: %w", errs.Unavailable)
+	r.call("ida", http.MethodPost, "/api/cluster/c1/confirm-loss", nil).refused(503)
+}
+
 func TestClustersAreShownAndRemoved(t *testing.T) {
 	r := newRig(t)
 	r.sites()

@@ -188,6 +188,8 @@ func (a *api) workloads() []route {
 		{users, read, get, "/api/clusters/:id", a.getCluster},
 		{operators, admin, del, "/api/cluster/:id", a.deleteCluster},
 		{operators, admin, del, "/api/clusters/:id", a.deleteCluster},
+		{operators, admin, post, "/api/cluster/:id/confirm-loss", a.confirmLoss},
+		{operators, admin, post, "/api/clusters/:id/confirm-loss", a.confirmLoss},
 
 		{operators, read, get, "/api/nodes", a.listNodes},
 		{operators, read, get, "/api/nodes/:id", a.getNode},

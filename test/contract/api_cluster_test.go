@@ -75,7 +75,7 @@ func (c *fakeCluster) obey() {
 			done.Instances = c.drained
 		case linkv1.NodeVerb_NODE_VERB_REMOVE:
 			c.say(&linkv1.Up{Body: &linkv1.Up_Nodes{Nodes: &linkv1.NodeUpdate{Removed: []string{o.GetNodeId()}}}})
-		case linkv1.NodeVerb_NODE_VERB_CORDON, linkv1.NodeVerb_NODE_VERB_UNCORDON:
+		case linkv1.NodeVerb_NODE_VERB_CORDON, linkv1.NodeVerb_NODE_VERB_UNCORDON, linkv1.NodeVerb_NODE_VERB_CONFIRM_LOSS:
 		default:
 			done.Result, done.Message = linkv1.OrderResult_ORDER_RESULT_CONFLICT, "not understood"
 		}

@@ -227,6 +227,8 @@ func siteRows() []row {
 		{op: "GET /api/clusters/{id}", want: toUsers, shape: cluster, call: at("/api/clusters/{cluster}")},
 		{op: "DELETE /api/cluster/{id}", want: toSites, shape: "message:s orphaned:a", call: forget("/api/cluster/")},
 		{op: "DELETE /api/clusters/{id}", want: toSites, shape: "message:s orphaned:a", call: forget("/api/clusters/")},
+		{op: "POST /api/cluster/{id}/confirm-loss", want: toSites, shape: message, call: at("/api/cluster/{cluster}/confirm-loss")},
+		{op: "POST /api/clusters/{id}/confirm-loss", want: toSites, shape: message, call: at("/api/clusters/{cluster}/confirm-loss")},
 		{op: "GET /api/cluster/{id}/events", want: toUsers, shape: "[]" + event, call: at("/api/cluster/{cluster}/events")},
 		{op: "GET /api/clusters/{id}/events", want: toUsers, shape: "[]" + event, call: at("/api/clusters/{cluster}/events")},
 

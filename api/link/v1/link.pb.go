@@ -248,6 +248,9 @@ const (
 	NodeVerb_NODE_VERB_UNCORDON    NodeVerb = 2 // ends CORDON and DRAIN
 	NodeVerb_NODE_VERB_DRAIN       NodeVerb = 3 // CORDON, and its instances move, replacement first
 	NodeVerb_NODE_VERB_REMOVE      NodeVerb = 4 // forget a lost worker
+	// Of the whole cluster, node_id is "": workers that are lost really are, and a
+	// pause of replacement ends.
+	NodeVerb_NODE_VERB_CONFIRM_LOSS NodeVerb = 5
 )
 
 // Enum value maps for NodeVerb.
@@ -258,13 +261,15 @@ var (
 		2: "NODE_VERB_UNCORDON",
 		3: "NODE_VERB_DRAIN",
 		4: "NODE_VERB_REMOVE",
+		5: "NODE_VERB_CONFIRM_LOSS",
 	}
 	NodeVerb_value = map[string]int32{
-		"NODE_VERB_UNSPECIFIED": 0,
-		"NODE_VERB_CORDON":      1,
-		"NODE_VERB_UNCORDON":    2,
-		"NODE_VERB_DRAIN":       3,
-		"NODE_VERB_REMOVE":      4,
+		"NODE_VERB_UNSPECIFIED":  0,
+		"NODE_VERB_CORDON":       1,
+		"NODE_VERB_UNCORDON":     2,
+		"NODE_VERB_DRAIN":        3,
+		"NODE_VERB_REMOVE":       4,
+		"NODE_VERB_CONFIRM_LOSS": 5,
 	}
 )
 
@@ -4027,13 +4032,14 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\vOrderResult\x12\x15\n" +
 	"\x11ORDER_RESULT_DONE\x10\x00\x12\x1a\n" +
 	"\x16ORDER_RESULT_NOT_FOUND\x10\x01\x12\x19\n" +
-	"\x15ORDER_RESULT_CONFLICT\x10\x02*~\n" +
+	"\x15ORDER_RESULT_CONFLICT\x10\x02*\x9a\x01\n" +
 	"\bNodeVerb\x12\x19\n" +
 	"\x15NODE_VERB_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10NODE_VERB_CORDON\x10\x01\x12\x16\n" +
 	"\x12NODE_VERB_UNCORDON\x10\x02\x12\x13\n" +
 	"\x0fNODE_VERB_DRAIN\x10\x03\x12\x14\n" +
-	"\x10NODE_VERB_REMOVE\x10\x042\x92\x01\n" +
+	"\x10NODE_VERB_REMOVE\x10\x04\x12\x1a\n" +
+	"\x16NODE_VERB_CONFIRM_LOSS\x10\x052\x92\x01\n" +
 	"\x04Link\x12;\n" +
 	"\aControl\x12\x14.oakestra.link.v1.Up\x1a\x16.oakestra.link.v1.Down(\x010\x01\x12M\n" +
 	"\aSession\x12\x1e.oakestra.link.v1.SessionFrame\x1a\x1e.oakestra.link.v1.SessionFrame(\x010\x01B\x1dZ\x1boakestra/api/link/v1;linkv1b\x06proto3"

@@ -188,6 +188,11 @@ var states = map[string]instance.State{
 	"UNDEPLOYED": instance.Undeployed,
 }
 
+// alreadyDeployed ends what original engines say of a second deploy ("Service
+// already deployed", from v0.4.410 on "task already deployed"); the word is
+// FAILED, yet the first one runs on.
+const alreadyDeployed = " already deployed"
+
 func decodeJob(payload []byte) (nodelink.Inbound, error) {
 	w, err := read[mqtt.Job](payload)
 	if err != nil {
@@ -200,12 +205,18 @@ func decodeJob(payload []byte) (nodelink.Inbound, error) {
 	if !ok {
 		return nodelink.Inbound{}, fmt.Errorf("status %q", w.Status)
 	}
+	original := w.ServiceID == "" && w.Grant == 0
+	if original && state == instance.Failed && strings.HasSuffix(w.StatusDetail, alreadyDeployed) {
+		return nodelink.Inbound{Change: &nodelink.StateChange{
+			JobName: w.Name, Number: w.Instance, Word: w.Status, PublicIP: w.PublicIP, Original: true, Present: true,
+		}}, nil
+	}
 	return nodelink.Inbound{Change: &nodelink.StateChange{
 		Service: model.ServiceID(w.ServiceID), JobName: w.Name, Number: w.Instance,
 		Observed: instance.Observed{
 			Epoch: instance.Epoch{Grant: instance.Grant(w.Grant), Try: w.Try},
 			State: state, Seq: w.StateSeq, Reason: w.StatusDetail, Exit: w.ExitCode,
 		},
-		Word: w.Status, PublicIP: w.PublicIP, Original: w.ServiceID == "" && w.Grant == 0,
+		Word: w.Status, PublicIP: w.PublicIP, Original: original,
 	}}, nil
 }

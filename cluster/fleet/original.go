@@ -1,0 +1,91 @@
+package fleet
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"oakestra/cluster/nodelink"
+	"oakestra/pkg/core/instance"
+)
+
+// Agents without epochs, the originals. What they say names a slot, never an
+// attempt: slotOf takes an old attempt on their node first, and a new one is
+// not sent there before the old one is gone (clearOld, plan.go).
+
+// trails says that a word of an original agent is not about the current attempt.
+func (c *core) trails(n *node, s *slot, ch *nodelink.StateChange) bool {
+	switch ch.Observed.State {
+	case instance.Dead, instance.Undeployed:
+		// Before the first sign of a try these are the last words of the one
+		// before; a delete is followed by one after 5 s.
+		return s.Observed.State == instance.Unknown
+	case instance.Failed:
+		return len(n.seen[s.Instance]) > 0 // it runs: only a second deploy failed
+	case instance.Unknown, instance.Creating, instance.Created, instance.Running, instance.Completed:
+	}
+	return ch.Present
+}
+
+// listed is a container in one of several lists.
+type listed struct {
+	at time.Time
+	nodelink.Container
+}
+
+// listWindow is more than the period of 2 s in which an agent sends the list of
+// each of its runtimes, and less than two.
+const listWindow = 3 * time.Second
+
+// listed is what a report says the node holds. An original agent with several
+// runtimes sends a list for each, and says not of which when it is empty: what
+// one of them held lately is there.
+func (c *core) listed(n *node, r *nodelink.NodeReport) []nodelink.Container {
+	if !n.Original || !r.ContainersOnly || wireRuntimes(n.Runtimes) < 2 {
+		return r.Containers
+	}
+	if n.lists == nil {
+		n.lists = map[string]listed{}
+	}
+	for _, k := range r.Containers {
+		n.lists[fmt.Sprintf("%s/%d", k.JobName, k.Number)] = listed{c.now, k}
+	}
+	var out []nodelink.Container
+	for key, v := range n.lists {
+		if c.now.Sub(v.at) > listWindow {
+			delete(n.lists, key)
+			continue
+		}
+		out = append(out, v.Container)
+	}
+	slices.SortFunc(out, func(a, b nodelink.Container) int {
+		return cmp.Or(cmp.Compare(a.JobName, b.JobName), cmp.Compare(a.Number, b.Number))
+	})
+	return out
+}
+
+// networked notes that an original node has a NetManager: its NodeEngine
+// registers before it knows, and never says so later.
+func (c *core) networked(n *node) {
+	if !n.Original || n.Network {
+		return
+	}
+	n.Network, n.Networked = true, true
+	c.dirtyNodes[n.ID] = true
+	c.tellNode(n)
+	c.wakeRefused()
+	c.f.log.Info("worker has a NetManager", "node", n.ID)
+}
+
+// wireRuntimes counts what the agent itself named: "container" was added to its
+// "docker".
+func wireRuntimes(list []string) int {
+	n := 0
+	for _, r := range list {
+		if r != "container" {
+			n++
+		}
+	}
+	return n
+}

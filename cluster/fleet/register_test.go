@@ -1,0 +1,132 @@
+package fleet
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"oakestra/cluster/nodelink"
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
+)
+
+func anOriginal(host, address, machine string) Registration {
+	r := registration(host)
+	r.Key, r.Machine, r.Address = "", machine, netip.MustParseAddr(address)
+	return r
+}
+
+func (r *rig) register(in Registration) string {
+	r.t.Helper()
+	id, err := r.f.Register(r.ctx, in)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(id)
+}
+
+// speak keeps the agent of a node heard for a time.
+func (r *rig) speak(id string, d time.Duration) {
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
+		r.hub.Node(model.NodeID(id)).Send(nodelink.Inbound{Report: &nodelink.NodeReport{Original: true}})
+	}
+}
+
+// Two machines of one host name never share an id, and each gets its own again.
+func TestOriginalsOfOneHostName(t *testing.T) {
+	const a, b = "192.0.2.1", "192.0.2.2"
+	for _, c := range []struct {
+		name   string
+		first  Registration // registers as vm
+		speaks bool         // and is heard until the second comes
+		second Registration
+		want   string
+	}{
+		{"the agent starts again", anOriginal("vm", a, "m1"), true, anOriginal("vm", a, "m1"), "vm"},
+		{"the agent starts again, and says nothing of its machine", anOriginal("vm", a, ""), true, anOriginal("vm", a, ""), "vm"},
+		{"another machine, both in use", anOriginal("vm", a, "m1"), true, anOriginal("vm", b, "m2"), "vm-2"},
+		{"another address, both in use", anOriginal("vm", a, ""), true, anOriginal("vm", b, ""), "vm-2"},
+		{"a copy of the disk, both in use", anOriginal("vm", a, "m1"), true, anOriginal("vm", b, "m1"), "vm-2"},
+		{"another machine behind the same address, both in use", anOriginal("vm", a, "m1"), true, anOriginal("vm", a, "m2"), "vm-2"},
+		{"another machine while the first is off", anOriginal("vm", a, "m1"), false, anOriginal("vm", b, "m2"), "vm-2"},
+		{"the machine moved", anOriginal("vm", a, "m1"), false, anOriginal("vm", b, "m1"), "vm"},
+		{"the address changed and nothing is said of the machine", anOriginal("vm", a, ""), false, anOriginal("vm", b, ""), "vm"},
+		{"a reboot changed what it says of its machine", anOriginal("vm", a, "boot1"), false, anOriginal("vm", a, "boot2"), "vm"},
+		{"a worker with a key has the name", registration("vm"), false, anOriginal("vm", a, ""), "vm-2"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t)
+				if id := r.register(c.first); id != "vm" {
+					t.Fatalf("the first is %q", id)
+				}
+				r.speak("vm", time.Minute)
+				if !c.speaks {
+					time.Sleep(time.Minute)
+				}
+				if id := r.register(c.second); id != c.want {
+					t.Fatalf("the second is %q, want %q", id, c.want)
+				}
+				if c.want != "vm" { // both come back after everything was off
+					r.stop()
+					r.start()
+					time.Sleep(time.Minute)
+					if id := r.register(c.second); id != c.want {
+						t.Errorf("the second comes back as %q", id)
+					}
+					if id := r.register(c.first); id != "vm" {
+						t.Errorf("the first comes back as %q", id)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A manager that has just started does not know yet who speaks.
+func TestNoIDIsTakenOverRightAfterAStart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		r.register(anOriginal("vm", "192.0.2.1", ""))
+		r.stop()
+		r.start()
+		if id := r.register(anOriginal("vm", "192.0.2.2", "")); id != "vm-2" {
+			t.Errorf("it is %q", id)
+		}
+	})
+}
+
+// Ours is known by its key, wherever it is; a copy of a disk is refused while
+// the other one speaks.
+func TestAKeyIsOneWorker(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		in := registration("vm")
+		in.Address, in.Boot = netip.MustParseAddr("192.0.2.1"), "b1"
+		r.register(in)
+		r.speak("vm", 20*time.Second)
+		twin := in
+		twin.Address, twin.Boot = netip.MustParseAddr("192.0.2.2"), "b2"
+		if _, err := r.f.Register(r.ctx, twin); !errors.Is(err, errs.Conflict) {
+			t.Fatalf("a copy of its disk: %v", err)
+		}
+		if n := r.book.nodes["vm"]; n.Address != in.Address {
+			t.Errorf("the copy changed the record: %+v", n)
+		}
+		again := in
+		again.Boot = "b3" // the agent started again
+		if id := r.register(again); id != "vm" {
+			t.Errorf("it is %q", id)
+		}
+		time.Sleep(20 * time.Second)
+		if id := r.register(twin); id != "vm" { // it was the same machine after all: it moved
+			t.Errorf("it is %q", id)
+		}
+		other := registration("vm")
+		other.Key = "another"
+		if id := r.register(other); id != "vm-2" {
+			t.Errorf("another key is %q", id)
+		}
+	})
+}

@@ -1,0 +1,168 @@
+package fleet
+
+import (
+	"testing"
+	"time"
+
+	"oakestra/cluster/store"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+)
+
+// starts says in which state a worker keeps what it is told to run; Unknown: it
+// never hears of it.
+func (w *worker) starts(s instance.State) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.first, w.deaf = s, s == instance.Unknown
+}
+
+// becomes changes the state of everything a worker has.
+func (w *worker) becomes(from, to instance.State) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for a, s := range w.has {
+		if s == from {
+			w.has[a] = to
+		}
+	}
+}
+
+// A node returns while its replacement is not yet running: the replacement is
+// cancelled and what the node still has goes on under a new try, for the
+// worker, the cluster and the root alike. If it runs, the returned one ends.
+func TestWhatAReturnedNodeStillHas(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		replacement instance.State
+		stays       string // "first" or "second"
+	}{
+		{"nothing was heard of the replacement", instance.Unknown, "first"},
+		{"the replacement pulls its image", instance.Creating, "first"},
+		{"the replacement is about to start", instance.Created, "first"},
+		{"the replacement failed", instance.Failed, "first"},
+		{"the replacement runs", instance.Running, "second"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t, "w1", "w2")
+				r.desire(false)
+				time.Sleep(10*time.Second + 500*time.Millisecond)
+				first := r.where()
+				second := other(first)
+				r.nodes[second].starts(c.replacement)
+				r.nodes[first].link.Disconnect()
+				time.Sleep(16 * time.Second)
+				if f := r.root.get(slotID); string(f.Placement.Node) != second && f.Placement.Verdict == instance.Placed {
+					t.Fatalf("not replaced: %+v", f)
+				}
+				r.nodes[first].link.Connect()
+				time.Sleep(20 * time.Second)
+
+				want := map[string]string{"first": first, "second": second}[c.stays]
+				f, s := r.root.get(slotID), r.book.slots[slotID]
+				if string(f.Placement.Node) != want || f.Observed.State != instance.Running || f.Observed.Epoch.Try != f.Placement.Try {
+					t.Errorf("the root sees %+v", f)
+				}
+				if c.stays == "first" && (f.Placement.Try < 3 || s.Carried.Try != 1) {
+					t.Errorf("it was not taken up under a new try: %+v", s)
+				}
+				if len(s.Old) != 0 || len(r.nodes[want].has) != 1 || len(r.nodes[other(want)].has) != 0 {
+					t.Errorf("old %v; the workers hold %v and %v", s.Old, r.nodes[first].has, r.nodes[second].has)
+				}
+				r.adoptedSurvives(t, want)
+			})
+		})
+	}
+}
+
+// adoptedSurvives checks that what was taken up is an attempt like any other:
+// a restart of the manager changes nothing, its end is noticed, and it can be
+// removed.
+func (r *rig) adoptedSurvives(t *testing.T, at string) {
+	t.Helper()
+	_, started := r.total()
+	r.stop()
+	r.start()
+	r.desire(false)
+	time.Sleep(20 * time.Second)
+	if n, again := r.total(); n != 1 || again != started || r.where() != at {
+		t.Fatalf("after a restart %d run, %d were started (had %d), at %q", n, again, started, r.where())
+	}
+	for _, w := range r.nodes {
+		w.starts(instance.Running)
+	}
+	r.nodes[at].becomes(instance.Running, instance.Dead)
+	time.Sleep(20 * time.Second)
+	if n, again := r.total(); n != 1 || again != started+1 {
+		t.Fatalf("after its end %d run, %d were started (had %d)", n, again, started)
+	}
+	r.desire(true)
+	time.Sleep(30 * time.Second)
+	if n, _ := r.total(); n != 0 || len(r.book.slots) != 0 || !r.root.get(slotID).Gone {
+		t.Fatalf("it cannot be removed: %d run, book %+v", n, r.book.slots)
+	}
+}
+
+// What was taken up is drained, too: the worker knows it by its old epoch.
+func TestAnAdoptedAttemptIsDrained(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1")
+		r.desire(false)
+		time.Sleep(10 * time.Second)
+		r.nodes["w1"].link.Disconnect()
+		time.Sleep(20 * time.Second)
+		r.nodes["w1"].link.Connect()
+		time.Sleep(10 * time.Second)
+		if s := r.book.slots[slotID]; s.Carried.IsZero() || s.Epoch() == s.Carried {
+			t.Fatalf("not adopted: %+v", s)
+		}
+		r.join("w2")
+		r.order("w1", Drain)
+		r.always(20 * time.Second)
+		if s := r.book.slots[slotID]; r.where() != "w2" || len(s.Old) != 0 || !s.Carried.IsZero() {
+			t.Errorf("runs on %q, %+v", r.where(), s)
+		}
+		r.wantTotal(1, 2)
+	})
+}
+
+// After a restart of the manager nothing is known of the replacement until its
+// worker has reported; what the returned worker has waits that long.
+func TestPlanOfAReturnAfterARestart(t *testing.T) {
+	now := time.Unix(1000, 0)
+	for _, c := range []struct {
+		name     string
+		loaded   bool
+		reported bool
+		lost     bool
+		state    instance.State
+		want     Kind
+		nothing  bool
+	}{
+		{name: "nothing heard of the replacement", loaded: true, nothing: true},
+		{name: "its worker reported, without it", loaded: true, reported: true, want: Revert},
+		{name: "its worker is lost", loaded: true, lost: true, want: Revert},
+		{name: "placed by this manager", want: Revert},
+		{name: "it runs", loaded: true, reported: true, state: instance.Running, want: Delete},
+	} {
+		old := store.Old{Epoch: instance.Epoch{Grant: 7, Try: 1}, Node: "w1"}
+		w := Want{Loaded: c.loaded, DeletedAt: map[store.Old]time.Time{}, Observed: instance.Observed{State: c.state}, Slot: store.Slot{
+			Instance: slotID, Grant: 7, LastTry: 2, Old: []store.Old{old}, Placement: instance.Placement{Try: 2, Node: "w2", Verdict: instance.Placed},
+		}}
+		second := NodeHave{Liveness: instance.Alive}
+		if c.reported {
+			second.CompleteAt = now
+		}
+		if c.lost {
+			second.Liveness = instance.Lost
+		}
+		acts, _ := Plan(w, Have{
+			Synced: true, Nodes: map[model.NodeID]NodeHave{"w1": {Liveness: instance.Alive, CompleteAt: now}, "w2": second},
+			Seen: []Seen{{"w1", old.Epoch, instance.Running}},
+		}, now)
+		if c.nothing && len(acts) != 0 || !c.nothing && (len(acts) == 0 || acts[0].Kind != c.want) {
+			t.Errorf("%s: %v", c.name, acts)
+		}
+	}
+}
