@@ -35,7 +35,11 @@ func TestLink(t *testing.T) {
 		return linktest.Rig{
 			Link:    hub,
 			Agent:   func(_ testing.TB, id model.NodeID) linktest.Agent { return agent{hub.Node(id)} },
-			Restart: func(testing.TB) { hub.Restart() },
+			Restart: func(testing.TB) {
+				hub.Break()
+				hub.Restart()
+				hub.Node("w1").Connect()
+			},
 		}
 	})
 }
