@@ -56,7 +56,7 @@ type core struct {
 	blocks       []netip.Prefix
 	revision     uint64
 	synced       bool
-	deaf         bool // the broker is gone: nobody can be heard
+	deaf         bool                      // the broker is gone: nobody can be heard
 	look         map[model.InstanceID]bool // plan again now
 	timers       map[model.InstanceID]time.Time
 	losses       []time.Time

@@ -36,7 +36,9 @@ type user struct {
 }
 
 func newUser(t testing.TB, from *netlab.Host, root string) *user {
-	dial := func(ctx context.Context, network, address string) (net.Conn, error) { return from.Dial(ctx, network, address) }
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		return from.Dial(ctx, network, address)
+	}
 	return &user{t: t, base: "http://" + root + ":10000",
 		http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }

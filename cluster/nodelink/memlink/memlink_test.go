@@ -33,8 +33,8 @@ func TestLink(t *testing.T) {
 	linktest.Run(t, func(t *testing.T) linktest.Rig {
 		hub := run(t)
 		return linktest.Rig{
-			Link:    hub,
-			Agent:   func(_ testing.TB, id model.NodeID) linktest.Agent { return agent{hub.Node(id)} },
+			Link:  hub,
+			Agent: func(_ testing.TB, id model.NodeID) linktest.Agent { return agent{hub.Node(id)} },
 			Restart: func(testing.TB) {
 				hub.Break()
 				hub.Restart()
