@@ -68,6 +68,26 @@ func TestWhyAnInstanceWaits(t *testing.T) {
 	})
 }
 
+// An instance that only waits for a connection is still only requested, and
+// says whose.
+func TestAnInstanceWaitsForAConnection(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		a := newFake("a").join(r)
+		a.leave()
+		svc := r.service("one", wants{memory: 100})
+		r.deploy(svc.ID, 1)
+		in := r.instance(svc.ID, 0)
+		if in.Unplaced != "" || in.Grant != 0 || len(in.Reasons) != 1 || in.Reasons[0].Name != "inactive" || in.Reasons[0].Detail != "a" {
+			t.Fatalf("its only cluster is away: %+v", in)
+		}
+		a.join(r)
+		if in = r.instance(svc.ID, 0); string(in.Cluster) != a.id || len(in.Reasons) != 0 || !a.executes(svc.ID, 0) {
+			t.Errorf("it is back: %+v", in)
+		}
+	})
+}
+
 // A cluster refuses: the next one gets the instance under a higher grant, and
 // the first is told to forget it under its own.
 func TestARefusedInstanceGoesToTheNextCluster(t *testing.T) {

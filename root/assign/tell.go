@@ -52,7 +52,7 @@ func (d *Desk) tellAssigned(s *state, v grant) {
 }
 
 func (d *Desk) tellUnplaced(s *state, in store.Instance) {
-	d.deps.Events.Record(d.about(in).Say(events.Warning, string(in.Unplaced), "%s", counted(in.Reasons)))
+	d.deps.Events.Record(d.about(in).Say(events.Warning, cmp.Or(string(in.Unplaced), "NoClusterConnected"), "%s", counted(in.Reasons)))
 }
 
 // tellAdopted says what was taken in.

@@ -41,6 +41,10 @@ func TestDetailSaysWhy(t *testing.T) {
 	}{
 		{"nothing is connected", store.Instance{}, InstanceView{}, []ClusterView{silent}, "REQUESTED", "waiting for a cluster: none is connected"},
 		{"not decided yet", store.Instance{}, InstanceView{}, []ClusterView{active}, "REQUESTED", "waiting for scheduling decision"},
+		{"its cluster is not connected", store.Instance{Reasons: []instance.Reason{{Name: "inactive", Count: 1, Detail: "north"}}}, InstanceView{},
+			[]ClusterView{active}, "REQUESTED", "cluster north is not connected"},
+		{"no cluster is connected", store.Instance{Reasons: []instance.Reason{{Name: "inactive", Count: 3, Detail: "north"}}}, InstanceView{}, []ClusterView{silent},
+			"REQUESTED", "none of 3 clusters is connected"},
 		{"no cluster fits", store.Instance{Unplaced: instance.WordNoActiveCluster, Reasons: []instance.Reason{{Name: "memory", Count: 2}}},
 			InstanceView{}, []ClusterView{active}, "NoActiveClusterWithCapacity", "no cluster qualifies: memory 2"},
 		{"the named cluster is unknown", store.Instance{Unplaced: instance.WordTargetNotFound,
