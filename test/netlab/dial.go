@@ -14,6 +14,12 @@ import (
 // would be resolved on another thread. The thread dies with the call, since
 // one that entered a namespace must not serve others.
 func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return DialIn(ctx, "/run/netns/"+h.netns, network, address)
+}
+
+// DialIn is Dial from any network namespace, such as /proc/<pid>/ns/net of a
+// container.
+func DialIn(ctx context.Context, namespace, network, address string) (net.Conn, error) {
 	type result struct {
 		conn net.Conn
 		err  error
@@ -21,7 +27,7 @@ func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, err
 	done := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		f, err := os.Open("/run/netns/" + h.netns)
+		f, err := os.Open(namespace)
 		if err != nil {
 			done <- result{nil, err}
 			return
