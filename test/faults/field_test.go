@@ -1,13 +1,8 @@
 package faults
 
 import (
-	"crypto/sha256"
-	"fmt"
 	"maps"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -50,16 +45,16 @@ func (f *field) fatal(err error) {
 	}
 }
 
-// cut takes a machine off the switch until heal.
+// cut takes a machine off the switch until heal, and says when.
 func (f *field) cut(host string) time.Time {
 	f.user.t.Helper()
-	f.fatal(f.Lab.Host(host).Down())
+	f.Cut(host)
 	return time.Now()
 }
 
 func (f *field) heal(host string) time.Time {
 	f.user.t.Helper()
-	f.fatal(f.Lab.Host(host).Up())
+	f.Heal(host)
 	return time.Now()
 }
 
@@ -96,99 +91,12 @@ func (f *field) notMore(before map[string]int) {
 	}
 }
 
-var containerName = regexp.MustCompile(`^([^/]+)/([0-9a-f]{24})-([0-9]+)-([0-9a-f]+)-([0-9]+)`)
-
 // check looks whether API, containers, network and containerd agree, once they
-// had a moment to.
+// had a moment to; see site.Check.
 func (f *field) check() {
 	f.user.t.Helper()
-	took := eventually(f.user.t, "API, containers, network and containerd agree", 30*time.Second, f.disagreement)
+	took := eventually(f.user.t, "API, containers, network and containerd agree", 30*time.Second, f.Check)
 	figure(f.user.t, "invariants I1, I2, I5, I8 hold (after %s)", took.Round(10*time.Millisecond))
-}
-
-// disagreement is I1: wanted are exactly the containers that live, each once;
-// I2: each is where its record says; I5: one veth per container; I8: containerd
-// has them and nothing else.
-func (f *field) disagreement() error {
-	var services []site.Service
-	if _, err := f.do("GET", "/api/services/", nil, &services); err != nil {
-		return err
-	}
-	wanted := map[string]string{} // slot -> worker
-	for _, s := range services {
-		for _, i := range s.Instances {
-			slot := fmt.Sprintf("%s-%d", s.ID, i.Number)
-			if _, twice := wanted[slot]; twice {
-				return fmt.Errorf("slot %s is listed twice", slot)
-			}
-			if i.Status != "RUNNING" {
-				return fmt.Errorf("slot %s is %s: %s", slot, i.Status, i.Detail)
-			}
-			wanted[slot] = i.Worker
-		}
-	}
-	on := map[string]int{}
-	for _, c := range f.Containers() {
-		m := containerName.FindStringSubmatch(c.Group)
-		if m == nil {
-			return fmt.Errorf("container %s has a strange name", c.Group)
-		}
-		slot := m[2] + "-" + m[3]
-		worker, ok := wanted[slot]
-		if !ok {
-			return fmt.Errorf("nobody wants %s, or it lives twice", c.Group)
-		}
-		if worker != m[1] {
-			return fmt.Errorf("%s should be on %s", c.Group, worker)
-		}
-		delete(wanted, slot)
-		on[worker]++
-	}
-	if len(wanted) > 0 {
-		return fmt.Errorf("no container of %v", wanted)
-	}
-	for _, w := range site.Workers {
-		if err := f.leftOn(w, on[w]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// leftOn compares what a worker's kernel and containerd hold with n containers.
-func (f *field) leftOn(w string, n int) error {
-	links, err := f.Lab.Host(w).Run("ip", "-brief", "link", "show", "type", "veth")
-	if err != nil {
-		return err
-	}
-	if got := strings.Count(links, "\n") - 1; got != n { // one is eth0 of the lab
-		return fmt.Errorf("%s has %d links of containers, want %d:\n%s", w, got, n, links)
-	}
-	for _, kind := range [][]string{{"containers", "list", "-q"}, {"tasks", "list", "-q"}} {
-		out, err := f.Lab.Host(w).Run("ctr", append([]string{"-a", f.socket(w), "-n", "oakestra"}, kind...)...)
-		if err != nil {
-			return err
-		}
-		if got := len(strings.Fields(out)); got != n {
-			return fmt.Errorf("containerd of %s lists %d %s, want %d:\n%s", w, got, kind[0], n, out)
-		}
-	}
-	out, err := f.Lab.Host(w).Run("ctr", "-a", f.socket(w), "-n", "oakestra", "snapshots", "list")
-	if err != nil {
-		return err
-	}
-	if got := strings.Count(out, "Active"); got != n {
-		return fmt.Errorf("containerd of %s has %d snapshots in use, want %d:\n%s", w, got, n, out)
-	}
-	return nil
-}
-
-// socket of a worker's private containerd.
-func (f *field) socket(w string) string { return f.runDir(w) + "/c.sock" }
-
-func (f *field) runDir(w string) string {
-	sum := sha256.Sum256([]byte(f.Lab.Path(w, "node")))
-	return fmt.Sprintf("/run/oakestra/%x", sum[:6])
 }
 
 // box is the only container of a service.
@@ -198,5 +106,3 @@ func (f *field) box(id string, number int) site.Container {
 	f.fatal(err)
 	return c
 }
-
-func namespaceOf(c site.Container) string { return "/proc/" + strconv.Itoa(c.Pid) + "/ns/net" }

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"oakestra/test/netlab"
 	"oakestra/test/site"
 )
 
@@ -33,7 +32,7 @@ func openFlow(t testing.TB, from site.Container, address string) *flow {
 	t.Helper()
 	dial, hangUp := context.WithTimeout(t.Context(), 10*time.Second)
 	defer hangUp()
-	conn, err := netlab.DialIn(dial, namespaceOf(from), "tcp", address+":80")
+	conn, err := from.Dial(dial, "tcp", address+":80")
 	if err != nil {
 		t.Fatalf("open a flow to %s: %v", address, err)
 	}
@@ -118,7 +117,7 @@ func visitAgain(t testing.TB, from site.Container, address string) *visitor {
 		defer tick.Stop()
 		for ctx.Err() == nil {
 			begin := time.Now()
-			who, err := visitOnce(ctx, namespaceOf(from), address)
+			who, err := visitOnce(ctx, from, address)
 			v.mu.Lock()
 			v.list = append(v.list, visit{begin, who, err})
 			v.mu.Unlock()
@@ -131,10 +130,10 @@ func visitAgain(t testing.TB, from site.Container, address string) *visitor {
 	return v
 }
 
-func visitOnce(ctx context.Context, namespace, address string) (string, error) {
+func visitOnce(ctx context.Context, from site.Container, address string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	conn, err := netlab.DialIn(ctx, namespace, "tcp", address+":80")
+	conn, err := from.Dial(ctx, "tcp", address+":80")
 	if err != nil {
 		return "", err
 	}
