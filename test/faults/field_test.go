@@ -38,13 +38,6 @@ func (f *field) step(t *testing.T, name string, do func()) {
 	}
 }
 
-func (f *field) fatal(err error) {
-	f.user.t.Helper()
-	if err != nil {
-		f.user.t.Fatal(err)
-	}
-}
-
 // cut takes a machine off the switch until heal, and says when.
 func (f *field) cut(host string) time.Time {
 	f.user.t.Helper()

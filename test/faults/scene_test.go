@@ -194,6 +194,29 @@ func (u *user) running(id string, n int) error {
 	return nil
 }
 
+// words says why not n instances of a service have a status word.
+func (u *user) words(id, word string, n int) error {
+	s, err := u.service(id)
+	if err != nil {
+		return err
+	}
+	got := map[string]int{}
+	for _, i := range s.Instances {
+		got[i.Status]++
+	}
+	if got[word] != n {
+		return fmt.Errorf("want %d %s, got %v", n, word, got)
+	}
+	return nil
+}
+
+func (u *user) fatal(err error) {
+	u.t.Helper()
+	if err != nil {
+		u.t.Fatal(err)
+	}
+}
+
 func (u *user) waitRunning(id string, n int, within time.Duration) {
 	u.t.Helper()
 	eventually(u.t, fmt.Sprintf("%d instances of %s run", n, id), within, func() error { return u.running(id, n) })
