@@ -58,6 +58,7 @@ type core struct {
 	blocks       []netip.Prefix
 	revision     uint64
 	synced       bool
+	deaf         bool                      // the broker is gone: nobody can be heard
 	look         map[model.InstanceID]bool // plan again now
 	timers       map[model.InstanceID]time.Time
 	losses       []time.Time
@@ -87,7 +88,7 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		dirty: map[model.InstanceID]bool{}, tell: map[model.InstanceID]bool{}, dirtyNodes: map[model.NodeID]bool{}, changedNodes: map[model.NodeID]bool{},
 	}
 	for _, n := range s.Nodes {
-		v := &node{Node: n, witness: witness{Base: c.now, Networked: n.Network}}
+		v := &node{Node: n, witness: witness{Base: c.now.Add(returnWithin), Networked: n.Network}}
 		c.nodes[n.ID] = v
 		v.judgeAt = c.now
 		c.tellNode(v)
@@ -186,6 +187,9 @@ func (c *core) wakeRefused() {
 func (c *core) tick() {
 	if c.roomMoved && c.now.Sub(c.published) >= time.Second {
 		c.publish() // what waits at the root need not wait for the next report
+	}
+	if c.deaf {
+		c.forgive(c.now)
 	}
 	for _, n := range c.nodes {
 		if !n.judgeAt.IsZero() && !n.judgeAt.After(c.now) {

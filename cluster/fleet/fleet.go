@@ -150,16 +150,20 @@ func (c *core) drain() {
 
 // wake moves the clock. A gap means that we slept, not that workers did.
 func (c *core) wake(now time.Time) {
-	if now.Sub(c.now) > 2*time.Second {
+	switch gap := now.Sub(c.now); {
+	case gap > agentPatience: // their connections are gone, too
+		c.forgive(now.Add(returnWithin))
+	case gap > 2*time.Second:
 		c.forgive(now)
 	}
 	c.now = now
 }
 
-func (c *core) forgive(now time.Time) {
+// forgive lets the silence of everybody count from a time on.
+func (c *core) forgive(from time.Time) {
 	for _, n := range c.nodes {
 		if n.live != instance.Lost {
-			n.Base = now
+			n.Base = later(n.Base, from)
 		}
 	}
 }

@@ -112,3 +112,68 @@ func TestDisturbedReportsConverge(t *testing.T) {
 		})
 	}
 }
+
+// TestABrokerThatIsGoneLosesNobody: nobody can be heard, so nobody is silent.
+func TestABrokerThatIsGoneLosesNobody(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		r.desire(false)
+		time.Sleep(10 * time.Second)
+		r.hub.Break()
+		for range 60 {
+			time.Sleep(time.Second)
+			if f := r.root.get(slotID); f.Node == instance.Lost || f.Placement.Try != 1 {
+				t.Fatalf("without a broker: facts %+v", f)
+			}
+		}
+		r.hub.Restart()
+		time.Sleep(8 * time.Second)
+		for _, w := range r.nodes {
+			w.link.Connect()
+		}
+		time.Sleep(30 * time.Second)
+		r.wantTotal(1, 1)
+	})
+}
+
+// TestAgentsMayReturnLate: those that lost a manager for long try again at
+// intervals longer than a worker may be silent.
+func TestAgentsMayReturnLate(t *testing.T) {
+	for name, fault := range map[string]func(*rig){
+		"a restart": func(r *rig) { r.stop(); time.Sleep(time.Minute); r.start() },
+		"a broker":  func(r *rig) { r.hub.Break(); time.Sleep(time.Minute); r.hub.Restart() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t, "w1", "w2")
+				r.desire(false)
+				time.Sleep(10 * time.Second)
+				for _, w := range r.nodes {
+					w.link.Disconnect()
+				}
+				fault(r)
+				time.Sleep(17 * time.Second)
+				for _, w := range r.nodes {
+					w.link.Connect()
+				}
+				time.Sleep(30 * time.Second)
+				r.wantTotal(1, 1)
+			})
+		})
+	}
+}
+
+// TestOneThatDiedMeanwhileIsStillLost: patience after a restart has an end.
+func TestOneThatDiedMeanwhileIsStillLost(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		r.desire(false)
+		time.Sleep(10 * time.Second)
+		r.stop()
+		r.nodes[r.root.get(slotID).Placement.Host].link.Disconnect()
+		time.Sleep(time.Minute)
+		r.start()
+		time.Sleep(30 * time.Second)
+		r.wantTotal(2, 2) // the one that cannot be reached, and its replacement
+	})
+}

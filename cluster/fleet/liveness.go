@@ -6,6 +6,14 @@ import (
 	"oakestra/pkg/core/instance"
 )
 
+const (
+	// agentPatience is how long an agent keeps a connection that is silent.
+	agentPatience = 10 * time.Second
+	// returnWithin is what agents that lost us, or the broker, have on top of
+	// the usual time: they try again at growing intervals.
+	returnWithin = 10 * time.Second
+)
+
 // witness is what two agents have shown of a node.
 type witness struct {
 	Engine, Net time.Time // last sign of each since start, zero: none

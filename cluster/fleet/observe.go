@@ -11,8 +11,13 @@ import (
 )
 
 func (c *core) handle(in nodelink.Inbound) {
-	if in.Serving != nil {
-		c.forgive(c.now)
+	switch {
+	case in.Deaf != nil:
+		c.deaf = true
+		return
+	case in.Serving != nil:
+		c.deaf = false
+		c.forgive(c.now.Add(returnWithin))
 		return
 	}
 	n := c.nodes[in.Node]

@@ -29,6 +29,7 @@ type Inbound struct {
 	Change     *StateChange
 	Gone       *Gone
 	Serving    *Serving
+	Deaf       *Deaf
 	Net        *NetReport
 	Subnet     *SubnetRequest
 	Deployed   *Endpoint
@@ -82,6 +83,10 @@ type Gone struct {
 	Agent string // "node" or "net"
 	Boot  string
 }
+
+// Deaf says that the link has lost its broker: until Serving nobody can be
+// heard, and silence proves nothing.
+type Deaf struct{}
 
 // Serving says that the link (re)connected to its broker: silence until now
 // proves nothing. Node is "".

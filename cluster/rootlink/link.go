@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
 	linkv1 "oakestra/api/link/v1"
@@ -30,6 +31,10 @@ import (
 const (
 	beat   = 5 * time.Second
 	silent = 15 * time.Second
+	// Tries are short and near one another: a site whose uplink is back should
+	// be heard within seconds, and to dial a root is cheap for both.
+	connectWithin = 4 * time.Second
+	againAtMost   = 4 * time.Second
 )
 
 // Config says where the root is and who we are.
@@ -132,12 +137,13 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 	if err != nil {
 		return err
 	}
-	conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectWithin}))
 	if err != nil {
 		return fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
 	}
 	defer func() { _ = conn.Close() }()
-	pause := lifecycle.NewBackoff(time.Second, 30*time.Second)
+	pause := lifecycle.NewBackoff(500*time.Millisecond, againAtMost)
 	for {
 		s := &session{link: l, book: book, fleet: f, tables: t, id: &id, welcomed: pause.Reset}
 		err := s.run(ctx, linkv1.NewLinkClient(conn))

@@ -81,11 +81,17 @@ func (o *outbox) take() []*linkv1.Up {
 		return nil
 	}
 	var out []*linkv1.Up
-	if len(o.facts) > 0 || o.orphans != nil {
+	// That nothing is left unexplained is a report of its own: beside facts, no
+	// orphans means that nothing is said of them.
+	none := o.orphans != nil && len(*o.orphans) == 0
+	if len(o.facts) > 0 || o.orphans != nil && !none {
 		out = append(out, reportTo(false, o.facts, o.orphans))
 		clear(o.facts)
-		o.orphans = nil
 	}
+	if none {
+		out = append(out, reportTo(false, nil, o.orphans))
+	}
+	o.orphans = nil
 	if len(o.nodes)+len(o.removed) > 0 {
 		out = append(out, nodesTo(false, o.nodes, o.removed))
 		clear(o.nodes)

@@ -21,7 +21,6 @@ import (
 	"oakestra/node/runtime"
 	"oakestra/node/telemetry"
 	"oakestra/pkg/errs"
-	"oakestra/pkg/lifecycle"
 )
 
 // Config of a Link.
@@ -70,7 +69,7 @@ const enrolAgain = 30 * time.Second
 // goroutine of its own.
 func New(cfg Config, engine Engine, machine *telemetry.Machine, log *slog.Logger, registered func(context.Context, Registered)) *Link {
 	return &Link{cfg: cfg, engine: engine, machine: machine, log: log, registered: registered,
-		boot: randomHex(8), http: &http.Client{Timeout: 10 * time.Second},
+		boot: randomHex(8), http: client(),
 		changes: make(chan runner.Record, 256), probe: make(chan struct{}, 1)}
 }
 
@@ -90,17 +89,14 @@ func (l *Link) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	backoff := lifecycle.NewBackoff(500*time.Millisecond, 15*time.Second)
+	patience := newPatience()
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := l.session(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if time.Since(began) > time.Minute {
-			backoff.Reset()
-		}
-		pause := backoff.Next()
+		pause := patience.next(err, time.Since(began))
 		l.log.Warn("no cluster; containers run on, trying again", "cluster", l.cfg.Address, "error", err, "pause", pause.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
@@ -183,7 +179,11 @@ func (l *Link) register(ctx context.Context, r mqtt.Register) (mqtt.Registered, 
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := l.http.Do(req)
-	if err != nil {
+	var dial *net.OpError
+	switch {
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return out, fmt.Errorf("register: %w: %w", errUnreachable, err)
+	case err != nil:
 		return out, fmt.Errorf("register: %w: %w", err, errs.Unavailable)
 	}
 	defer resp.Body.Close()
@@ -223,14 +223,14 @@ func (l *Link) converse(ctx context.Context, node, broker string, agreed mqtt.Re
 	}
 	t := &talk{Link: l, node: node, agreed: agreed, cores: cores}
 	o := paho.NewClientOptions().AddBroker("tcp://"+broker).SetClientID(mqtt.NodeClientID(node)).
-		SetKeepAlive(10*time.Second).SetPingTimeout(5*time.Second).SetConnectTimeout(5*time.Second).
+		SetKeepAlive(10*time.Second).SetPingTimeout(5*time.Second).SetConnectTimeout(connectWithin).
 		SetWriteTimeout(5*time.Second).SetCleanSession(true).SetAutoReconnect(false).SetOrderMatters(false).
 		SetBinaryWill(mqtt.NodeTopic(node, mqtt.UpGone), will, 1, false).
 		SetConnectionLostHandler(func(_ paho.Client, err error) { lost <- err })
 	t.client = paho.NewClient(o)
 	defer t.client.Disconnect(100)
 	if err := wait(t.client.Connect()); err != nil {
-		return fmt.Errorf("connect to the broker at %s: %w", broker, err)
+		return fmt.Errorf("connect to the broker at %s: %w: %w", broker, errUnreachable, err)
 	}
 	for suffix, handle := range map[string]func(context.Context, []byte) error{
 		mqtt.DownDeploy: t.deploy, mqtt.DownDelete: t.delete, mqtt.DownProbe: t.probed,

@@ -128,7 +128,7 @@ func (d *Desk) storeGrants(ctx context.Context, s *state, w *work) {
 		delete(in.former, v.to)
 		delete(s.refusing, in.ID)
 		s.issued = max(s.issued, v.stored.Grant)
-		if in.waits.word != "" {
+		if len(in.waits.reasons) != 0 || in.waits.word != "" {
 			placed = append(placed, unplaced{in: in})
 		}
 		s.put(v.stored)

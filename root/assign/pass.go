@@ -20,6 +20,8 @@ const (
 	// late is how old an aggregate may be when it arrives: one that comes this
 	// soon after an instance was placed may not count it yet.
 	late = time.Second
+	// inactive is the reason that a cluster is not connected.
+	inactive = "inactive"
 	// atOnce bounds the slots of one pass, so that reports are read in between.
 	atOnce = 1024
 )
@@ -221,8 +223,11 @@ func (d *Desk) why(s *state, in *slot, r placement.Request, err error) unplaced 
 	if errors.As(err, &refusal) {
 		u.reasons = refusal.Reasons
 	}
-	if r.Restricted {
+	switch {
+	case r.Restricted:
 		u.word = d.targetWord(s, r.Only)
+	case len(u.reasons) == 1 && u.reasons[0].Name == inactive:
+		u.word = "" // nothing is wrong with it: it waits for a connection
 	}
 	return u
 }

@@ -69,6 +69,27 @@ func TestWhyAnInstanceWaits(t *testing.T) {
 	})
 }
 
+// An instance that only waits for a connection is still only requested, and
+// says whose.
+func TestAnInstanceWaitsForAConnection(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		a := newFake("a").join(r)
+		a.leave()
+		svc := r.service("one", wants{memory: 100})
+		r.deploy(svc.ID, 1)
+		word, reasons := r.desk.Waits(r1(svc.ID))
+		if word != "" || r.instance(svc.ID, 0).Grant != 0 || len(reasons) != 1 || reasons[0].Name != "inactive" || reasons[0].Detail != "a" {
+			t.Fatalf("its only cluster is away: %s %+v", word, reasons)
+		}
+		a.join(r)
+		_, reasons = r.desk.Waits(r1(svc.ID))
+		if in := r.instance(svc.ID, 0); string(in.Cluster) != a.id || len(reasons) != 0 || !a.executes(svc.ID, 0) {
+			t.Errorf("it is back: %+v, %+v", in, reasons)
+		}
+	})
+}
+
 // A cluster refuses: the next one gets the instance under a higher grant, and
 // the first is told to forget it under its own.
 func TestARefusedInstanceGoesToTheNextCluster(t *testing.T) {

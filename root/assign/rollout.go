@@ -124,7 +124,7 @@ func (d *Desk) replace(s *state, in *slot, svc model.Service, w *work) {
 		w.give(s, in, svc, placement.Choice{ID: string(in.Cluster)}, stay)
 		return
 	}
-	if !d.deps.Book.Active(in.Cluster) || why.Name == "inactive" {
+	if !d.deps.Book.Active(in.Cluster) || why.Name == inactive {
 		d.block(in, fmt.Sprintf("cluster %s is not connected", s.clusters[in.Cluster].Name))
 		return
 	}

@@ -52,7 +52,7 @@ func (d *Desk) tellAssigned(s *state, v grant) {
 }
 
 func (d *Desk) tellUnplaced(u unplaced) {
-	d.deps.Events.Record(d.about(u.in.Instance).Say(events.Warning, string(u.word), "%s", counted(u.reasons)))
+	d.deps.Events.Record(d.about(u.in.Instance).Say(events.Warning, cmp.Or(string(u.word), "NoClusterConnected"), "%s", counted(u.reasons)))
 }
 
 // tellAdopted says what was taken in.

@@ -20,6 +20,9 @@ type siteState struct {
 func detail(v SlotView, site siteState) string {
 	switch v.Word {
 	case instance.WordRequested:
+		if len(v.Reasons) > 0 {
+			return unconnected(v.Reasons[0])
+		}
 		if !site.any {
 			return "waiting for a cluster: none is connected"
 		}
@@ -47,6 +50,14 @@ func detail(v SlotView, site siteState) string {
 		instance.WordUndeployed: // the node knows best
 	}
 	return v.Seen.Observed.Reason
+}
+
+// unconnected says that a slot waits for nothing but a connection.
+func unconnected(r instance.Reason) string {
+	if r.Count == 1 {
+		return fmt.Sprintf("cluster %s is not connected", r.Detail)
+	}
+	return fmt.Sprintf("none of %d clusters is connected", r.Count)
 }
 
 // explain counts reasons, the most frequent first:

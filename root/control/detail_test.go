@@ -54,6 +54,10 @@ func TestDetailSaysWhy(t *testing.T) {
 	}{
 		{"nothing is connected", store.Instance{}, told{}, []ClusterView{silent}, "REQUESTED", "waiting for a cluster: none is connected"},
 		{"not decided yet", store.Instance{}, told{}, []ClusterView{active}, "REQUESTED", "waiting for scheduling decision"},
+		{"its cluster is not connected", store.Instance{}, told{reasons: []instance.Reason{{Name: "inactive", Count: 1, Detail: "north"}}},
+			[]ClusterView{active}, "REQUESTED", "cluster north is not connected"},
+		{"no cluster is connected", store.Instance{}, told{reasons: []instance.Reason{{Name: "inactive", Count: 3, Detail: "north"}}},
+			[]ClusterView{silent}, "REQUESTED", "none of 3 clusters is connected"},
 		{"no cluster fits", store.Instance{}, told{word: instance.WordNoActiveCluster, reasons: []instance.Reason{{Name: "memory", Count: 2}}},
 			[]ClusterView{active}, "NoActiveClusterWithCapacity", "no cluster qualifies: memory 2"},
 		{"the named cluster is unknown", store.Instance{}, told{word: instance.WordTargetNotFound,

@@ -371,7 +371,7 @@ func (w *walk) deleteAll() {
 	if err := w.Get("/api/services/", &services); err != nil || len(services) != 0 {
 		w.T.Errorf("services left: %v %+v", err, services)
 	}
-	for _, name := range site.Workers {
+	for _, name := range w.Workers() {
 		h := w.Lab.Host(name)
 		w.Eventually("no veth and no rule of a service on "+name, 30*time.Second, func() error {
 			links, err := h.Run("ip", "-brief", "link", "show", "type", "veth")

@@ -11,9 +11,15 @@ import (
 
 // Dial connects from the host's network, so that a test's own HTTP client can
 // be one more machine of the lab. The address must be an IP and a port: names
-// would be resolved on another thread. The thread dies with the call, since
-// one that entered a namespace must not serve others.
+// would be resolved on another thread.
 func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return DialIn(ctx, "/run/netns/"+h.netns, network, address)
+}
+
+// DialIn connects from a network namespace named by a file, such as
+// /proc/<pid>/ns/net. The thread dies with the call, since one that entered a
+// namespace must not serve others.
+func DialIn(ctx context.Context, namespace, network, address string) (net.Conn, error) {
 	type result struct {
 		conn net.Conn
 		err  error
@@ -21,7 +27,7 @@ func (h *Host) Dial(ctx context.Context, network, address string) (net.Conn, err
 	done := make(chan result, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		f, err := os.Open("/run/netns/" + h.netns)
+		f, err := os.Open(namespace)
 		if err != nil {
 			done <- result{nil, err}
 			return

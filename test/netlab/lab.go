@@ -26,7 +26,6 @@ type Lab struct {
 	Dir    string
 	prefix string
 	hosts  map[string]*Host
-	order  []string
 }
 
 // Host is one machine of a lab.
@@ -80,17 +79,8 @@ func (l *Lab) build(c Config) error {
 	}
 	for i, name := range c.Hosts {
 		h := &Host{Name: name, Addr: fmt.Sprintf("10.99.0.%d", i+1), lab: l, netns: l.prefix + name}
-		l.hosts[name], l.order = h, append(l.order, name)
-		port := "p" + name
-		steps = append(steps,
-			[]string{"netns", "add", h.netns},
-			[]string{"-n", h.netns, "link", "set", "lo", "up"},
-			[]string{"-n", h.netns, "link", "add", "eth0", "type", "veth", "peer", "name", port, "netns", l.prefix + switchName},
-			[]string{"-n", h.netns, "addr", "add", h.Addr + "/24", "dev", "eth0"},
-			[]string{"-n", h.netns, "link", "set", "eth0", "up"},
-			[]string{"-n", l.prefix + switchName, "link", "set", port, "master", "br0", "up"},
-			[]string{"-n", h.netns, "route", "add", "default", "via", "10.99.0.254"},
-		)
+		l.hosts[name] = h
+		steps = append(steps, h.steps()...)
 	}
 	for _, s := range steps {
 		if err := ip(s...); err != nil {
@@ -99,6 +89,22 @@ func (l *Lab) build(c Config) error {
 	}
 	return nil
 }
+
+// steps make the host's network and join it to the switch.
+func (h *Host) steps() [][]string {
+	port, hub := h.port(), h.lab.prefix+switchName
+	return [][]string{
+		{"netns", "add", h.netns},
+		{"-n", h.netns, "link", "set", "lo", "up"},
+		{"-n", h.netns, "link", "add", "eth0", "type", "veth", "peer", "name", port, "netns", hub},
+		{"-n", h.netns, "addr", "add", h.Addr + "/24", "dev", "eth0"},
+		{"-n", h.netns, "link", "set", "eth0", "up"},
+		{"-n", hub, "link", "set", port, "master", "br0", "up"},
+		{"-n", h.netns, "route", "add", "default", "via", "10.99.0.254"},
+	}
+}
+
+func (h *Host) port() string { return "p" + h.Name }
 
 func ip(args ...string) error {
 	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
@@ -151,7 +157,7 @@ func (h *Host) Down() error { return h.link("down") }
 func (h *Host) Up() error { return h.link("up") }
 
 func (h *Host) link(state string) error {
-	_, err := h.lab.switchHost().Run("ip", "link", "set", "p"+h.Name, state)
+	_, err := h.lab.switchHost().Run("ip", "link", "set", h.port(), state)
 	return err
 }
 

@@ -1,14 +1,11 @@
 package site
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,23 +13,51 @@ import (
 	"oakestra/test/netlab"
 )
 
-// Site is a running system: root, one cluster, two workers, a registry and a
-// machine outside.
-type Site struct {
-	T       testing.TB // of the running step; failures go there
-	Lab     *netlab.Lab
-	Token   string
-	Root    *netlab.Process
-	Cluster *netlab.Process
-	Engine  map[string]*netlab.Process // by worker
-	Network map[string]*netlab.Process // by worker
-
-	bin        string
-	registries string
+// Config says what to start. The zero Config is Default.
+type Config struct {
+	Clusters []Cluster
 }
 
-// Workers are the names of the two workers.
-var Workers = []string{"w1", "w2"}
+// Cluster is one cluster-manager with its workers. Names of machines and
+// workers are short: they are names of links, too.
+type Cluster struct {
+	Name string
+	// Host is its machine; several clusters may share one, and then differ in
+	// their ports.
+	Host     string
+	Port     int      // HTTP for workers; 0 = 10100
+	MQTT     int      // of its broker; 0 = 10003
+	Location string   // "" = 48.1,11.5,1000
+	Args     []string // more flags of the cluster-manager
+	// Workers are machines, with NodeEngine, NetManager and a containerd each,
+	// that register under these names.
+	Workers []string
+}
+
+// Default is one cluster with two workers.
+func Default() Config {
+	return Config{Clusters: []Cluster{{Name: "field", Host: "site", Workers: []string{"w1", "w2"}}}}
+}
+
+// Site is a running system: root, clusters, workers, a registry on the root's
+// machine, and a machine "outside" that is the user.
+type Site struct {
+	T        testing.TB // of the running step; failures go there
+	Lab      *netlab.Lab
+	Token    string
+	Root     *netlab.Process
+	Cluster  *netlab.Process            // the manager of the first cluster
+	Managers map[string]*netlab.Process // by cluster
+	Engine   map[string]*netlab.Process // by worker
+	Network  map[string]*netlab.Process // by worker
+
+	top        testing.TB // of the whole site; its processes report to it
+	cfg        Config
+	bin        string
+	registries string
+	boots      map[string]int  // how often a worker was powered on again
+	off        map[string]bool // workers without power
+}
 
 // Binaries builds the programs, or takes them from OAK_BIN, and returns their
 // directory.
@@ -90,38 +115,83 @@ func requireRoot(t testing.TB) {
 	t.Skip("SKIPPED: " + message)
 }
 
-// Start brings the whole site up and waits until both workers take instances.
+// Start brings the default site up and waits until its workers take instances.
 func Start(t testing.TB) *Site {
 	t.Helper()
-	s := &Site{T: t, bin: Binaries(t), Engine: map[string]*netlab.Process{}, Network: map[string]*netlab.Process{}}
-	s.Lab = netlab.New(t, netlab.Config{Hosts: []string{"root", "site", "w1", "w2", "outside"}})
+	return New(t, Config{})
+}
+
+// New brings a site up and waits until all its workers, with their overlay,
+// are listed.
+func New(t testing.TB, cfg Config) *Site {
+	t.Helper()
+	if len(cfg.Clusters) == 0 {
+		cfg = Default()
+	}
+	s := &Site{T: t, top: t, cfg: cfg, bin: Binaries(t), Managers: map[string]*netlab.Process{},
+		Engine: map[string]*netlab.Process{}, Network: map[string]*netlab.Process{},
+		boots: map[string]int{}, off: map[string]bool{}}
+	s.Lab = netlab.New(t, netlab.Config{Hosts: s.machines()})
 	t.Cleanup(s.purge)
 	s.registries = Registry(t, s.Lab, s.bin, "root")
 	s.StartRoot()
-	s.Cluster = s.Lab.Host("site").Start(t, netlab.Program{Path: s.Program("cluster-manager"),
-		Args: []string{"-data", s.Lab.Path("cluster")},
-		Env:  []string{"SYSTEM_MANAGER_URL= http://" + s.Lab.Host("root").Addr + " ", "CLUSTER_NAME=field", "CLUSTER_LOCATION=48.1,11.5,1000"}})
-	for _, w := range Workers {
-		s.startWorker(w)
+	for _, c := range cfg.Clusters {
+		s.startManager(c)
+		for _, w := range c.Workers {
+			s.startWorker(w)
+		}
 	}
+	s.Cluster = s.Managers[cfg.Clusters[0].Name]
 	s.Login()
-	s.Eventually("both workers with their overlay are listed", 60*time.Second, func() error {
-		var nodes []Node
-		if err := s.Get("/api/nodes/", &nodes); err != nil {
+	s.WaitWorkers(60*time.Second, s.Workers()...)
+	return s
+}
+
+// machines are the hosts of the lab.
+func (s *Site) machines() []string {
+	list := []string{"root"}
+	for _, c := range s.cfg.Clusters {
+		if !slices.Contains(list, c.Host) {
+			list = append(list, c.Host)
+		}
+	}
+	return append(append(list, s.Workers()...), "outside")
+}
+
+// Workers are the names of all workers, cluster by cluster.
+func (s *Site) Workers() []string {
+	var list []string
+	for _, c := range s.cfg.Clusters {
+		list = append(list, c.Workers...)
+	}
+	return list
+}
+
+// Of is the cluster of a worker; an unknown name panics, it is a typing error.
+func (s *Site) Of(worker string) Cluster {
+	for _, c := range s.cfg.Clusters {
+		if slices.Contains(c.Workers, worker) {
+			return c
+		}
+	}
+	panic("site: no worker " + worker)
+}
+
+// WaitWorkers waits until workers are listed as alive, with their overlay.
+func (s *Site) WaitWorkers(within time.Duration, workers ...string) {
+	s.T.Helper()
+	s.Eventually(fmt.Sprintf("workers %v are listed with their overlay", workers), within, func() error {
+		nodes, err := s.Nodes()
+		if err != nil {
 			return err
 		}
-		ready := 0
-		for _, n := range nodes {
-			if n.Subnet != "" && n.Network {
-				ready++
+		for _, w := range workers {
+			if n := nodes[w]; n.Subnet == "" || !n.Network || !strings.EqualFold(n.Status, "alive") {
+				return fmt.Errorf("%s is %+v", w, n)
 			}
-		}
-		if ready != len(Workers) {
-			return fmt.Errorf("%d of %d: %+v", ready, len(Workers), nodes)
 		}
 		return nil
 	})
-	return s
 }
 
 // Program is the path of one of the built programs.
@@ -154,27 +224,11 @@ func Registry(t testing.TB, lab *netlab.Lab, bin, host string) (file string) {
 	return file
 }
 
-// StartRoot runs the root on its machine.
-func (s *Site) StartRoot() {
-	s.Root = s.Lab.Host("root").Start(s.T, netlab.Program{Path: s.Program("system-manager"),
-		Args: []string{"-data", s.Lab.Path("root")}})
-}
-
-// startWorker runs the two agents as the README says, with a private containerd.
-func (s *Site) startWorker(w string) {
-	h := s.Lab.Host(w)
-	s.Network[w] = h.Start(s.T, netlab.Program{Path: s.Program("NetManager"),
-		Args: []string{"-p", "6000", "-data", s.Lab.Path(w, "net")}})
-	s.Engine[w] = h.Start(s.T, netlab.Program{Path: s.Program("NodeEngine"),
-		Args: []string{"-a", s.Lab.Host("site").Addr, "-p", "10100", "-n", "6000", "-vcpus", "8", "-name", w,
-			"-data", s.Lab.Path(w, "node"), "-containerd", "managed", "-registries", s.registries}})
-}
-
 // purge removes what the workers made, with the programs' own commands, before
 // the lab sweeps the rest.
 func (s *Site) purge() {
-	for _, w := range Workers {
-		if s.Engine[w] == nil {
+	for _, w := range s.Workers() {
+		if s.Engine[w] == nil || s.off[w] {
 			continue
 		}
 		s.Engine[w].Stop()
@@ -188,8 +242,12 @@ func (s *Site) purge() {
 		}
 		s.assertNothingLeft(w)
 	}
-	s.Cluster.Stop()
-	s.Root.Stop()
+	for _, m := range s.Managers {
+		m.Stop()
+	}
+	if s.Root != nil {
+		s.Root.Stop()
+	}
 }
 
 // assertNothingLeft looks for links, rules and mounts after a purge.
@@ -226,225 +284,4 @@ func eventually(t testing.TB, what string, within time.Duration, check func() er
 		}
 	}
 	t.Fatalf("not within %s: %s: %v", within, what, err)
-}
-
-// --- the API, by curl, from the machine outside -----------------------------
-
-// Node is a worker as the API lists it.
-type Node struct {
-	ID      string `json:"id"`
-	Subnet  string `json:"subnet"`
-	Network bool   `json:"network"`
-	Status  string `json:"status"`
-}
-
-// Service as the API shows it.
-type Service struct {
-	ID        string     `json:"microserviceID"`
-	Name      string     `json:"microservice_name"`
-	JobName   string     `json:"job_name"`
-	Address   string     `json:"RR_ip"`
-	Status    string     `json:"status"`
-	Detail    string     `json:"status_detail"`
-	Instances []Instance `json:"instance_list"`
-}
-
-// Instance as the API shows it.
-type Instance struct {
-	Number  int    `json:"instance_number"`
-	Status  string `json:"status"`
-	Detail  string `json:"status_detail"`
-	Worker  string `json:"worker_id"`
-	Address string `json:"instance_ip"`
-}
-
-// Curl runs curl on the machine outside and returns status code and body.
-func (s *Site) Curl(method, path, body string) (int, string, error) {
-	args := []string{"-sS", "-m", "20", "-X", method, "-w", "\n%{http_code}", "-H", "Content-Type: application/json"}
-	if s.Token != "" {
-		args = append(args, "-H", "Authorization: Bearer "+s.Token)
-	}
-	if body != "" {
-		file := s.Lab.Path("body.json")
-		if err := os.WriteFile(file, []byte(body), 0o644); err != nil {
-			return 0, "", err
-		}
-		args = append(args, "--data-binary", "@"+file)
-	}
-	out, err := s.Lab.Host("outside").Run("curl", append(args, "http://"+s.Lab.Host("root").Addr+":10000"+path)...)
-	if err != nil {
-		return 0, out, err
-	}
-	cut := strings.LastIndex(out, "\n")
-	code, err := strconv.Atoi(out[cut+1:])
-	return code, out[:cut], err
-}
-
-// Get reads a route of the root into a value.
-func (s *Site) Get(path string, into any) error {
-	code, body, err := s.Curl("GET", path, "")
-	if err != nil {
-		return err
-	}
-	if code != 200 {
-		return fmt.Errorf("GET %s: %d %s", path, code, body)
-	}
-	return json.Unmarshal([]byte(body), into)
-}
-
-// Must calls the root and fails unless it answers 200.
-func (s *Site) Must(method, path, body string) string {
-	s.T.Helper()
-	code, answer, err := s.Curl(method, path, body)
-	if err != nil || code != 200 {
-		s.T.Fatalf("%s %s: %d %v %s", method, path, code, err, answer)
-	}
-	return answer
-}
-
-// Login gets a token of the default admin.
-func (s *Site) Login() {
-	s.T.Helper()
-	s.Token = ""
-	s.Eventually("login", 30*time.Second, func() error {
-		code, body, err := s.Curl("POST", "/api/auth/login", `{"username":"Admin","password":"Admin"}`)
-		if err != nil || code != 200 {
-			return fmt.Errorf("%d %w %s", code, err, body)
-		}
-		var answer struct {
-			Token string `json:"token"`
-		}
-		if err := json.Unmarshal([]byte(body), &answer); err != nil {
-			return err
-		}
-		s.Token = answer.Token
-		return nil
-	})
-}
-
-// DeploySeed posts the descriptor as it is and one instance per service.
-func (s *Site) DeploySeed() (application string, services map[string]string) {
-	s.T.Helper()
-	descriptor, err := os.ReadFile(filepath.Join(repository(s.T), "deploy", "deploy_curl_application.json"))
-	if err != nil {
-		s.T.Fatal(err)
-	}
-	var apps []struct {
-		ID   string `json:"applicationID"`
-		Name string `json:"application_name"`
-	}
-	if err := json.Unmarshal([]byte(s.Must("POST", "/api/application/", string(descriptor))), &apps); err != nil {
-		s.T.Fatal(err)
-	}
-	for _, a := range apps {
-		if a.Name == "clientsrvr" {
-			application = a.ID
-		}
-	}
-	var list []Service
-	if err := s.Get("/api/services/"+application, &list); err != nil {
-		s.T.Fatal(err)
-	}
-	services = map[string]string{}
-	for _, svc := range list {
-		services[svc.Name] = svc.ID
-		s.Must("POST", "/api/service/"+svc.ID+"/instance", "")
-		// One after the other, so that they spread over the workers.
-		s.WaitRunning(svc.ID, 1)
-	}
-	return application, services
-}
-
-// Service reads one service.
-func (s *Site) Service(id string) Service {
-	s.T.Helper()
-	var svc Service
-	if err := s.Get("/api/service/"+id, &svc); err != nil {
-		s.T.Fatal(err)
-	}
-	return svc
-}
-
-// WaitRunning waits until exactly n instances are listed and all run.
-func (s *Site) WaitRunning(id string, n int) Service {
-	s.T.Helper()
-	var svc Service
-	s.Eventually(fmt.Sprintf("%d running instances of %s", n, id), 90*time.Second, func() error {
-		if err := s.Get("/api/service/"+id, &svc); err != nil {
-			return err
-		}
-		running := 0
-		for _, i := range svc.Instances {
-			if i.Status == "RUNNING" {
-				running++
-			}
-		}
-		if running != n || len(svc.Instances) != n {
-			return fmt.Errorf("%d of %d run: %+v", running, len(svc.Instances), svc)
-		}
-		return nil
-	})
-	return svc
-}
-
-// --- containers, as the kernel shows them -------------------------------------
-
-// Container is a running container of ours on a worker.
-type Container struct {
-	Pid    int
-	Worker string
-	Group  string // its cgroup path, which holds node and attempt
-}
-
-// ErrGone says that no such container runs.
-var ErrGone = errors.New("no such container")
-
-// Containers lists the first process of every container of the site.
-func (s *Site) Containers() []Container { return ContainersOf(Workers...) }
-
-// ContainersOf lists the first process of every container of some workers, by
-// their cgroups. A process that moved to a nested group is not listed twice.
-func ContainersOf(workers ...string) []Container {
-	entries, _ := os.ReadDir("/proc")
-	seen := map[string]bool{}
-	var list []Container
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		data, err := os.ReadFile("/proc/" + e.Name() + "/cgroup")
-		if err != nil {
-			continue // it has ended
-		}
-		for _, line := range strings.Split(string(data), "\n") {
-			_, path, ok := strings.Cut(line, "/oakestra/")
-			if !ok {
-				continue
-			}
-			worker, _, _ := strings.Cut(path, "/")
-			if !seen[path] && slices.Contains(workers, worker) {
-				seen[path] = true
-				list = append(list, Container{Pid: pid, Worker: worker, Group: path})
-			}
-			break
-		}
-	}
-	return list
-}
-
-// Container finds the container of a service's instance.
-func (s *Site) Container(serviceID string, number int) (Container, error) {
-	for _, c := range s.Containers() {
-		if strings.Contains(c.Group, fmt.Sprintf("%s-%d-", serviceID, number)) {
-			return c, nil
-		}
-	}
-	return Container{}, fmt.Errorf("%s/%d: %w", serviceID, number, ErrGone)
-}
-
-// Inside runs a program of the container's image inside the container.
-func (s *Site) Inside(c Container, args ...string) *exec.Cmd {
-	all := append([]string{"-t", strconv.Itoa(c.Pid), "-m", "-n", "-p", "-u", "-r", "--"}, args...)
-	return exec.Command("nsenter", all...)
 }

@@ -269,7 +269,7 @@ func testBells(t *testing.T, r Rig) {
 	}
 }
 
-// testRestart: the link says Serving again and carries messages again.
+// testRestart: the link says Deaf, then Serving again, and carries messages again.
 func testRestart(t *testing.T, r Rig) {
 	if r.Restart == nil {
 		t.Skip("SKIPPED: this link has no broker to restart")
@@ -277,7 +277,12 @@ func testRestart(t *testing.T, r Rig) {
 	r.Link.Allow([]model.NodeID{"w1"})
 	a := r.Agent(t, "w1")
 	r.Restart(t)
-	for next(t, r.Link).Serving == nil {
+	deaf := false
+	for in := next(t, r.Link); in.Serving == nil; in = next(t, r.Link) {
+		deaf = deaf || in.Deaf != nil
+	}
+	if !deaf {
+		t.Error("Serving again without Deaf before")
 	}
 	send(t, r.Link, "w1", nodelink.Outbound{Probe: &nodelink.Probe{}})
 	if m := recv(t, a); m.Probe == nil {

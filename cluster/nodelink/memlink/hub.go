@@ -141,6 +141,17 @@ func disturb[T any](h *Hub, f Faults, held *[]T, m T) []T {
 	return out
 }
 
+// Break is the broker dying: the manager hears Deaf, and everybody is
+// disconnected until they Connect again.
+func (h *Hub) Break() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, n := range h.nodes {
+		n.connected, n.held, n.heldUp = false, nil, nil
+	}
+	h.queue.put(nodelink.Inbound{Deaf: &nodelink.Deaf{}})
+}
+
 // Restart is the broker starting anew: everybody is disconnected and connects
 // again, and the manager hears Serving.
 func (h *Hub) Restart() {

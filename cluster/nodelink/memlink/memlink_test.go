@@ -33,9 +33,13 @@ func TestLink(t *testing.T) {
 	linktest.Run(t, func(t *testing.T) linktest.Rig {
 		hub := run(t)
 		return linktest.Rig{
-			Link:    hub,
-			Agent:   func(_ testing.TB, id model.NodeID) linktest.Agent { return agent{hub.Node(id)} },
-			Restart: func(testing.TB) { hub.Restart() },
+			Link:  hub,
+			Agent: func(_ testing.TB, id model.NodeID) linktest.Agent { return agent{hub.Node(id)} },
+			Restart: func(testing.TB) {
+				hub.Break()
+				hub.Restart()
+				hub.Node("w1").Connect()
+			},
 		}
 	})
 }

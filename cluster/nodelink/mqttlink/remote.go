@@ -50,8 +50,8 @@ func (l *Link) runRemote(ctx context.Context) error {
 	return nil
 }
 
-// session connects, subscribes, says Serving, and publishes until the
-// connection or ctx ends. served says whether it got that far.
+// session connects, subscribes, says Serving, publishes until the
+// connection or ctx ends, and says Deaf. served says whether it got that far.
 func (l *Link) session(ctx context.Context, url string) (served bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -81,6 +81,7 @@ func (l *Link) session(ctx context.Context, url string) (served bool, err error)
 	err = l.pump(ctx, func(m message) error {
 		return wait(ctx, client.Publish(m.topic, 0, false, m.payload), l.cfg.ConnectTimeout)
 	})
+	l.push(nodelink.Inbound{Deaf: &nodelink.Deaf{}}, true)
 	return true, errors.Join(err, context.Cause(ctx))
 }
 
@@ -92,7 +93,9 @@ func (l *Link) options(url string, lost func(error)) *paho.ClientOptions {
 	o.SetUsername(l.cfg.Username).SetPassword(l.cfg.Password)
 	o.SetCleanSession(true).SetAutoReconnect(false).SetConnectRetry(false)
 	o.SetConnectTimeout(l.cfg.ConnectTimeout).SetWriteTimeout(l.cfg.ConnectTimeout)
-	o.SetKeepAlive(10 * time.Second).SetPingTimeout(5 * time.Second)
+	// That the broker is gone must be known before the silence of workers
+	// would count.
+	o.SetKeepAlive(3 * time.Second).SetPingTimeout(2 * time.Second)
 	// In order means one handler at a time, so the handler must not wait.
 	o.SetOrderMatters(true)
 	o.SetConnectionLostHandler(func(_ paho.Client, err error) { lost(err) })

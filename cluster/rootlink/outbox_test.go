@@ -1,0 +1,34 @@
+package rootlink
+
+import (
+	"testing"
+
+	"oakestra/cluster/fleet"
+	"oakestra/pkg/core/model"
+)
+
+// TestNoOrphansLeft: the root takes a report with facts and no orphans as one
+// that says nothing of orphans, so that none are left must be said alone.
+func TestNoOrphansLeft(t *testing.T) {
+	l := New(Config{}, nil)
+	l.out.connect()
+	l.out.take()
+	facts := []fleet.Facts{{Instance: model.InstanceID{Service: "aaaaaaaaaaaaaaaaaaaaaaaa"}, Grant: 7}}
+	l.Report(facts)
+	l.Orphans([]fleet.Orphan{{Node: "w1", Name: "a.b.c.d"}})
+	if got := l.out.take(); len(got) != 1 || len(got[0].GetReport().GetInstances()) != 1 || len(got[0].GetReport().GetOrphans()) != 1 {
+		t.Fatalf("facts and orphans went as %v, want one report", got)
+	}
+	l.Report(facts)
+	l.Orphans(nil)
+	got := l.out.take()
+	if len(got) != 2 || len(got[0].GetReport().GetInstances()) != 1 {
+		t.Fatalf("facts and the end of orphans went as %v, want two reports, facts first", got)
+	}
+	if r := got[1].GetReport(); r == nil || len(r.GetInstances()) != 0 || len(r.GetOrphans()) != 0 || r.GetSnapshot() {
+		t.Errorf("the end of orphans went as %v, want a report that says nothing else", got[1])
+	}
+	if again := l.out.take(); len(again) != 0 {
+		t.Errorf("said again: %v", again)
+	}
+}

@@ -1,0 +1,48 @@
+package clusterlink
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"oakestra/pkg/errs"
+	"oakestra/pkg/lifecycle"
+)
+
+// connectWithin bounds one attempt to open a connection.
+const connectWithin = 3 * time.Second
+
+// errUnreachable says that no connection could be opened.
+var errUnreachable = fmt.Errorf("the cluster cannot be reached: %w", errs.Unavailable)
+
+// client keeps no connection: registrations are rare, and one that was kept
+// over a cut would first have to time out.
+func client() *http.Client {
+	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: connectWithin}).DialContext, DisableKeepAlives: true,
+	}}
+}
+
+// patience is how long to wait before the next session. Whom nobody hears
+// costs nobody anything and tries again soon, so that a healed network is
+// noticed within seconds. A cluster that answers but does not serve has too
+// much to do: it is given time.
+type patience struct{ near, far *lifecycle.Backoff }
+
+func newPatience() patience {
+	return patience{lifecycle.NewBackoff(500*time.Millisecond, 2*time.Second), lifecycle.NewBackoff(500*time.Millisecond, 15*time.Second)}
+}
+
+// next is the pause after a session that ended with err and lasted so long.
+func (p patience) next(err error, lasted time.Duration) time.Duration {
+	if lasted > time.Minute {
+		p.near.Reset()
+		p.far.Reset()
+	}
+	if errors.Is(err, errUnreachable) {
+		return p.near.Next()
+	}
+	return p.far.Next()
+}
