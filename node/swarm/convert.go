@@ -59,7 +59,7 @@ func (w *worker) serviceReport(c *container, now time.Time) mqtt.ServiceReport {
 	out := mqtt.ServiceReport{
 		JobName: c.job, Instance: c.number, Virtualization: c.technology,
 		CPU:    strconv.FormatFloat(float64(w.seq%1000)/10, 'f', 6, 64),
-		Memory: strconv.FormatFloat(float64(now.UnixMilli()), 'f', 6, 64), Disk: "65536",
+		Memory: "1048576.000000", Disk: strconv.FormatInt(now.UnixMilli(), 10),
 	}
 	if !w.swarm.cfg.Original {
 		out.ServiceID, out.Grant, out.Try, out.State, out.StateSeq = c.service, c.grant, c.try, c.state, c.seq

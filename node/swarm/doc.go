@@ -6,7 +6,7 @@
 //
 // What is not simulated: NetManager (workers say that they have none), image
 // pulls, and the load of containers. A container says the time of its report,
-// in milliseconds, as its bytes of memory: so whoever reads the API knows how
+// in milliseconds, as its bytes of disk: so whoever reads the API knows how
 // old what it shows is.
 //
 // Callers: cmd/oak/sim.

@@ -135,11 +135,11 @@ func (a *api) undeploy(ctx context.Context, app application) error {
 }
 
 // ages reads one service and says how old each instance's state is, ms.
-// Simulated containers say the time of their report as their memory.
+// Simulated containers say the time of their report as their disk.
 func (a *api) ages(ctx context.Context, service string) ([]float64, error) {
 	var v struct {
 		Instances []struct {
-			Memory string `json:"memory"`
+			Disk string `json:"disk"`
 		} `json:"instance_list"`
 	}
 	if err := a.do(ctx, http.MethodGet, "/api/service/"+service, nil, &v); err != nil {
@@ -148,7 +148,7 @@ func (a *api) ages(ctx context.Context, service string) ([]float64, error) {
 	now := float64(time.Now().UnixMilli())
 	var out []float64
 	for _, i := range v.Instances {
-		if at, err := strconv.ParseFloat(i.Memory, 64); err == nil && at > 0 {
+		if at, err := strconv.ParseFloat(i.Disk, 64); err == nil && at > 0 {
 			out = append(out, now-at)
 		}
 	}
