@@ -10,7 +10,6 @@ import (
 
 	"oakestra/cluster/nodelink"
 	"oakestra/cluster/store"
-	"oakestra/cluster/tables"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/core/placement"
@@ -42,6 +41,7 @@ type slot struct {
 	avoid    []string
 	gone     map[store.Old]int // reports without it since its Delete
 	served   instance.Vital    // of what Handoff names
+	workers  []model.NodeID    // as where.slots has it
 	stuck    string            // why a drain cannot move it
 }
 
@@ -52,6 +52,7 @@ type core struct {
 	nodes        map[model.NodeID]*node
 	slots        map[model.InstanceID]*slot
 	byJob        map[string]model.ServiceID
+	where        where
 	index        *placement.Index
 	blocks       []netip.Prefix
 	revision     uint64
@@ -71,6 +72,8 @@ type core struct {
 	changedNodes map[model.NodeID]bool
 	drops        []model.InstanceID
 	goneFacts    []Facts
+	vitals       map[model.InstanceID]bool // to report with the next tick
+	allowMoved   bool
 	newBlocks    bool
 	newRevision  bool
 	orphansMoved bool
@@ -83,11 +86,14 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		f: f, ctx: ctx, now: time.Now(), nodes: map[model.NodeID]*node{}, slots: map[model.InstanceID]*slot{}, byJob: map[string]model.ServiceID{},
 		index: placement.NewIndex(), blocks: s.Blocks, revision: s.Revision, look: map[model.InstanceID]bool{}, timers: map[model.InstanceID]time.Time{},
 		dirty: map[model.InstanceID]bool{}, tell: map[model.InstanceID]bool{}, dirtyNodes: map[model.NodeID]bool{}, changedNodes: map[model.NodeID]bool{},
+		where: newWhere(), vitals: map[model.InstanceID]bool{},
 	}
 	for _, n := range s.Nodes {
 		v := &node{Node: n, witness: witness{Base: c.now, Networked: n.Network}}
 		c.nodes[n.ID] = v
 		v.judgeAt = c.now
+		c.where.joins(v)
+		c.hears(v)
 		c.tellNode(v)
 	}
 	c.allow()
@@ -98,38 +104,15 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		if v.Placement.Verdict == instance.Placed {
 			c.index.Reserve(v.Instance.String(), string(v.Placement.Node), request(sl))
 		}
+		c.where.add(sl)
 		c.look[v.Instance] = true
+		c.where.services[v.Instance.Service] = true
 	}
-	for id := range c.services() {
-		c.tellService(id)
-	}
+	c.tellServices()
 	if len(c.blocks) > 0 {
 		f.deps.Network.Blocks(c.blocks)
 	}
 	return c
-}
-
-func (c *core) services() map[model.ServiceID]bool {
-	out := map[model.ServiceID]bool{}
-	for id := range c.slots {
-		out[id.Service] = true
-	}
-	return out
-}
-
-func (c *core) tellService(id model.ServiceID) {
-	t := tables.Service{ID: id, Instances: map[int]netip.Addr{}}
-	for k, s := range c.slots {
-		if k.Service == id {
-			t.Name, t.Address, t.Tenant = s.Service.Name, s.Service.Address, s.Service.Owner
-			t.Instances[k.Number] = s.Address
-		}
-	}
-	if len(t.Instances) == 0 {
-		c.f.deps.Network.ForgetService(id)
-		return
-	}
-	c.f.deps.Network.SetService(t)
 }
 
 func request(s *slot) placement.Request {
@@ -155,26 +138,28 @@ func probe() nodelink.Outbound { return nodelink.Outbound{Probe: &nodelink.Probe
 
 func (c *core) change(s *slot) {
 	c.dirty[s.Instance], c.tell[s.Instance], c.look[s.Instance] = true, true, true
+	c.where.move(s)
 }
 
 // nodeSlots looks again at everything that a node holds or should hold.
 func (c *core) nodeSlots(id model.NodeID) {
-	for k, s := range c.slots {
+	for k, s := range c.where.slots[id] {
+		c.look[k] = true
 		if s.Placement.Node == id && s.Placement.Verdict == instance.Placed {
-			c.look[k], c.tell[k] = true, true
-		}
-		for _, o := range s.Old {
-			if o.Node == id {
-				c.look[k] = true
-			}
+			c.tell[k] = true
 		}
 	}
 }
 
 // wakeRefused places again what found no room, soon.
 func (c *core) wakeRefused() {
-	for k, s := range c.slots {
-		if s.Placement.Verdict == instance.Refused && s.RetryAt.After(c.now) {
+	for k := range c.where.refused {
+		s := c.slots[k]
+		if s == nil || s.Placement.Verdict != instance.Refused {
+			delete(c.where.refused, k)
+			continue
+		}
+		if s.RetryAt.After(c.now) {
 			s.RetryAt = c.now
 			c.look[k] = true
 		}
@@ -182,6 +167,10 @@ func (c *core) wakeRefused() {
 }
 
 func (c *core) tick() {
+	for k := range c.vitals {
+		c.tell[k] = true
+	}
+	clear(c.vitals)
 	if c.roomMoved && c.now.Sub(c.published) >= time.Second {
 		c.publish() // what waits at the root need not wait for the next report
 	}
@@ -248,6 +237,11 @@ func (c *core) settle(ctx context.Context) error {
 }
 
 func (c *core) announce() {
+	if c.allowMoved {
+		c.allowMoved = false
+		c.allow()
+	}
+	c.tellServices()
 	facts := c.goneFacts
 	for k := range c.tell {
 		if s := c.slots[k]; s != nil {

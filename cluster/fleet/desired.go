@@ -37,6 +37,7 @@ func (c *core) assign(a Assignment) {
 		s = &slot{Want: Want{DeletedAt: map[store.Old]time.Time{}}, gone: map[store.Old]int{}}
 		s.Instance = a.Instance
 		c.slots[a.Instance] = s
+		c.where.add(s)
 	}
 	again := s.Grant != 0 && a.Grant > s.Grant
 	if again {
@@ -52,7 +53,7 @@ func (c *core) assign(a Assignment) {
 	if again && !s.Tombstone {
 		c.place(s) // before anybody who waits for room: what it had is its own
 	}
-	c.tellService(a.Instance.Service)
+	c.where.services[a.Instance.Service] = true
 }
 
 func (c *core) blocksGranted(g Grants) {

@@ -42,10 +42,10 @@ func (f *Fleet) Register(ctx context.Context, r Registration) (model.NodeID, err
 }
 
 // chooseID finds the id of a host and key among what is registered.
-func chooseID(nodes map[model.NodeID]*node, host, key string) model.NodeID {
+func (c *core) chooseID(host, key string) model.NodeID {
 	if key != "" {
-		for id, n := range nodes {
-			if n.Host == host && n.Key == key {
+		for _, id := range c.where.hosts[host] {
+			if c.nodes[id].Key == key {
 				return id
 			}
 		}
@@ -55,7 +55,7 @@ func chooseID(nodes map[model.NodeID]*node, host, key string) model.NodeID {
 		if i > 1 {
 			id = model.NodeID(fmt.Sprintf("%s-%d", host, i))
 		}
-		n, taken := nodes[id]
+		n, taken := c.nodes[id]
 		if !taken || key == "" && n.Key == "" && n.Host == host {
 			return id
 		}
@@ -63,7 +63,7 @@ func chooseID(nodes map[model.NodeID]*node, host, key string) model.NodeID {
 }
 
 func (c *core) register(r Registration) (model.NodeID, error) {
-	id := chooseID(c.nodes, r.Host, r.Key)
+	id := c.chooseID(r.Host, r.Key)
 	n, known := c.nodes[id]
 	if !known {
 		n = &node{witness: witness{}}
@@ -78,10 +78,12 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	n.Engine = c.now // it speaks to us
 	n.Networked = r.Network
 	n.boot = r.Boot
+	c.where.joins(n)
+	c.hears(n)
 	c.dirtyNodes[id] = true
 	c.dropNodes = slices.DeleteFunc(c.dropNodes, func(v model.NodeID) bool { return v == id })
 	c.tellNode(n)
-	c.allow()
+	c.allowMoved = c.allowMoved || !known
 	c.liveness(n)
 	c.nodeSlots(id)
 	c.wakeRefused()
@@ -94,7 +96,6 @@ func (c *core) allow() {
 	for id := range c.nodes {
 		ids = append(ids, id)
 	}
-	slices.Sort(ids)
 	c.f.deps.Link.Allow(ids)
 }
 
@@ -114,6 +115,7 @@ func (c *core) liveness(n *node) {
 	if n.live == was {
 		return
 	}
+	c.hears(n)
 	if n.live == instance.Suspect {
 		c.send(n.ID, probe())
 	}
