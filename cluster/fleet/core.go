@@ -23,6 +23,7 @@ type node struct {
 	witness
 	live       instance.Liveness
 	judgeAt    time.Time
+	entryAt    time.Time // of its first entry in the agenda, zero: none
 	boot       string
 	usage      model.Usage
 	completeAt time.Time
@@ -31,6 +32,7 @@ type node struct {
 	subnet     netip.Prefix
 	dataplane  model.Dataplane
 	empty      bool // its drain was reported as done
+	queued     bool // in core.queue
 }
 
 type slot struct {
@@ -53,6 +55,7 @@ type core struct {
 	slots        map[model.InstanceID]*slot
 	byJob        map[string]model.ServiceID
 	where        where
+	agenda       agenda
 	index        *placement.Index
 	blocks       []netip.Prefix
 	revision     uint64
@@ -70,6 +73,7 @@ type core struct {
 	roomMoved    bool      // a worker can take something now, or no more
 	published    time.Time // the sums, last
 	changedNodes map[model.NodeID]bool
+	queue        []model.NodeID // of changedNodes, to tell the root of now, part by part
 	drops        []model.InstanceID
 	goneFacts    []Facts
 	vitals       map[model.InstanceID]bool // to report with the next tick
@@ -92,6 +96,7 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		v := &node{Node: n, witness: witness{Base: c.now, Networked: n.Network}}
 		c.nodes[n.ID] = v
 		v.judgeAt = c.now
+		c.await(v)
 		c.where.joins(v)
 		c.hears(v)
 		c.tellNode(v)
@@ -173,12 +178,10 @@ func (c *core) tick() {
 	clear(c.vitals)
 	if c.roomMoved && c.now.Sub(c.published) >= time.Second {
 		c.publish() // what waits at the root need not wait for the next report
+	} else if len(c.queue) > 0 {
+		c.tellNodes()
 	}
-	for _, n := range c.nodes {
-		if !n.judgeAt.IsZero() && !n.judgeAt.After(c.now) {
-			c.liveness(n)
-		}
-	}
+	c.judgeDue()
 	if !c.brakeUntil.IsZero() && !c.now.Before(c.brakeUntil) {
 		c.brakeUntil = time.Time{}
 		for k := range c.slots {

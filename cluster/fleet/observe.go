@@ -21,17 +21,17 @@ func (c *core) handle(in nodelink.Inbound) {
 	switch {
 	case in.Report != nil:
 		n.Engine = c.now
-		c.liveness(n)
+		c.spoke(n)
 		c.report(n, in.Report)
 	case in.Change != nil:
 		n.Engine = c.now
-		c.liveness(n)
+		c.spoke(n)
 		c.changed(n, in.Change)
 	case in.Gone != nil:
 		c.send(n.ID, probe())
 	default:
 		n.Net = c.now
-		c.liveness(n)
+		c.spoke(n)
 		if in.Net != nil {
 			c.netFacts(n, in.Net)
 		}
@@ -149,19 +149,29 @@ func (c *core) missing(n *node) {
 			return slices.ContainsFunc(n.seen[k], func(v Seen) bool { return v.Epoch == e })
 		}
 		if s.Placement.Verdict == instance.Placed && s.Placement.Node == n.ID {
-			c.look[k] = true
 			missed := !has(s.Epoch()) && s.Observed.State != instance.Unknown && !s.Observed.State.Terminal()
 			if missed {
 				s.gone[store.Old{Epoch: s.Epoch(), Node: n.ID}]++
 				s.Missed = s.gone[store.Old{Epoch: s.Epoch(), Node: n.ID}] >= 2
 			} else {
 				delete(s.gone, store.Old{Epoch: s.Epoch(), Node: n.ID})
+			}
+			if missed || s.Missed || !settled(s, n) {
+				c.look[k] = true
+			}
+			if !missed {
 				s.Missed = false
 			}
 		}
 		c.clearOld(n, s, has)
 	}
 	c.drained(n.ID)
+}
+
+// settled says that one more report that holds the attempt means nothing to
+// the plan.
+func settled(s *slot, n *node) bool {
+	return s.Observed.State == instance.Running && !n.Draining && !s.Tombstone && len(s.Old) == 0 && s.Handoff == (store.Old{})
 }
 
 func (c *core) clearOld(n *node, s *slot, has func(instance.Epoch) bool) {

@@ -108,10 +108,19 @@ func (c *core) tellNode(n *node) {
 	c.changedNodes[n.ID], c.roomMoved = true, true
 }
 
+// spoke notes a sign of life. One that is alive stays so: its next judgement
+// is due some time anyway.
+func (c *core) spoke(n *node) {
+	if n.live != instance.Alive {
+		c.liveness(n)
+	}
+}
+
 // liveness judges one node again and acts on a change.
 func (c *core) liveness(n *node) {
 	was := n.live
 	n.live, n.judgeAt = judge(n.witness, c.f.cfg, c.now)
+	c.await(n)
 	if n.live == was {
 		return
 	}
