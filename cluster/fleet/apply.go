@@ -13,14 +13,11 @@ import (
 )
 
 func (c *core) have(s *slot) Have {
-	h := Have{Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Braked: c.now.Before(c.brakeUntil), Running: s.running}
-	for id, n := range c.nodes {
-		seen := n.seen[s.Instance]
-		involved := id == s.Placement.Node || len(seen) > 0 || s.Tombstone ||
-			slices.ContainsFunc(s.Old, func(o store.Old) bool { return o.Node == id })
-		if involved {
+	h := Have{Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Braked: c.now.Before(c.brakeUntil), Running: s.running, Unheard: len(c.where.unheard) > 0}
+	for _, id := range c.involved(s) {
+		if n := c.nodes[id]; n != nil {
 			h.Nodes[id] = NodeHave{n.live, n.completeAt, n.Original, n.Draining}
-			h.Seen = append(h.Seen, seen...)
+			h.Seen = append(h.Seen, n.seen[s.Instance]...)
 		}
 	}
 	return h
@@ -188,6 +185,7 @@ func (c *core) place(s *slot) {
 	changed := s.Placement.Verdict != instance.Refused || !slices.Equal(reasons, s.Placement.Reasons)
 	s.Placement.Verdict, s.Placement.Reasons = instance.Refused, reasons
 	s.RetryAt = c.now.Add(c.f.cfg.ClusterRetry)
+	c.where.refused[s.Instance] = true
 	if changed {
 		c.change(s)
 	}
@@ -222,10 +220,11 @@ func (c *core) leave(s *slot) {
 func (c *core) done(s *slot) {
 	delete(c.slots, s.Instance)
 	delete(c.timers, s.Instance)
+	c.where.drop(s)
 	c.index.Release(s.Instance.String())
 	c.drops = append(c.drops, s.Instance)
 	c.goneFacts = append(c.goneFacts, Facts{Instance: s.Instance, Grant: s.Grant, Placement: s.Placement, Gone: true})
-	c.tellService(s.Instance.Service)
+	c.where.services[s.Instance.Service] = true
 	c.wakeRefused()
 }
 

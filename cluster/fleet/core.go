@@ -10,7 +10,6 @@ import (
 
 	"oakestra/cluster/nodelink"
 	"oakestra/cluster/store"
-	"oakestra/cluster/tables"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/core/placement"
@@ -24,6 +23,7 @@ type node struct {
 	witness
 	live       instance.Liveness
 	judgeAt    time.Time
+	entryAt    time.Time // of its first entry in the agenda, zero: none
 	boot       string
 	usage      model.Usage
 	completeAt time.Time
@@ -33,6 +33,7 @@ type node struct {
 	subnet     netip.Prefix
 	dataplane  model.Dataplane
 	empty      bool // its drain was reported as done
+	queued     bool // in core.queue
 }
 
 type slot struct {
@@ -43,6 +44,7 @@ type slot struct {
 	avoid    []string
 	gone     map[store.Old]int // reports without it since its Delete
 	served   instance.Vital    // of what Handoff names
+	workers  []model.NodeID    // as where.slots has it
 	stuck    string            // why a drain cannot move it
 	publicIP string            // as its agent says
 }
@@ -54,6 +56,8 @@ type core struct {
 	nodes        map[model.NodeID]*node
 	slots        map[model.InstanceID]*slot
 	byJob        map[string]model.ServiceID
+	where        where
+	agenda       agenda
 	index        *placement.Index
 	blocks       []netip.Prefix
 	revision     uint64
@@ -72,8 +76,11 @@ type core struct {
 	roomMoved    bool      // a worker can take something now, or no more
 	published    time.Time // the sums, last
 	changedNodes map[model.NodeID]bool
+	queue        []model.NodeID // of changedNodes, to tell the root of now, part by part
 	drops        []model.InstanceID
 	goneFacts    []Facts
+	vitals       map[model.InstanceID]bool // to report with the next tick
+	allowMoved   bool
 	newBlocks    bool
 	newRevision  bool
 	orphansMoved bool
@@ -86,11 +93,15 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		f: f, ctx: ctx, now: time.Now(), nodes: map[model.NodeID]*node{}, slots: map[model.InstanceID]*slot{}, byJob: map[string]model.ServiceID{},
 		index: placement.NewIndex(), blocks: s.Blocks, revision: s.Revision, look: map[model.InstanceID]bool{}, timers: map[model.InstanceID]time.Time{},
 		dirty: map[model.InstanceID]bool{}, tell: map[model.InstanceID]bool{}, dirtyNodes: map[model.NodeID]bool{}, changedNodes: map[model.NodeID]bool{},
+		where: newWhere(), vitals: map[model.InstanceID]bool{},
 	}
 	for _, n := range s.Nodes {
 		v := &node{Node: n, witness: witness{Base: c.now.Add(returnWithin), Networked: n.Network}}
 		c.nodes[n.ID] = v
 		v.judgeAt = c.now
+		c.await(v)
+		c.where.joins(v)
+		c.hears(v)
 		c.tellNode(v)
 	}
 	c.allow()
@@ -101,38 +112,15 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		if v.Placement.Verdict == instance.Placed {
 			c.index.Reserve(v.Instance.String(), string(v.Placement.Node), request(sl))
 		}
+		c.where.add(sl)
 		c.look[v.Instance] = true
+		c.where.services[v.Instance.Service] = true
 	}
-	for id := range c.services() {
-		c.tellService(id)
-	}
+	c.tellServices()
 	if len(c.blocks) > 0 {
 		f.deps.Network.Blocks(c.blocks)
 	}
 	return c
-}
-
-func (c *core) services() map[model.ServiceID]bool {
-	out := map[model.ServiceID]bool{}
-	for id := range c.slots {
-		out[id.Service] = true
-	}
-	return out
-}
-
-func (c *core) tellService(id model.ServiceID) {
-	t := tables.Service{ID: id, Instances: map[int]netip.Addr{}}
-	for k, s := range c.slots {
-		if k.Service == id {
-			t.Name, t.Address, t.Tenant = s.Service.Name, s.Service.Address, s.Service.Owner
-			t.Instances[k.Number] = s.Address
-		}
-	}
-	if len(t.Instances) == 0 {
-		c.f.deps.Network.ForgetService(id)
-		return
-	}
-	c.f.deps.Network.SetService(t)
 }
 
 func request(s *slot) placement.Request {
@@ -158,26 +146,28 @@ func probe() nodelink.Outbound { return nodelink.Outbound{Probe: &nodelink.Probe
 
 func (c *core) change(s *slot) {
 	c.dirty[s.Instance], c.tell[s.Instance], c.look[s.Instance] = true, true, true
+	c.where.move(s)
 }
 
 // nodeSlots looks again at everything that a node holds or should hold.
 func (c *core) nodeSlots(id model.NodeID) {
-	for k, s := range c.slots {
+	for k, s := range c.where.slots[id] {
+		c.look[k] = true
 		if s.Placement.Node == id && s.Placement.Verdict == instance.Placed {
-			c.look[k], c.tell[k] = true, true
-		}
-		for _, o := range s.Old {
-			if o.Node == id {
-				c.look[k] = true
-			}
+			c.tell[k] = true
 		}
 	}
 }
 
 // wakeRefused places again what found no room, soon.
 func (c *core) wakeRefused() {
-	for k, s := range c.slots {
-		if s.Placement.Verdict == instance.Refused && s.RetryAt.After(c.now) {
+	for k := range c.where.refused {
+		s := c.slots[k]
+		if s == nil || s.Placement.Verdict != instance.Refused {
+			delete(c.where.refused, k)
+			continue
+		}
+		if s.RetryAt.After(c.now) {
 			s.RetryAt = c.now
 			c.look[k] = true
 		}
@@ -185,17 +175,19 @@ func (c *core) wakeRefused() {
 }
 
 func (c *core) tick() {
+	for k := range c.vitals {
+		c.tell[k] = true
+	}
+	clear(c.vitals)
 	if c.roomMoved && c.now.Sub(c.published) >= time.Second {
 		c.publish() // what waits at the root need not wait for the next report
+	} else if len(c.queue) > 0 {
+		c.tellNodes()
 	}
 	if c.deaf {
 		c.forgive(c.now)
 	}
-	for _, n := range c.nodes {
-		if !n.judgeAt.IsZero() && !n.judgeAt.After(c.now) {
-			c.liveness(n)
-		}
-	}
+	c.judgeDue()
 	if !c.brakeUntil.IsZero() && !c.now.Before(c.brakeUntil) {
 		c.release("the pause is over")
 	}
@@ -251,6 +243,11 @@ func (c *core) settle(ctx context.Context) error {
 }
 
 func (c *core) announce() {
+	if c.allowMoved {
+		c.allowMoved = false
+		c.allow()
+	}
+	c.tellServices()
 	facts := c.goneFacts
 	for k := range c.tell {
 		if s := c.slots[k]; s != nil {

@@ -47,6 +47,9 @@ func judge(w witness, c Config, now time.Time) (instance.Liveness, time.Time) {
 	case w.Engine.IsZero() && w.Net.IsZero():
 		return instance.Unseen, suspect
 	}
+	if limit.Before(suspect) {
+		return instance.Alive, limit
+	}
 	return instance.Alive, suspect
 }
 

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"reflect"
 	"slices"
 
 	"oakestra/cluster/nodelink"
@@ -27,18 +26,18 @@ func (c *core) handle(in nodelink.Inbound) {
 	switch {
 	case in.Report != nil:
 		n.Engine = c.now
-		c.liveness(n)
+		c.spoke(n)
 		c.report(n, in.Report)
 	case in.Change != nil:
 		n.Engine = c.now
-		c.liveness(n)
+		c.spoke(n)
 		c.changed(n, in.Change)
 	case in.Gone != nil:
 		c.send(n.ID, probe())
 	default:
 		n.Net = c.now
 		c.networked(n)
-		c.liveness(n)
+		c.spoke(n)
 		if in.Net != nil {
 			c.netFacts(n, in.Net)
 		}
@@ -86,17 +85,34 @@ func (c *core) report(n *node, r *nodelink.NodeReport) {
 		return
 	}
 	was := n.seen
-	n.seen, n.completeAt = map[model.InstanceID][]Seen{}, c.now
+	n.seen, n.completeAt = make(map[model.InstanceID][]Seen, len(r.Containers)), c.now
+	c.hears(n)
 	var orphans []Orphan
 	for _, k := range c.listed(n, r) {
 		if o, orphan := c.container(n, was, k); orphan {
 			orphans = append(orphans, o)
 		}
 	}
-	if !reflect.DeepEqual(orphans, n.orphans) {
+	c.sights(n, was)
+	if !slices.Equal(orphans, n.orphans) {
 		n.orphans, c.orphansMoved = orphans, true
 	}
 	c.missing(n)
+}
+
+// sights notes what the last report holds and the one before did not, and the
+// other way round.
+func (c *core) sights(n *node, was map[model.InstanceID][]Seen) {
+	for id := range n.seen {
+		if len(was[id]) == 0 {
+			c.where.sees(n.ID, id, true)
+		}
+	}
+	for id := range was {
+		if len(n.seen[id]) == 0 {
+			c.where.sees(n.ID, id, false)
+		}
+	}
 }
 
 // container takes in one container of a complete report, and says whether no
@@ -130,31 +146,42 @@ func (c *core) container(n *node, was map[model.InstanceID][]Seen, k nodelink.Co
 func (c *core) vital(s *slot, v instance.Vital) {
 	merged := instance.MergeVital(s.vital, v)
 	if merged != s.vital {
+		// With the next tick: the reports of many workers make one message.
 		s.vital = merged
-		c.tell[s.Instance] = true
+		c.vitals[s.Instance] = true
 	}
 }
 
 // missing looks at what a complete report does not hold.
 func (c *core) missing(n *node) {
-	for k, s := range c.slots {
+	for k, s := range c.where.slots[n.ID] {
 		has := func(e instance.Epoch) bool {
 			return slices.ContainsFunc(n.seen[k], func(v Seen) bool { return v.Epoch == e })
 		}
 		if s.Placement.Verdict == instance.Placed && s.Placement.Node == n.ID {
-			c.look[k] = true
 			missed := !has(s.Epoch()) && s.Observed.State != instance.Unknown && !s.Observed.State.Terminal()
 			if missed {
 				s.gone[store.Old{Epoch: s.Epoch(), Node: n.ID}]++
 				s.Missed = s.gone[store.Old{Epoch: s.Epoch(), Node: n.ID}] >= 2
 			} else {
 				delete(s.gone, store.Old{Epoch: s.Epoch(), Node: n.ID})
+			}
+			if missed || s.Missed || !settled(s, n) {
+				c.look[k] = true
+			}
+			if !missed {
 				s.Missed = false
 			}
 		}
 		c.clearOld(n, s, has)
 	}
 	c.drained(n.ID)
+}
+
+// settled says that one more report that holds the attempt means nothing to
+// the plan.
+func settled(s *slot, n *node) bool {
+	return s.Observed.State == instance.Running && !n.Draining && !s.Tombstone && len(s.Old) == 0 && s.Handoff == (store.Old{})
 }
 
 func (c *core) clearOld(n *node, s *slot, has func(instance.Epoch) bool) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"oakestra/cluster/store"
@@ -102,7 +103,7 @@ func (c *core) use(n *node, cordoned, draining bool, note, message string) {
 		c.f.log.Info("worker", "node", n.ID, "order", note)
 		c.f.deps.Root.Note(note, string(n.ID), message)
 	}
-	for _, s := range c.slots {
+	for _, s := range c.where.slots[n.ID] {
 		if s.Placement.Node == n.ID && draining {
 			s.MoveAt = c.now // look now, not when the timer says
 		}
@@ -115,7 +116,7 @@ func (c *core) use(n *node, cordoned, draining bool, note, message string) {
 // what is on its way elsewhere.
 func (c *core) onDrained(id model.NodeID) []Moving {
 	var out []Moving
-	for _, s := range c.slots {
+	for _, s := range c.where.slots[id] {
 		if s.Tombstone {
 			continue
 		}
@@ -125,7 +126,7 @@ func (c *core) onDrained(id model.NodeID) []Moving {
 			if m.Reason = c.whyStays(s, c.nodes[id]); m.Reason == "" {
 				continue
 			}
-		case slices.ContainsFunc(s.Old, func(o store.Old) bool { return o.Node == id }) && s.Placement.Verdict == instance.Placed:
+		case oldOn(s, id) && s.Placement.Verdict == instance.Placed:
 			m.To = s.Placement.Node
 		default:
 			continue
@@ -158,10 +159,9 @@ func (c *core) whyStays(s *slot, n *node) string {
 // it registers as new, and attempts it still has are old ones.
 func (c *core) remove(n *node) {
 	delete(c.nodes, n.ID)
-	for _, s := range c.slots {
+	for _, s := range maps.Clone(c.where.slots[n.ID]) { // which changes under way
 		here := s.Placement.Verdict == instance.Placed && s.Placement.Node == n.ID
-		old := slices.ContainsFunc(s.Old, func(o store.Old) bool { return o.Node == n.ID })
-		if !here && !old {
+		if !here && !oldOn(s, n.ID) {
 			continue
 		}
 		switch {
@@ -189,7 +189,9 @@ func (c *core) remove(n *node) {
 	delete(c.dirtyNodes, n.ID)
 	delete(c.changedNodes, n.ID)
 	c.orphansMoved = c.orphansMoved || len(n.orphans) > 0
-	c.allow()
+	c.where.heardOf(n.ID, c)
+	c.where.parts(n)
+	c.allowMoved = true
 	c.f.deps.Network.ForgetNode(n.ID)
 	c.f.log.Info("worker removed", "node", n.ID)
 	c.f.deps.Root.Note("node-removed", string(n.ID), "forgotten; its subnet is free again")
@@ -202,9 +204,9 @@ func (c *core) drained(id model.NodeID) {
 	if n == nil || !n.Draining || n.empty || n.completeAt.IsZero() {
 		return
 	}
-	for _, s := range c.slots {
+	for _, s := range c.where.slots[id] {
 		uses := s.Placement.Node == id && s.Placement.Verdict == instance.Placed && (s.Observed.State != instance.Completed || !s.Service.Spec.OneShot)
-		if uses || slices.ContainsFunc(s.Old, func(o store.Old) bool { return o.Node == id }) {
+		if uses || oldOn(s, id) {
 			return
 		}
 	}

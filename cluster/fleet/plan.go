@@ -100,6 +100,8 @@ type Have struct {
 	Seen   []Seen
 	Synced bool // the root gave a snapshot since start
 	Braked bool // too many nodes were lost at once: nothing is replaced
+	// Unheard: a worker that is not lost has not said since start what it holds.
+	Unheard bool
 	// Running is since when the attempt runs, zero when that is not known.
 	Running time.Time
 }
@@ -191,7 +193,7 @@ func (p *planner) tombstone() {
 		}
 		return
 	}
-	if len(p.w.Old) == 0 && len(p.acts) == 0 {
+	if len(p.w.Old) == 0 && len(p.acts) == 0 && !p.h.Unheard {
 		for _, n := range p.h.Nodes {
 			if n.CompleteAt.IsZero() && n.Liveness != instance.Lost {
 				return // it may hold an attempt

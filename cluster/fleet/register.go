@@ -53,8 +53,9 @@ func (c *core) chooseID(r Registration) (model.NodeID, error) {
 		}
 		return c.freeID(r.Host), nil
 	}
-	for id, n := range c.nodes {
-		if n.Host != r.Host || n.Key != r.Key {
+	for _, id := range c.where.hosts[r.Host] {
+		n := c.nodes[id]
+		if n.Key != r.Key {
 			continue
 		}
 		if n.Address != r.Address && n.boot != "" && n.boot != r.Boot && c.speaks(n) {
@@ -74,8 +75,9 @@ func (c *core) speaks(n *node) bool {
 // address that call themselves the same in everything are one.
 func (c *core) originalID(r Registration) (best model.NodeID) {
 	last := 5
-	for id, n := range c.nodes {
-		if n.Host != r.Host || n.Key != "" {
+	for _, id := range c.where.hosts[r.Host] {
+		n := c.nodes[id]
+		if n.Key != "" {
 			continue
 		}
 		v := likeness(n.Node, r, c.speaks(n))
@@ -139,10 +141,12 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	n.Engine = c.now // it speaks to us
 	n.Networked = n.Network
 	n.boot = r.Boot
+	c.where.joins(n)
+	c.hears(n)
 	c.dirtyNodes[id] = true
 	c.dropNodes = slices.DeleteFunc(c.dropNodes, func(v model.NodeID) bool { return v == id })
 	c.tellNode(n)
-	c.allow()
+	c.allowMoved = c.allowMoved || !known
 	c.liveness(n)
 	c.nodeSlots(id)
 	c.wakeRefused()
@@ -155,7 +159,6 @@ func (c *core) allow() {
 	for id := range c.nodes {
 		ids = append(ids, id)
 	}
-	slices.Sort(ids)
 	c.f.deps.Link.Allow(ids)
 }
 
@@ -168,13 +171,23 @@ func (c *core) tellNode(n *node) {
 	c.changedNodes[n.ID], c.roomMoved = true, true
 }
 
+// spoke notes a sign of life. One that is alive stays so: its next judgement
+// is due some time anyway.
+func (c *core) spoke(n *node) {
+	if n.live != instance.Alive {
+		c.liveness(n)
+	}
+}
+
 // liveness judges one node again and acts on a change.
 func (c *core) liveness(n *node) {
 	was := n.live
 	n.live, n.judgeAt = judge(n.witness, c.f.cfg, c.now)
+	c.await(n)
 	if n.live == was {
 		return
 	}
+	c.hears(n)
 	if n.live == instance.Suspect {
 		c.send(n.ID, probe())
 	}

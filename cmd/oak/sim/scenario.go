@@ -1,0 +1,198 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"oakestra/pkg/errs"
+)
+
+// Scenario is what to simulate.
+type Scenario struct {
+	Name     string `json:"name"`
+	Workers  int    `json:"workers"`
+	Clusters int    `json:"clusters"` // cluster-managers; worker i belongs to i modulo their number
+	Agent    string `json:"agent"`    // ours: one combined report per 2 s; original: two messages per 2 s
+	Broker   string `json:"broker"`   // embedded, or mosquitto: one beside each cluster-manager
+	StartMS  int    `json:"start_ms"` // from the order until a container runs
+	MilliCPU int64  `json:"milli_cpu"`
+	MemoryMB int64  `json:"memory_mb"`
+	TimeoutS int    `json:"timeout_s"` // for a step to converge
+	Steps    []Step `json:"steps"`
+}
+
+// Step is one thing to do; it ends when the system has converged.
+type Step struct {
+	Do        string  `json:"do"`
+	Instances int     `json:"instances,omitempty"` // deploy
+	Services  int     `json:"services,omitempty"`  // deploy: over which the instances are spread
+	Percent   float64 `json:"percent,omitempty"`   // kill, partition
+	Seconds   int     `json:"seconds,omitempty"`   // measure, partition
+	What      string  `json:"what,omitempty"`      // restart
+}
+
+// The steps.
+const (
+	doStart     = "start"
+	doDeploy    = "deploy"
+	doMeasure   = "measure"
+	doKill      = "kill"
+	doRevive    = "revive"
+	doPartition = "partition"
+	doRestart   = "restart"
+	doStorm     = "storm"
+	doUndeploy  = "undeploy"
+)
+
+// What can be restarted.
+const (
+	whatManager = "cluster-manager"
+	whatRoot    = "system-manager"
+	whatBroker  = "broker"
+)
+
+// Default is the scenario without a file.
+func Default() Scenario {
+	return Scenario{
+		Name: "default", Workers: 1000, Clusters: 1, Agent: "ours", Broker: "embedded", StartMS: 200, MilliCPU: 4000, MemoryMB: 8192, TimeoutS: 180,
+		Steps: []Step{
+			{Do: doStart}, {Do: doDeploy, Instances: 2000, Services: 20}, {Do: doMeasure, Seconds: 30},
+			{Do: doKill, Percent: 10}, {Do: doRevive}, {Do: doPartition, Percent: 10, Seconds: 20},
+			{Do: doRestart, What: whatManager}, {Do: doStorm}, {Do: doUndeploy},
+		},
+	}
+}
+
+// Read reads a scenario; what it leaves out is as in Default. Errors are
+// errs.Problems that name field and value.
+func Read(r io.Reader) (Scenario, error) {
+	s := Default()
+	s.Name, s.Steps = "", nil
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return s, fmt.Errorf("scenario: %w: %w", err, errs.Unavailable)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&s); err != nil {
+		return s, errs.Problems{{Path: "scenario", Message: explain(data, err)}}
+	}
+	return s, s.Validate()
+}
+
+// explain says where in the text a decoder stopped.
+func explain(data []byte, err error) string {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Sprintf("line %d: %v", 1+bytes.Count(data[:min(int(syntax.Offset), len(data))], []byte("\n")), err)
+	case errors.As(err, &kind):
+		return fmt.Sprintf("line %d: %s: want %s (got a %s)", 1+bytes.Count(data[:min(int(kind.Offset), len(data))], []byte("\n")), kind.Field, kind.Type, kind.Value)
+	}
+	return err.Error()
+}
+
+// check collects what is wrong.
+type check struct{ p errs.Problems }
+
+func (c *check) between(path string, v, low, high int) {
+	if v < low || v > high {
+		c.p = append(c.p, errs.Problem{Path: path, Value: strconv.Itoa(v), Message: fmt.Sprintf("want %d to %d", low, high)})
+	}
+}
+
+func (c *check) word(path, v string, words ...string) {
+	for _, w := range words {
+		if v == w {
+			return
+		}
+	}
+	c.p = append(c.p, errs.Problem{Path: path, Value: strconv.Quote(v), Message: fmt.Sprintf("want one of %q", words)})
+}
+
+func (c *check) none(path string, given bool) {
+	if given {
+		c.p = append(c.p, errs.Problem{Path: path, Message: "means nothing for this step"})
+	}
+}
+
+// Validate lists every mistake as errs.Problems.
+func (s Scenario) Validate() error {
+	var c check
+	c.between("workers", s.Workers, 1, 200_000)
+	c.between("clusters", s.Clusters, 1, 50)
+	c.word("agent", s.Agent, "ours", "original")
+	c.word("broker", s.Broker, "embedded", "mosquitto")
+	c.between("start_ms", s.StartMS, 0, 60_000)
+	c.between("milli_cpu", int(s.MilliCPU), 1, 1_000_000)
+	c.between("memory_mb", int(s.MemoryMB), 16, 10_000_000)
+	c.between("timeout_s", s.TimeoutS, 5, 3600)
+	if len(s.Steps) == 0 {
+		c.p = append(c.p, errs.Problem{Path: "steps", Message: "want at least one"})
+	} else if s.Steps[0].Do != doStart {
+		c.p = append(c.p, errs.Problem{Path: "steps[0].do", Value: strconv.Quote(s.Steps[0].Do), Message: "want start: nothing runs before it"})
+	}
+	wanted := 0
+	for i, step := range s.Steps {
+		c.step(fmt.Sprintf("steps[%d]", i), step, s, i, &wanted)
+	}
+	return c.p.Err()
+}
+
+func (c *check) step(path string, s Step, of Scenario, i int, wanted *int) {
+	c.word(path+".do", s.Do, doStart, doDeploy, doMeasure, doKill, doRevive, doPartition, doRestart, doStorm, doUndeploy)
+	switch s.Do {
+	case doStart:
+		if i > 0 {
+			c.p = append(c.p, errs.Problem{Path: path + ".do", Value: `"start"`, Message: "starts once, as the first step; see revive"})
+		}
+	case doDeploy:
+		c.between(path+".instances", s.Instances, 1, 60_000)
+		c.between(path+".services", s.Services, 1, max(1, s.Instances))
+		*wanted += s.Instances
+	case doUndeploy:
+		*wanted = 0
+	case doKill, doPartition:
+		if s.Percent <= 0 || s.Percent > 100 {
+			c.p = append(c.p, errs.Problem{Path: path + ".percent", Value: fmt.Sprint(s.Percent), Message: "want more than 0, to 100"})
+		}
+		if s.Do == doKill && s.Percent > 30 && *wanted > 0 {
+			c.p = append(c.p, errs.Problem{Path: path + ".percent", Value: fmt.Sprint(s.Percent), Message: "want at most 30 while something is deployed: above, the cluster replaces nothing for 5 minutes"})
+		}
+	case doRestart:
+		c.word(path+".what", s.What, whatManager, whatRoot, whatBroker)
+		if s.What == whatBroker && of.Broker == "embedded" {
+			c.p = append(c.p, errs.Problem{Path: path + ".what", Value: `"broker"`, Message: `the embedded broker is part of the cluster-manager: want "cluster-manager", or broker "mosquitto"`})
+		}
+	}
+	if s.Do == doMeasure || s.Do == doPartition {
+		c.between(path+".seconds", s.Seconds, 1, 3600)
+	}
+	c.none(path+".instances", s.Do != doDeploy && s.Instances != 0)
+	c.none(path+".services", s.Do != doDeploy && s.Services != 0)
+	c.none(path+".percent", s.Do != doKill && s.Do != doPartition && s.Percent != 0)
+	c.none(path+".seconds", s.Do != doMeasure && s.Do != doPartition && s.Seconds != 0)
+	c.none(path+".what", s.Do != doRestart && s.What != "")
+}
+
+// String is the step as a line of the table.
+func (s Step) String() string {
+	switch s.Do {
+	case doDeploy:
+		return fmt.Sprintf("deploy %d in %d services", s.Instances, s.Services)
+	case doMeasure:
+		return fmt.Sprintf("measure %d s", s.Seconds)
+	case doKill:
+		return fmt.Sprintf("kill %g %%", s.Percent)
+	case doPartition:
+		return fmt.Sprintf("partition %g %% for %d s", s.Percent, s.Seconds)
+	case doRestart:
+		return "kill -9, start " + s.What
+	}
+	return s.Do
+}
