@@ -107,3 +107,25 @@ type Registration struct {
 type Status struct {
 	ActiveNodes, NetworkNodes int
 }
+
+// Question asks what would take one more instance of a service.
+type Question struct {
+	Service model.Service
+	Most    int // workers to list
+}
+
+// Explanation says which worker would take it, and what speaks against the
+// others.
+type Explanation struct {
+	Workers, Qualify int
+	Node             model.NodeID // "" when none would
+	Reasons          []instance.Reason
+	Judged           []Judged // the first Question.Most, by id
+}
+
+// Judged is one worker; Reason is nil when it qualifies.
+type Judged struct {
+	Node   model.NodeID
+	Host   string
+	Reason *instance.Reason
+}

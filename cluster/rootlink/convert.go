@@ -15,6 +15,12 @@ import (
 	"oakestra/pkg/errs"
 )
 
+// abilityExplain says that Explain is answered.
+const abilityExplain = "explain"
+
+// mostJudged bounds an answer to Explain.
+const mostJudged = 1000
+
 func text(a netip.Addr) string {
 	if !a.IsValid() {
 		return ""
@@ -59,7 +65,7 @@ func resourcesTo(r model.Resources) *linkv1.Resources {
 func helloTo(c Config, id store.Identity, session string, h fleet.Holdings) *linkv1.Up {
 	m := &linkv1.Hello{
 		ClusterName: c.Name, Location: c.Location, ClusterId: string(id.Cluster), ClusterKey: id.Key, Session: session, Version: c.Version,
-		RootIncarnation: id.Incarnation, Blocks: texts(h.Blocks), ManagerPort: uint32(c.Port),
+		RootIncarnation: id.Incarnation, Blocks: texts(h.Blocks), ManagerPort: uint32(c.Port), Abilities: []string{abilityExplain},
 	}
 	for _, s := range h.Slots {
 		m.Held = append(m.Held, &linkv1.Held{ServiceId: string(s.Instance.Service), Number: uint32(s.Instance.Number), Grant: uint64(s.Grant), Revision: s.Revision})
@@ -99,10 +105,10 @@ func desiredFrom(d *linkv1.Desired) fleet.Desired {
 	return out
 }
 
-func assignmentFrom(a *linkv1.Assignment) fleet.Assignment {
-	s, d := a.GetSpec(), a.GetSpec().GetDemand()
+func serviceFrom(id string, s *linkv1.ServiceSpec) model.Service {
+	d := s.GetDemand()
 	v := model.Service{
-		ID: model.ServiceID(a.GetServiceId()), Application: model.ApplicationID(s.GetApplicationId()), Owner: s.GetOwner(),
+		ID: model.ServiceID(id), Application: model.ApplicationID(s.GetApplicationId()), Owner: s.GetOwner(),
 		Name:    model.ServiceName{App: s.GetAppName(), AppNamespace: s.GetAppNamespace(), Service: s.GetServiceName(), ServiceNamespace: s.GetServiceNamespace()},
 		Address: addr(s.GetServiceAddress()), Chosen: s.GetChosenAddress(), Revision: s.GetRevision(),
 		Spec: model.ServiceSpec{
@@ -115,17 +121,45 @@ func assignmentFrom(a *linkv1.Assignment) fleet.Assignment {
 	for _, c := range s.GetConstraints() {
 		v.Spec.Constraints = append(v.Spec.Constraints, model.Constraint{Type: c.GetType(), Cluster: c.GetCluster(), Nodes: c.GetNodes(), Allowed: c.GetAllowed()})
 	}
+	return v
+}
+
+func assignmentFrom(a *linkv1.Assignment) fleet.Assignment {
+	v := serviceFrom(a.GetServiceId(), a.GetSpec())
 	return fleet.Assignment{
 		Instance: model.InstanceID{Service: v.ID, Number: int(a.GetNumber())}, Grant: instance.Grant(a.GetGrant()), Revision: a.GetRevision(),
-		Tombstone: a.GetTombstone(), Service: v, Description: s.GetAppDescription(), Address: addr(a.GetInstanceAddress()),
+		Tombstone: a.GetTombstone(), Service: v, Description: a.GetSpec().GetAppDescription(), Address: addr(a.GetInstanceAddress()),
 	}
+}
+
+func questionFrom(e *linkv1.Explain) fleet.Question {
+	return fleet.Question{Service: serviceFrom(e.GetServiceId(), e.GetSpec()), Most: int(min(e.GetMost(), mostJudged))}
+}
+
+func explainedTo(id string, e fleet.Explanation) *linkv1.Up {
+	m := &linkv1.Explained{Id: id, Workers: uint32(e.Workers), Qualify: uint32(e.Qualify), NodeId: string(e.Node)}
+	for _, r := range e.Reasons {
+		m.Reasons = append(m.Reasons, reasonTo(r))
+	}
+	for _, j := range e.Judged {
+		v := &linkv1.Judged{NodeId: string(j.Node), Host: j.Host}
+		if j.Reason != nil {
+			v.Reason = reasonTo(*j.Reason)
+		}
+		m.Judged = append(m.Judged, v)
+	}
+	return &linkv1.Up{Body: &linkv1.Up_Explained{Explained: m}}
+}
+
+func reasonTo(r instance.Reason) *linkv1.Reason {
+	return &linkv1.Reason{Name: r.Name, Count: uint32(r.Count), Detail: r.Detail}
 }
 
 // The protocol's enumerations are in the order of the domain's.
 func factsTo(f fleet.Facts) *linkv1.InstanceFacts {
 	p := &linkv1.Placement{Try: f.Placement.Try, NodeId: string(f.Placement.Node), NodeHost: f.Placement.Host, NodeIp: text(f.Placement.HostIP), Verdict: linkv1.Verdict(f.Placement.Verdict)}
 	for _, r := range f.Placement.Reasons {
-		p.Reasons = append(p.Reasons, &linkv1.Reason{Name: r.Name, Count: uint32(r.Count), Detail: r.Detail})
+		p.Reasons = append(p.Reasons, reasonTo(r))
 	}
 	o, v := f.Observed, f.Vital
 	return &linkv1.InstanceFacts{

@@ -16,7 +16,7 @@ func helloFrom(h *linkv1.Hello, from netip.Addr) Hello {
 	out := Hello{
 		Name: h.GetClusterName(), Location: h.GetLocation(), ID: model.ClusterID(h.GetClusterId()), Key: h.GetClusterKey(),
 		Session: h.GetSession(), Version: h.GetVersion(), Incarnation: h.GetRootIncarnation(),
-		Blocks: prefixes(h.GetBlocks()), Address: from,
+		Blocks: prefixes(h.GetBlocks()), Address: from, Abilities: h.GetAbilities(),
 	}
 	for _, v := range h.GetHeld() {
 		out.Held = append(out.Held, Held{Instance: slot(v.GetServiceId(), v.GetNumber()), Grant: instance.Grant(v.GetGrant()), Revision: v.GetRevision()})
@@ -86,7 +86,7 @@ func factsFrom(f *linkv1.InstanceFacts) Facts {
 		Node: livenesses[f.GetNodeLiveness()],
 	}
 	for _, r := range p.GetReasons() {
-		out.Placement.Reasons = append(out.Placement.Reasons, instance.Reason{Name: r.GetName(), Count: int(r.GetCount()), Detail: r.GetDetail()})
+		out.Placement.Reasons = append(out.Placement.Reasons, reasonFrom(r))
 	}
 	return out
 }
@@ -150,8 +150,7 @@ func desiredTo(d Desired) *linkv1.Down {
 	return &linkv1.Down{Body: &linkv1.Down_Desired{Desired: out}}
 }
 
-func assignmentTo(in store.Instance, app model.Application) *linkv1.Assignment {
-	s := in.Service
+func specTo(s model.Service, app model.Application) *linkv1.ServiceSpec {
 	spec := &linkv1.ServiceSpec{
 		ApplicationId: string(s.Application), AppName: s.Name.App, AppNamespace: s.Name.AppNamespace, AppDescription: app.Description,
 		ServiceName: s.Name.Service, ServiceNamespace: s.Name.ServiceNamespace, Owner: s.Owner, ServiceAddress: addrText(s.Address),
@@ -161,10 +160,18 @@ func assignmentTo(in store.Instance, app model.Application) *linkv1.Assignment {
 	for _, c := range s.Spec.Constraints {
 		spec.Constraints = append(spec.Constraints, &linkv1.Constraint{Type: c.Type, Cluster: c.Cluster, Nodes: c.Nodes, Allowed: c.Allowed})
 	}
+	return spec
+}
+
+func assignmentTo(in store.Instance, app model.Application) *linkv1.Assignment {
 	return &linkv1.Assignment{
 		ServiceId: string(in.ID.Service), Number: uint32(in.ID.Number), Grant: uint64(in.Grant), Revision: in.Revision,
-		Tombstone: in.Tombstone, Spec: spec, InstanceAddress: addrText(in.Address),
+		Tombstone: in.Tombstone, Spec: specTo(in.Service, app), InstanceAddress: addrText(in.Address),
 	}
+}
+
+func reasonFrom(r *linkv1.Reason) instance.Reason {
+	return instance.Reason{Name: r.GetName(), Count: int(r.GetCount()), Detail: r.GetDetail()}
 }
 
 func claimsFrom(c *linkv1.Claims, cluster model.ClusterID) Claims {

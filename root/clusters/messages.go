@@ -45,6 +45,7 @@ type Hello struct {
 	Held        []Held
 	Blocks      []netip.Prefix
 	Address     netip.Addr // where it dials from
+	Abilities   []string   // what it can be asked besides
 }
 
 // Held is one slot a cluster holds an order for.

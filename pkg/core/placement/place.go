@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sort"
@@ -134,30 +135,32 @@ func (x *Index) Judge(id string, r Request) *instance.Reason {
 }
 
 func (x *Index) refusal(r Request) *Refusal {
-	out := &Refusal{}
-	sums := map[string]*instance.Reason{}
-	for _, v := range x.Explain(r) {
-		out.Candidates++
+	verdicts := x.Explain(r)
+	reasons, _ := Tally(verdicts)
+	return &Refusal{Candidates: len(verdicts), Reasons: reasons}
+}
+
+// Tally counts verdicts by reason, the most frequent first, each with the
+// first example, and says how many qualify.
+func Tally(verdicts []Verdict) (reasons []instance.Reason, qualify int) {
+	at := map[string]int{}
+	for _, v := range verdicts {
 		if v.Reason == nil {
+			qualify++
 			continue
 		}
-		if s, ok := sums[v.Reason.Name]; ok {
-			s.Count++
-			continue
+		i, seen := at[v.Reason.Name]
+		if !seen {
+			i = len(reasons)
+			at[v.Reason.Name] = i
+			reasons = append(reasons, instance.Reason{Name: v.Reason.Name, Detail: v.Reason.Detail})
 		}
-		sums[v.Reason.Name] = v.Reason
+		reasons[i].Count++
 	}
-	for _, s := range sums {
-		out.Reasons = append(out.Reasons, *s)
-	}
-	sort.Slice(out.Reasons, func(i, j int) bool {
-		a, b := out.Reasons[i], out.Reasons[j]
-		if a.Count != b.Count {
-			return a.Count > b.Count
-		}
-		return a.Name < b.Name
+	slices.SortFunc(reasons, func(a, b instance.Reason) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name))
 	})
-	return out
+	return reasons, qualify
 }
 
 // complaint makes the reason of one filter with its example.
