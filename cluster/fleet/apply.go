@@ -85,7 +85,13 @@ func (c *core) giveUp(s *slot) {
 	if s.Placement.Verdict == instance.Placed && !slices.Contains(s.Old, o) {
 		s.Old = append(s.Old, o)
 	}
+	c.release(s)
+}
+
+// release frees what was reserved for a slot; what waits may have it at once.
+func (c *core) release(s *slot) {
 	c.index.Release(s.Instance.String())
+	c.roomMoved = true
 	c.wakeRefused()
 }
 
@@ -137,6 +143,7 @@ func (c *core) settleOn(s *slot, id model.NodeID) {
 	}
 	s.Placement = p
 	c.index.Reserve(s.Instance.String(), string(id), request(s))
+	c.roomMoved = true
 	c.change(s)
 }
 
@@ -192,11 +199,10 @@ func (c *core) leave(s *slot) {
 func (c *core) done(s *slot) {
 	delete(c.slots, s.Instance)
 	delete(c.timers, s.Instance)
-	c.index.Release(s.Instance.String())
+	c.release(s)
 	c.drops = append(c.drops, s.Instance)
 	c.goneFacts = append(c.goneFacts, Facts{Instance: s.Instance, Grant: s.Grant, Placement: s.Placement, Gone: true})
 	c.tellService(s.Instance.Service)
-	c.wakeRefused()
 }
 
 // word is the runtime as the node spells it: an original crashes on a word

@@ -7,7 +7,6 @@ import (
 
 	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
-	"oakestra/pkg/core/model"
 )
 
 func (c *core) desired(d Desired) {
@@ -66,7 +65,7 @@ func (c *core) facts(s *slot) Facts {
 	if f, ok := c.handoffFacts(s); ok {
 		return f
 	}
-	f := Facts{Instance: s.Instance, Grant: s.Grant, Placement: s.Placement, Observed: s.Observed, Vital: s.vital}
+	f := Facts{Instance: s.Instance, Grant: s.Grant, Placement: s.Placement, Observed: s.Observed, Vital: s.vital, Counted: c.aggregates + 1}
 	if n := c.nodes[s.Placement.Node]; n != nil {
 		f.Node = n.live
 	}
@@ -112,7 +111,7 @@ func (c *core) holdings() Holdings {
 
 // publish tells the root the sums, and nodes that changed.
 func (c *core) publish() {
-	c.published, c.roomMoved = c.now, false
+	c.nodesMoved = false
 	var list []NodeView
 	for id := range c.changedNodes {
 		if n := c.nodes[id]; n != nil {
@@ -128,12 +127,21 @@ func (c *core) publish() {
 		c.orphansMoved = false
 		c.f.deps.Root.Orphans(c.orphans())
 	}
+	c.tellSums()
+}
+
+// tellSums tells the root what the cluster could take.
+func (c *core) tellSums() {
+	c.published, c.roomMoved = c.now, false
+	c.aggregates++
 	c.f.deps.Root.Aggregate(c.aggregate())
 }
 
+// mostRooms keeps an aggregate within 1 KiB.
+const mostRooms = 48
+
 func (c *core) aggregate() Aggregate {
-	var a Aggregate
-	var rooms []model.Resources
+	a := Aggregate{Number: c.aggregates}
 	for _, n := range c.nodes {
 		if n.live != instance.Alive && n.live != instance.Suspect {
 			continue
@@ -146,9 +154,6 @@ func (c *core) aggregate() Aggregate {
 		if n.Network {
 			a.NetworkNodes++
 		}
-		if !n.Cordoned {
-			rooms = append(rooms, n.Capacity.Sub(held))
-		}
 		a.Runtimes = append(a.Runtimes, n.Runtimes...)
 		a.Architectures = append(a.Architectures, n.Architecture)
 	}
@@ -159,23 +164,6 @@ func (c *core) aggregate() Aggregate {
 	slices.Sort(a.Runtimes)
 	slices.Sort(a.Architectures)
 	a.Runtimes, a.Architectures = slices.Compact(a.Runtimes), slices.Compact(a.Architectures)
-	a.Largest = largest(rooms)
+	a.Rooms, a.Partial = c.index.Rooms(mostRooms)
 	return a
-}
-
-// largest picks the roomiest nodes by each resource, without doubles.
-func largest(rooms []model.Resources) []model.Resources {
-	var out []model.Resources
-	for _, by := range []func(model.Resources) int64{
-		func(r model.Resources) int64 { return r.MilliCPU }, func(r model.Resources) int64 { return r.MemoryMB },
-		func(r model.Resources) int64 { return r.GPUs }, func(r model.Resources) int64 { return r.DiskMB },
-	} {
-		slices.SortFunc(rooms, func(a, b model.Resources) int { return cmp.Compare(by(b), by(a)) })
-		for _, r := range rooms[:min(4, len(rooms))] {
-			if !slices.Contains(out, r) {
-				out = append(out, r)
-			}
-		}
-	}
-	return out
 }

@@ -1,8 +1,11 @@
 package rootlink
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/cluster/fleet"
@@ -11,6 +14,7 @@ import (
 	"oakestra/cluster/tables"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/core/placement"
 	"oakestra/pkg/core/ports"
 	"oakestra/pkg/errs"
 )
@@ -167,7 +171,7 @@ func factsTo(f fleet.Facts) *linkv1.InstanceFacts {
 		Observed: &linkv1.Observed{Grant: uint64(o.Epoch.Grant), Try: o.Epoch.Try, State: linkv1.State(o.State), Seq: o.Seq, Reason: o.Reason, ExitCode: o.Exit},
 		Vital: &linkv1.Vital{Boot: v.Boot, Seq: v.Seq, CpuPercent: v.Usage.CPUPercent, MemoryPercent: v.Usage.MemoryPercent, MemoryBytes: v.Usage.MemoryBytes,
 			DiskBytes: v.Usage.DiskBytes, NamespaceIp: text(v.NamespaceIP), PublicIp: v.PublicIP, Healthy: v.Healthy, LogTail: v.LogTail},
-		NodeLiveness: linkv1.NodeLiveness(f.Node),
+		NodeLiveness: linkv1.NodeLiveness(f.Node), CountedBy: f.Counted,
 	}
 }
 
@@ -217,10 +221,39 @@ func aggregateTo(a fleet.Aggregate) *linkv1.Up {
 		ActiveNodes: uint32(a.ActiveNodes), NetworkNodes: uint32(a.NetworkNodes), Capacity: resourcesTo(a.Capacity), Reserved: resourcesTo(a.Reserved),
 		Runtimes: a.Runtimes, Architectures: a.Architectures, CpuPercent: a.CPUPercent, MemoryPercent: a.MemoryPercent,
 	}
-	for _, r := range a.Largest {
-		m.Largest = append(m.Largest, resourcesTo(r))
+	m.Number, m.Partial = a.Number, a.Partial
+	kinds := map[string]*linkv1.Kind{}
+	for _, r := range a.Rooms {
+		name := fmt.Sprint(r.Runtimes, r.Architectures, r.Network)
+		k := kinds[name]
+		if k == nil {
+			k = &linkv1.Kind{Runtimes: r.Runtimes, Architectures: r.Architectures, Network: r.Network}
+			kinds[name] = k
+			m.Kinds = append(m.Kinds, k)
+		}
+		k.Rooms = append(k.Rooms, r.Free.MilliCPU, r.Free.MemoryMB, r.Free.GPUs, r.Free.DiskMB, int64(r.Count))
 	}
+	m.Largest = largestTo(a.Rooms)
 	return &linkv1.Up{Body: &linkv1.Up_Aggregate{Aggregate: m}}
+}
+
+// largestTo is for roots of an older version: the roomiest workers by each
+// resource.
+func largestTo(rooms []placement.Room) (out []*linkv1.Resources) {
+	var seen []model.Resources
+	for _, by := range []func(model.Resources) int64{
+		func(r model.Resources) int64 { return r.MilliCPU }, func(r model.Resources) int64 { return r.MemoryMB },
+		func(r model.Resources) int64 { return r.GPUs }, func(r model.Resources) int64 { return r.DiskMB },
+	} {
+		sorted := slices.SortedStableFunc(slices.Values(rooms), func(a, b placement.Room) int { return cmp.Compare(by(b.Free), by(a.Free)) })
+		for _, r := range sorted[:min(3, len(sorted))] {
+			if !slices.Contains(seen, r.Free) {
+				seen = append(seen, r.Free)
+				out = append(out, resourcesTo(r.Free))
+			}
+		}
+	}
+	return out
 }
 
 func sliceTo(s tables.Slice) *linkv1.Up {

@@ -2,11 +2,13 @@ package clusters
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/core/placement"
 	"oakestra/pkg/core/ports"
 	"oakestra/root/control"
 	"oakestra/root/store"
@@ -83,7 +85,7 @@ func factsFrom(f *linkv1.InstanceFacts) Facts {
 			Boot: v.GetBoot(), Seq: v.GetSeq(), NamespaceIP: addr(v.GetNamespaceIp()), PublicIP: v.GetPublicIp(), Healthy: v.GetHealthy(), LogTail: v.GetLogTail(),
 			Usage: model.Usage{CPUPercent: v.GetCpuPercent(), MemoryPercent: v.GetMemoryPercent(), MemoryBytes: v.GetMemoryBytes(), DiskBytes: v.GetDiskBytes()},
 		},
-		Node: livenesses[f.GetNodeLiveness()],
+		Node: livenesses[f.GetNodeLiveness()], Counted: f.GetCountedBy(),
 	}
 	for _, r := range p.GetReasons() {
 		out.Placement.Reasons = append(out.Placement.Reasons, reasonFrom(r))
@@ -118,10 +120,23 @@ func roomFrom(a *linkv1.Aggregate) Room {
 	out := Room{
 		Capacity: resourcesFrom(a.GetCapacity()), Reserved: resourcesFrom(a.GetReserved()), ActiveNodes: int(a.GetActiveNodes()), NetworkNodes: int(a.GetNetworkNodes()),
 		Runtimes: a.GetRuntimes(), Architectures: a.GetArchitectures(), CPUPercent: a.GetCpuPercent(), MemoryPercent: a.GetMemoryPercent(),
-		Largest: []model.Resources{},
+		Rooms: []placement.Room{}, Partial: a.GetPartial(), Number: a.GetNumber(),
+	}
+	for _, k := range a.GetKinds() {
+		room := placement.Room{Runtimes: k.GetRuntimes(), Architectures: k.GetArchitectures(), Network: k.GetNetwork()}
+		for five := range slices.Chunk(k.GetRooms(), 5) {
+			if len(five) < 5 || five[4] < 1 {
+				continue // no room of this protocol
+			}
+			room.Free, room.Count = model.Resources{MilliCPU: five[0], MemoryMB: five[1], GPUs: five[2], DiskMB: five[3]}, int(five[4])
+			out.Rooms = append(out.Rooms, room)
+		}
+	}
+	if out.Number != 0 {
+		return out
 	}
 	for _, r := range a.GetLargest() {
-		out.Largest = append(out.Largest, resourcesFrom(r))
+		out.Rooms = append(out.Rooms, placement.Room{Runtimes: out.Runtimes, Architectures: out.Architectures, Network: out.NetworkNodes > 0, Free: resourcesFrom(r), Count: 1})
 	}
 	return out
 }
