@@ -88,7 +88,13 @@ func (c *core) giveUp(s *slot) {
 	}
 	c.rename(s, o.Node, s.Epoch(), o.Epoch)
 	s.Carried = instance.Epoch{}
+	c.free(s)
+}
+
+// free ends what is reserved for a slot; what waits may have the room at once.
+func (c *core) free(s *slot) {
 	c.index.Release(s.Instance.String())
+	c.roomMoved = true
 	c.wakeRefused()
 }
 
@@ -163,6 +169,7 @@ func (c *core) settleOn(s *slot, id model.NodeID) {
 	}
 	s.Placement = p
 	c.index.Reserve(s.Instance.String(), string(id), request(s))
+	c.roomMoved = true
 	c.change(s)
 }
 
@@ -221,11 +228,10 @@ func (c *core) done(s *slot) {
 	delete(c.slots, s.Instance)
 	delete(c.timers, s.Instance)
 	c.where.drop(s)
-	c.index.Release(s.Instance.String())
+	c.free(s)
 	c.drops = append(c.drops, s.Instance)
 	c.goneFacts = append(c.goneFacts, Facts{Instance: s.Instance, Grant: s.Grant, Placement: s.Placement, Gone: true})
 	c.where.services[s.Instance.Service] = true
-	c.wakeRefused()
 }
 
 // word is the runtime as the node spells it: an original crashes on a word

@@ -73,8 +73,10 @@ type core struct {
 	dropNodes    []model.NodeID
 	goneNodes    []model.NodeID // to report
 	publishSoon  bool
-	roomMoved    bool      // a worker can take something now, or no more
+	nodesMoved   bool      // a worker can take something now, or no more
+	roomMoved    bool      // something was placed, or has left
 	published    time.Time // the sums, last
+	aggregates   uint64    // number of the last one; starts with the time, so that it grows over restarts
 	changedNodes map[model.NodeID]bool
 	queue        []model.NodeID // of changedNodes, to tell the root of now, part by part
 	drops        []model.InstanceID
@@ -92,7 +94,8 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 	c := &core{
 		f: f, ctx: ctx, now: time.Now(), nodes: map[model.NodeID]*node{}, slots: map[model.InstanceID]*slot{}, byJob: map[string]model.ServiceID{},
 		index: placement.NewIndex(), blocks: s.Blocks, revision: s.Revision, look: map[model.InstanceID]bool{}, timers: map[model.InstanceID]time.Time{},
-		dirty: map[model.InstanceID]bool{}, tell: map[model.InstanceID]bool{}, dirtyNodes: map[model.NodeID]bool{}, changedNodes: map[model.NodeID]bool{},
+		aggregates: uint64(time.Now().UnixMilli()) << 16,
+		dirty:      map[model.InstanceID]bool{}, tell: map[model.InstanceID]bool{}, dirtyNodes: map[model.NodeID]bool{}, changedNodes: map[model.NodeID]bool{},
 		where: newWhere(), vitals: map[model.InstanceID]bool{},
 	}
 	for _, n := range s.Nodes {
@@ -179,9 +182,12 @@ func (c *core) tick() {
 		c.tell[k] = true
 	}
 	clear(c.vitals)
-	if c.roomMoved && c.now.Sub(c.published) >= time.Second {
+	switch waited := c.now.Sub(c.published) >= time.Second; {
+	case c.nodesMoved && waited:
 		c.publish() // what waits at the root need not wait for the next report
-	} else if len(c.queue) > 0 {
+	case c.roomMoved && waited:
+		c.tellSums()
+	case len(c.queue) > 0:
 		c.tellNodes()
 	}
 	if c.deaf {

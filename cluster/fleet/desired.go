@@ -8,7 +8,6 @@ import (
 
 	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
-	"oakestra/pkg/core/model"
 )
 
 func (c *core) desired(d Desired) {
@@ -68,7 +67,7 @@ func (c *core) facts(s *slot) Facts {
 	if f, ok := c.handoffFacts(s); ok {
 		return f
 	}
-	f := Facts{Instance: s.Instance, Grant: s.Grant, Placement: s.Placement, Observed: s.Observed, Vital: s.vital}
+	f := Facts{Instance: s.Instance, Grant: s.Grant, Placement: s.Placement, Observed: s.Observed, Vital: s.vital, Counted: c.aggregates + 1}
 	if n := c.nodes[s.Placement.Node]; n != nil {
 		f.Node = n.live
 		if s.Observed.State != instance.Unknown && f.Vital.PublicIP == "" {
@@ -120,7 +119,7 @@ func (c *core) holdings() Holdings {
 
 // publish tells the root the sums, and nodes that changed.
 func (c *core) publish() {
-	c.published, c.roomMoved = c.now, false
+	c.nodesMoved = false
 	for id := range c.changedNodes {
 		if n := c.nodes[id]; n != nil && !n.queued {
 			n.queued = true
@@ -133,6 +132,13 @@ func (c *core) publish() {
 		c.orphansMoved = false
 		c.f.deps.Root.Orphans(c.orphans())
 	}
+	c.tellSums()
+}
+
+// tellSums tells the root what the cluster could take.
+func (c *core) tellSums() {
+	c.published, c.roomMoved = c.now, false
+	c.aggregates++
 	c.f.deps.Root.Aggregate(c.aggregate())
 }
 
@@ -160,11 +166,13 @@ func (c *core) tellNodes() {
 // atOnce is how many workers the root is told of in one go.
 const atOnce = 512
 
+// mostRooms keeps an aggregate within 1 KiB.
+const mostRooms = 48
+
 // aggregate adds up all workers, each time anew: a few hundred microseconds per
 // 10 000 workers each 5 s, and sums that cannot drift.
 func (c *core) aggregate() Aggregate {
-	var a Aggregate
-	var top largest
+	a := Aggregate{Number: c.aggregates}
 	runtimes, architectures := map[string]bool{}, map[string]bool{}
 	for _, n := range c.nodes {
 		if n.live != instance.Alive && n.live != instance.Suspect {
@@ -178,9 +186,6 @@ func (c *core) aggregate() Aggregate {
 		if n.Network {
 			a.NetworkNodes++
 		}
-		if !n.Cordoned {
-			top.take(n.Capacity.Sub(held))
-		}
 		for _, r := range n.Runtimes {
 			runtimes[r] = true
 		}
@@ -191,44 +196,6 @@ func (c *core) aggregate() Aggregate {
 		a.MemoryPercent /= float64(a.ActiveNodes)
 	}
 	a.Runtimes, a.Architectures = slices.Sorted(maps.Keys(runtimes)), slices.Sorted(maps.Keys(architectures))
-	a.Largest = top.list()
+	a.Rooms, a.Partial = c.index.Rooms(mostRooms)
 	return a
-}
-
-// largest keeps the four roomiest nodes by each resource.
-type largest [4][]model.Resources
-
-var resources = [4]func(model.Resources) int64{
-	func(r model.Resources) int64 { return r.MilliCPU }, func(r model.Resources) int64 { return r.MemoryMB },
-	func(r model.Resources) int64 { return r.GPUs }, func(r model.Resources) int64 { return r.DiskMB },
-}
-
-func (l *largest) take(r model.Resources) {
-	for i, by := range resources {
-		top := l[i]
-		if len(top) == 4 && by(r) <= by(top[3]) {
-			continue
-		}
-		at, _ := slices.BinarySearchFunc(top, by(r), func(v model.Resources, want int64) int {
-			if by(v) >= want { // equal ones keep their order
-				return -1
-			}
-			return 1
-		})
-		top = slices.Insert(top, at, r)
-		l[i] = top[:min(4, len(top))]
-	}
-}
-
-// list has them without doubles.
-func (l *largest) list() []model.Resources {
-	var out []model.Resources
-	for _, top := range l {
-		for _, r := range top {
-			if !slices.Contains(out, r) {
-				out = append(out, r)
-			}
-		}
-	}
-	return out
 }

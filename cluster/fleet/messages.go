@@ -7,6 +7,7 @@ import (
 	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/core/placement"
 )
 
 // Root is the way up; rootlink implements it. Calls never block; what is said
@@ -28,6 +29,8 @@ type Facts struct {
 	Vital     instance.Vital
 	Node      instance.Liveness
 	Gone      bool // the tombstone is carried out
+	// Counted is the number of the first Aggregate that counts the placement.
+	Counted uint64
 }
 
 // Orphan is a container that no assignment explains.
@@ -53,7 +56,9 @@ type NodeView struct {
 type Aggregate struct {
 	ActiveNodes, NetworkNodes int
 	Capacity, Reserved        model.Resources
-	Largest                   []model.Resources
+	Rooms                     []placement.Room
+	Partial                   bool   // some worker has more room than Rooms say
+	Number                    uint64 // grows with every one, over restarts too
 	Runtimes, Architectures   []string
 	CPUPercent, MemoryPercent float64
 }
@@ -107,4 +112,26 @@ type Registration struct {
 // Status is the cluster in a line.
 type Status struct {
 	ActiveNodes, NetworkNodes int
+}
+
+// Question asks what would take one more instance of a service.
+type Question struct {
+	Service model.Service
+	Most    int // workers to list
+}
+
+// Explanation says which worker would take it, and what speaks against the
+// others.
+type Explanation struct {
+	Workers, Qualify int
+	Node             model.NodeID // "" when none would
+	Reasons          []instance.Reason
+	Judged           []Judged // the first Question.Most, by id
+}
+
+// Judged is one worker; Reason is nil when it qualifies.
+type Judged struct {
+	Node   model.NodeID
+	Host   string
+	Reason *instance.Reason
 }

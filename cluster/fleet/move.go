@@ -111,5 +111,6 @@ func (c *core) handoffFacts(s *slot) (Facts, bool) {
 		Instance: s.Instance, Grant: s.Grant, Node: n.live,
 		Placement: instance.Placement{Try: o.Epoch.Try, Node: n.ID, Host: n.Host, HostIP: n.Address, Verdict: instance.Placed},
 		Observed:  instance.Observed{Epoch: o.Epoch, State: instance.Running}, Vital: s.served,
+		Counted: c.aggregates + 1,
 	}, serves
 }

@@ -168,7 +168,7 @@ func (c *core) tellNode(n *node) {
 		ID: string(n.ID), Name: n.Host, Runtimes: n.Runtimes, Architectures: []string{n.Architecture}, Capacity: n.Capacity,
 		Network: n.Network, Cordoned: n.Cordoned, Inactive: n.live != instance.Alive && n.live != instance.Suspect,
 	}}})
-	c.changedNodes[n.ID], c.roomMoved = true, true
+	c.changedNodes[n.ID], c.nodesMoved = true, true
 }
 
 // spoke notes a sign of life. One that is alive stays so: its next judgement

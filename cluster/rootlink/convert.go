@@ -1,8 +1,11 @@
 package rootlink
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/cluster/fleet"
@@ -11,9 +14,16 @@ import (
 	"oakestra/cluster/tables"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/core/placement"
 	"oakestra/pkg/core/ports"
 	"oakestra/pkg/errs"
 )
+
+// abilityExplain says that Explain is answered.
+const abilityExplain = "explain"
+
+// mostJudged bounds an answer to Explain.
+const mostJudged = 1000
 
 func text(a netip.Addr) string {
 	if !a.IsValid() {
@@ -59,7 +69,7 @@ func resourcesTo(r model.Resources) *linkv1.Resources {
 func helloTo(c Config, id store.Identity, session string, h fleet.Holdings) *linkv1.Up {
 	m := &linkv1.Hello{
 		ClusterName: c.Name, Location: c.Location, ClusterId: string(id.Cluster), ClusterKey: id.Key, Session: session, Version: c.Version,
-		RootIncarnation: id.Incarnation, Blocks: texts(h.Blocks), ManagerPort: uint32(c.Port),
+		RootIncarnation: id.Incarnation, Blocks: texts(h.Blocks), ManagerPort: uint32(c.Port), Abilities: []string{abilityExplain},
 	}
 	for _, s := range h.Slots {
 		m.Held = append(m.Held, &linkv1.Held{ServiceId: string(s.Instance.Service), Number: uint32(s.Instance.Number), Grant: uint64(s.Grant), Revision: s.Revision})
@@ -99,10 +109,10 @@ func desiredFrom(d *linkv1.Desired) fleet.Desired {
 	return out
 }
 
-func assignmentFrom(a *linkv1.Assignment) fleet.Assignment {
-	s, d := a.GetSpec(), a.GetSpec().GetDemand()
+func serviceFrom(id string, s *linkv1.ServiceSpec) model.Service {
+	d := s.GetDemand()
 	v := model.Service{
-		ID: model.ServiceID(a.GetServiceId()), Application: model.ApplicationID(s.GetApplicationId()), Owner: s.GetOwner(),
+		ID: model.ServiceID(id), Application: model.ApplicationID(s.GetApplicationId()), Owner: s.GetOwner(),
 		Name:    model.ServiceName{App: s.GetAppName(), AppNamespace: s.GetAppNamespace(), Service: s.GetServiceName(), ServiceNamespace: s.GetServiceNamespace()},
 		Address: addr(s.GetServiceAddress()), Chosen: s.GetChosenAddress(), Revision: s.GetRevision(),
 		Spec: model.ServiceSpec{
@@ -115,17 +125,45 @@ func assignmentFrom(a *linkv1.Assignment) fleet.Assignment {
 	for _, c := range s.GetConstraints() {
 		v.Spec.Constraints = append(v.Spec.Constraints, model.Constraint{Type: c.GetType(), Cluster: c.GetCluster(), Nodes: c.GetNodes(), Allowed: c.GetAllowed()})
 	}
+	return v
+}
+
+func assignmentFrom(a *linkv1.Assignment) fleet.Assignment {
+	v := serviceFrom(a.GetServiceId(), a.GetSpec())
 	return fleet.Assignment{
 		Instance: model.InstanceID{Service: v.ID, Number: int(a.GetNumber())}, Grant: instance.Grant(a.GetGrant()), Revision: a.GetRevision(),
-		Tombstone: a.GetTombstone(), Service: v, Description: s.GetAppDescription(), Address: addr(a.GetInstanceAddress()),
+		Tombstone: a.GetTombstone(), Service: v, Description: a.GetSpec().GetAppDescription(), Address: addr(a.GetInstanceAddress()),
 	}
+}
+
+func questionFrom(e *linkv1.Explain) fleet.Question {
+	return fleet.Question{Service: serviceFrom(e.GetServiceId(), e.GetSpec()), Most: int(min(e.GetMost(), mostJudged))}
+}
+
+func explainedTo(id string, e fleet.Explanation) *linkv1.Up {
+	m := &linkv1.Explained{Id: id, Workers: uint32(e.Workers), Qualify: uint32(e.Qualify), NodeId: string(e.Node)}
+	for _, r := range e.Reasons {
+		m.Reasons = append(m.Reasons, reasonTo(r))
+	}
+	for _, j := range e.Judged {
+		v := &linkv1.Judged{NodeId: string(j.Node), Host: j.Host}
+		if j.Reason != nil {
+			v.Reason = reasonTo(*j.Reason)
+		}
+		m.Judged = append(m.Judged, v)
+	}
+	return &linkv1.Up{Body: &linkv1.Up_Explained{Explained: m}}
+}
+
+func reasonTo(r instance.Reason) *linkv1.Reason {
+	return &linkv1.Reason{Name: r.Name, Count: uint32(r.Count), Detail: r.Detail}
 }
 
 // The protocol's enumerations are in the order of the domain's.
 func factsTo(f fleet.Facts) *linkv1.InstanceFacts {
 	p := &linkv1.Placement{Try: f.Placement.Try, NodeId: string(f.Placement.Node), NodeHost: f.Placement.Host, NodeIp: text(f.Placement.HostIP), Verdict: linkv1.Verdict(f.Placement.Verdict)}
 	for _, r := range f.Placement.Reasons {
-		p.Reasons = append(p.Reasons, &linkv1.Reason{Name: r.Name, Count: uint32(r.Count), Detail: r.Detail})
+		p.Reasons = append(p.Reasons, reasonTo(r))
 	}
 	o, v := f.Observed, f.Vital
 	return &linkv1.InstanceFacts{
@@ -133,7 +171,7 @@ func factsTo(f fleet.Facts) *linkv1.InstanceFacts {
 		Observed: &linkv1.Observed{Grant: uint64(o.Epoch.Grant), Try: o.Epoch.Try, State: linkv1.State(o.State), Seq: o.Seq, Reason: o.Reason, ExitCode: o.Exit},
 		Vital: &linkv1.Vital{Boot: v.Boot, Seq: v.Seq, CpuPercent: v.Usage.CPUPercent, MemoryPercent: v.Usage.MemoryPercent, MemoryBytes: v.Usage.MemoryBytes,
 			DiskBytes: v.Usage.DiskBytes, NamespaceIp: text(v.NamespaceIP), PublicIp: v.PublicIP, Healthy: v.Healthy, LogTail: v.LogTail},
-		NodeLiveness: linkv1.NodeLiveness(f.Node),
+		NodeLiveness: linkv1.NodeLiveness(f.Node), CountedBy: f.Counted,
 	}
 }
 
@@ -183,10 +221,39 @@ func aggregateTo(a fleet.Aggregate) *linkv1.Up {
 		ActiveNodes: uint32(a.ActiveNodes), NetworkNodes: uint32(a.NetworkNodes), Capacity: resourcesTo(a.Capacity), Reserved: resourcesTo(a.Reserved),
 		Runtimes: a.Runtimes, Architectures: a.Architectures, CpuPercent: a.CPUPercent, MemoryPercent: a.MemoryPercent,
 	}
-	for _, r := range a.Largest {
-		m.Largest = append(m.Largest, resourcesTo(r))
+	m.Number, m.Partial = a.Number, a.Partial
+	kinds := map[string]*linkv1.Kind{}
+	for _, r := range a.Rooms {
+		name := fmt.Sprint(r.Runtimes, r.Architectures, r.Network)
+		k := kinds[name]
+		if k == nil {
+			k = &linkv1.Kind{Runtimes: r.Runtimes, Architectures: r.Architectures, Network: r.Network}
+			kinds[name] = k
+			m.Kinds = append(m.Kinds, k)
+		}
+		k.Rooms = append(k.Rooms, r.Free.MilliCPU, r.Free.MemoryMB, r.Free.GPUs, r.Free.DiskMB, int64(r.Count))
 	}
+	m.Largest = largestTo(a.Rooms)
 	return &linkv1.Up{Body: &linkv1.Up_Aggregate{Aggregate: m}}
+}
+
+// largestTo is for roots of an older version: the roomiest workers by each
+// resource.
+func largestTo(rooms []placement.Room) (out []*linkv1.Resources) {
+	var seen []model.Resources
+	for _, by := range []func(model.Resources) int64{
+		func(r model.Resources) int64 { return r.MilliCPU }, func(r model.Resources) int64 { return r.MemoryMB },
+		func(r model.Resources) int64 { return r.GPUs }, func(r model.Resources) int64 { return r.DiskMB },
+	} {
+		sorted := slices.SortedStableFunc(slices.Values(rooms), func(a, b placement.Room) int { return cmp.Compare(by(b.Free), by(a.Free)) })
+		for _, r := range sorted[:min(3, len(sorted))] {
+			if !slices.Contains(seen, r.Free) {
+				seen = append(seen, r.Free)
+				out = append(out, resourcesTo(r.Free))
+			}
+		}
+	}
+	return out
 }
 
 func sliceTo(s tables.Slice) *linkv1.Up {

@@ -80,6 +80,7 @@ type Fleet interface {
 	Desired(ctx context.Context, d fleet.Desired) error
 	Blocks(ctx context.Context, g fleet.Grants) error
 	Order(ctx context.Context, id model.NodeID, v fleet.Verb) ([]fleet.Moving, error)
+	Explain(ctx context.Context, q fleet.Question) (fleet.Explanation, error)
 }
 
 // Tables is what the link needs of the network plane.
@@ -265,6 +266,12 @@ func (s *session) handle(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.
 			return err
 		}
 		return push(ctx, up, orderedTo(b.NodeOrder.GetId(), moving, err))
+	case *linkv1.Down_Explain:
+		e, err := s.fleet.Explain(ctx, questionFrom(b.Explain))
+		if err != nil {
+			return err
+		}
+		return push(ctx, up, explainedTo(b.Explain.GetId(), e))
 	case *linkv1.Down_Attach:
 		s.link.log.Warn("sessions are not served yet", "session", b.Attach.GetSessionId())
 	}

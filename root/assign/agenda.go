@@ -24,8 +24,8 @@ func (s *state) wait(in *slot) {
 	s.soon(in)
 }
 
-// settled ends the waiting of a slot.
-func (s *state) settled(id model.InstanceID) {
+// stopWaiting ends the waiting of a slot.
+func (s *state) stopWaiting(id model.InstanceID) {
 	delete(s.waiting, id)
 	delete(s.due, id) // what it has in late means nothing any more
 }

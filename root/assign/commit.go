@@ -47,6 +47,12 @@ type unplaced struct {
 	err error
 }
 
+// unsure says that a cluster may have room, once it has counted what is on its
+// way there.
+func (u *unplaced) unsure() bool {
+	return slices.ContainsFunc(u.reasons, func(r instance.Reason) bool { return r.Name == placement.Promised })
+}
+
 // orders are messages by cluster, one each.
 type orders map[model.ClusterID][]store.Instance
 

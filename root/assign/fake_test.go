@@ -15,6 +15,7 @@ import (
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/core/placement"
 )
 
 // fake is a cluster manager as the root sees one: it keeps orders, follows the
@@ -35,6 +36,12 @@ type fake struct {
 	mute   bool // keeps orders, answers nothing
 	quiet  bool // sends no heartbeats
 	nodes  int  // workers of 4 vcpus and 4 000 MiB each
+	// workers, when set, are the workers instead, and what they report is the
+	// present protocol's.
+	workers  *placement.Index
+	number   uint64 // of the last aggregate
+	refused  int
+	capacity *linkv1.Resources
 
 	downs  []*linkv1.Down // received on the present stream
 	stream linkv1.Link_ControlClient
@@ -197,6 +204,9 @@ func (f *fake) end(k string) *linkv1.InstanceFacts {
 	if f.runs[k] {
 		f.past = append(f.past, event{k, a.Grant, true, time.Now()})
 	}
+	if f.workers != nil {
+		f.workers.Release(k)
+	}
 	delete(f.held, k)
 	delete(f.runs, k)
 	return &linkv1.InstanceFacts{ServiceId: a.ServiceId, Number: a.Number, Grant: a.Grant, Gone: true}
@@ -206,7 +216,8 @@ func (f *fake) end(k string) *linkv1.InstanceFacts {
 func (f *fake) answer(k string) *linkv1.InstanceFacts {
 	a := f.held[k]
 	fact := &linkv1.InstanceFacts{ServiceId: a.ServiceId, Number: a.Number, Grant: a.Grant}
-	if f.refuse {
+	if f.refuse || f.workers != nil && !f.finds(k) {
+		f.refused++
 		delete(f.runs, k)
 		fact.Placement = &linkv1.Placement{Try: 1, Verdict: linkv1.Verdict_VERDICT_REFUSED, Reasons: []*linkv1.Reason{{Name: "memory", Count: 1, Detail: "w1"}}}
 		return fact
@@ -214,7 +225,29 @@ func (f *fake) answer(k string) *linkv1.InstanceFacts {
 	f.runs[k] = true
 	f.past = append(f.past, event{k, a.Grant, false, time.Now()})
 	f.peak = max(f.peak, len(f.runs))
-	return running(a, 1)
+	return f.running(a)
+}
+
+// finds reserves room for an order, as a fleet does.
+func (f *fake) finds(k string) bool {
+	a := f.held[k]
+	d := a.GetSpec().GetDemand()
+	r := placement.Request{Service: model.ServiceID(a.ServiceId), Runtime: "container",
+		Demand: model.Resources{MilliCPU: d.GetMilliCpu(), MemoryMB: d.GetMemoryMb()}}
+	f.workers.Release(k)
+	choice, err := f.workers.Place(r)
+	if err == nil {
+		f.workers.Reserve(k, choice.ID, r)
+	}
+	return err == nil
+}
+
+func (f *fake) running(a *linkv1.Assignment) *linkv1.InstanceFacts {
+	fact := running(a, 1)
+	if f.workers != nil {
+		fact.CountedBy = f.number + 1
+	}
+	return fact
 }
 
 func running(a *linkv1.Assignment, try uint32) *linkv1.InstanceFacts {
@@ -234,7 +267,7 @@ func (f *fake) report(snapshot bool) *linkv1.Up {
 		case a.Tombstone && !f.mute:
 			r.Instances = append(r.Instances, f.end(k))
 		case f.runs[k]:
-			r.Instances = append(r.Instances, running(a, 1))
+			r.Instances = append(r.Instances, f.running(a))
 		case !f.mute:
 			r.Instances = append(r.Instances, f.answer(k))
 		default:
@@ -268,6 +301,16 @@ func (f *fake) aggregate() *linkv1.Up {
 		d := f.held[k].GetSpec().GetDemand()
 		a.Reserved.MilliCpu += d.GetMilliCpu()
 		a.Reserved.MemoryMb += d.GetMemoryMb()
+	}
+	if f.workers != nil {
+		f.number++
+		a.Number, a.Capacity, a.Kinds = f.number, f.capacity, []*linkv1.Kind{{Runtimes: []string{"container"}, Architectures: []string{"amd64"}, Network: true}}
+		var rooms []placement.Room
+		rooms, a.Partial = f.workers.Rooms(48)
+		for _, r := range rooms {
+			a.Kinds[0].Rooms = append(a.Kinds[0].Rooms, r.Free.MilliCPU, r.Free.MemoryMB, r.Free.GPUs, r.Free.DiskMB, int64(r.Count))
+		}
+		return &linkv1.Up{Body: &linkv1.Up_Aggregate{Aggregate: a}}
 	}
 	if f.nodes > 0 {
 		a.Largest = []*linkv1.Resources{{MilliCpu: nodeCPU, MemoryMb: nodeMemory}}

@@ -36,8 +36,12 @@ func (d *Desk) pass(ctx context.Context, s *state) {
 	d.read(ctx, s, n)
 	w := &work{}
 	for _, id := range slices.Sorted(maps.Keys(n.moved)) {
-		if d.refreshRoom(s, id) {
+		grown, settled := d.refreshRoom(s, id)
+		if grown {
 			d.hope(s, id, w)
+		}
+		if settled {
+			d.reconsider(s, w)
 		}
 	}
 	if s.recovery {
@@ -114,6 +118,7 @@ func (d *Desk) place(s *state, in *slot, failed map[model.ServiceID]error, w *wo
 	if err == nil || len(in.refused) > 0 {
 		var choice placement.Choice
 		if choice, err = s.index.Place(r); err == nil {
+			in.unsure = false
 			w.give(s, in, *svc, choice, r)
 			return
 		}
@@ -122,36 +127,40 @@ func (d *Desk) place(s *state, in *slot, failed map[model.ServiceID]error, w *wo
 		}
 	}
 	s.later(in, d.now().Add(retry))
-	w.unplaced = append(w.unplaced, d.why(s, in, r, err))
+	u := d.why(s, in, r, err)
+	if in.unsure = u.unsure(); in.unsure {
+		return // decided with the next report of a cluster: no answer yet
+	}
+	w.unplaced = append(w.unplaced, u)
 }
 
 // refreshRoom makes the index agree with what a cluster reported last, and
 // ends the reservations that its report now counts itself. It says whether
-// the cluster can take more than before.
-func (d *Desk) refreshRoom(s *state, id model.ClusterID) (grown bool) {
+// the cluster can take more than before, and whether it counted anything.
+func (d *Desk) refreshRoom(s *state, id model.ClusterID) (grown, settled bool) {
 	c, known := s.clusters[id]
 	if !known {
-		return false
+		return false, false
 	}
 	room, heard := d.deps.Book.Room(id)
-	for slot, placed := range s.settle[id] {
-		if room.At.After(placed.Add(late)) {
-			s.index.Release(slot.String())
-			delete(s.settle[id], slot)
+	for slot, v := range s.settle[id] {
+		if v.counted(room) {
+			settled = true
+			s.settled(id, slot)
 		}
 	}
 	active := heard && d.deps.Book.Active(id)
 	s.index.Apply(placement.Delta{Upsert: []placement.Candidate{{
 		ID: string(id), Name: c.Name, Runtimes: room.Runtimes, Architectures: room.Architectures, Capacity: room.Capacity, Held: room.Reserved,
-		Rooms: rooms(room), Network: room.NetworkNodes > 0, Inactive: !active,
+		Rooms: rooms(room), Partial: room.Partial || room.Number == 0, Loose: room.Number == 0, Network: room.NetworkNodes > 0, Inactive: !active,
 	}}})
 	was, before := s.rooms[id]
 	if !active {
 		delete(s.rooms, id)
-		return false
+		return false, settled
 	}
 	s.rooms[id] = room
-	return !before || more(was, room)
+	return !before || more(was, room), settled
 }
 
 // more says whether b offers anything that a does not.
@@ -160,9 +169,23 @@ func more(a, b clusters.Room) bool {
 		return slices.ContainsFunc(want, func(v string) bool { return !slices.Contains(have, v) })
 	}
 	return b.ActiveNodes > a.ActiveNodes || b.NetworkNodes > a.NetworkNodes || lacks(a.Runtimes, b.Runtimes) || lacks(a.Architectures, b.Architectures) ||
-		!a.Capacity.Sub(a.Reserved).Fits(b.Capacity.Sub(b.Reserved)) || slices.ContainsFunc(b.Largest, func(r model.Resources) bool {
-		return !slices.ContainsFunc(a.Largest, func(had model.Resources) bool { return had.Fits(r) })
+		!a.Capacity.Sub(a.Reserved).Fits(b.Capacity.Sub(b.Reserved)) || slices.ContainsFunc(b.Rooms, func(r placement.Room) bool {
+		return !slices.ContainsFunc(a.Rooms, func(had placement.Room) bool {
+			return had.Free.Fits(r.Free) && had.Network == r.Network && slices.Equal(had.Runtimes, r.Runtimes) && slices.Equal(had.Architectures, r.Architectures)
+		})
 	})
+}
+
+// reconsider looks again at slots that waited for a report.
+func (d *Desk) reconsider(s *state, w *work) {
+	for slot := range s.waiting {
+		if in := s.instances[slot]; in.unsure {
+			s.soon(in)
+		}
+	}
+	for _, slot := range slices.SortedFunc(maps.Keys(s.refusing), compareID) {
+		d.elsewhere(s, s.instances[slot], w)
+	}
 }
 
 // hope gives slots another chance since a cluster can take more.
@@ -196,11 +219,11 @@ func (d *Desk) elsewhere(s *state, in *slot, w *work) {
 	w.give(s, in, svc, choice, r)
 }
 
-func rooms(r clusters.Room) []model.Resources {
-	if r.Largest == nil {
-		return []model.Resources{}
+func rooms(r clusters.Room) []placement.Room {
+	if r.Rooms == nil {
+		return []placement.Room{}
 	}
-	return r.Largest
+	return r.Rooms
 }
 
 // request is what a slot asks of a cluster.

@@ -308,3 +308,34 @@ func TestAnOlderGrantIsStoppedOnlyWhenTheNewOneRuns(t *testing.T) {
 		}
 	})
 }
+
+// A dry run says what would happen, and nothing does.
+func TestADryRunPlacesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		a := newFake("a").set(func(f *fake) { f.refuse = true }).join(r)
+		newFake("b").set(func(f *fake) { f.nodes = 0 }).join(r)
+		svc := r.service("one", wants{memory: 100})
+		for range 3 {
+			run, err := r.desk.DryRun(t.Context(), svc)
+			if err != nil || string(run.OneMore.Choice) != a.id || len(run.OneMore.Clusters) != 2 || run.Total != 0 {
+				t.Fatalf("%+v, %v", run, err)
+			}
+		}
+		r.deploy(svc.ID, 2) // a refuses both, b has no worker
+		run, err := r.desk.DryRun(t.Context(), svc)
+		if err != nil || run.Total != 2 || len(run.Waiting) != 2 || run.Waiting[1].ID.Number != 1 || run.Waiting[0].Choice != "" {
+			t.Fatalf("%+v, %v", run, err)
+		}
+		why := map[string]string{}
+		for _, v := range run.Waiting[0].Clusters {
+			why[string(v.Cluster)] = v.Reason.Name
+		}
+		if why[a.id] != "refused" || len(why) != 2 {
+			t.Errorf("%v", why)
+		}
+		if n := len(a.orders()); n != 2 {
+			t.Errorf("%d orders", n)
+		}
+	})
+}

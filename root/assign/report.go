@@ -67,12 +67,7 @@ func (d *Desk) placed(s *state, from model.ClusterID, in *slot, f clusters.Facts
 	clear(in.refused)
 	delete(s.refusing, in.ID)
 	if _, reserved := s.index.Reserved(in.ID.String()); reserved {
-		if s.settle[from] == nil {
-			s.settle[from] = map[model.InstanceID]time.Time{}
-		}
-		if _, noted := s.settle[from][in.ID]; !noted {
-			s.settle[from][in.ID] = d.now()
-		}
+		s.settles(from, in.ID, d.now(), f.Counted)
 	}
 	if f.Observed.State == instance.Running {
 		for c, old := range d.deps.Book.Reports(in.ID) {
@@ -81,6 +76,33 @@ func (d *Desk) placed(s *state, from model.ClusterID, in *slot, f clusters.Facts
 			}
 		}
 	}
+}
+
+// settles ends the reservation of a placement, at once or with the aggregate
+// that counts it.
+func (s *state) settles(from model.ClusterID, id model.InstanceID, now time.Time, number uint64) {
+	if s.settle[from] == nil {
+		s.settle[from] = map[model.InstanceID]settling{}
+	}
+	v, noted := s.settle[from][id]
+	if !noted {
+		v.placed = now
+	}
+	v.number = number
+	if number != 0 && v.counted(s.rooms[from]) {
+		s.settled(from, id)
+		return
+	}
+	s.settle[from][id] = v
+}
+
+// settled ends the reservation of a placement, unless the slot has one
+// elsewhere by now.
+func (s *state) settled(from model.ClusterID, id model.InstanceID) {
+	if at, _ := s.index.Reserved(id.String()); at == string(from) {
+		s.index.Release(id.String())
+	}
+	delete(s.settle[from], id)
 }
 
 // superseded handles a report under an older grant, or of a cluster the slot

@@ -35,9 +35,9 @@ type state struct {
 	// refusing slots are refused by the cluster they belong to, which tries
 	// again by itself while nobody else has room.
 	refusing map[model.InstanceID]bool
-	// settle holds when instances were reported as placed; their reservations
-	// end with an aggregate that was made later and counts them itself.
-	settle map[model.ClusterID]map[model.InstanceID]time.Time
+	// settle holds instances that were reported as placed; their reservations
+	// end with the aggregate that counts them itself.
+	settle map[model.ClusterID]map[model.InstanceID]settling
 	rooms  map[model.ClusterID]clusters.Room // as last looked at
 
 	incarnation uint32
@@ -48,6 +48,20 @@ type state struct {
 	held        map[model.ClusterID][]clusters.Held // what was heard: answered when recovery ends
 	adopted     map[model.ServiceID]bool            // services clusters have brought since the start
 	adoptedApps map[model.ApplicationID]bool        // applications, too
+}
+
+// settling is a placement that no aggregate has counted yet.
+type settling struct {
+	placed time.Time // when it was reported
+	number uint64    // of the first aggregate that counts it; 0: not told
+}
+
+// counted says whether an aggregate counts the placement.
+func (v settling) counted(r clusters.Room) bool {
+	if v.number != 0 && r.Number != 0 {
+		return r.Number >= v.number
+	}
+	return r.At.After(v.placed.Add(late))
 }
 
 // slot is a stored instance with what the loop remembers of it.
@@ -61,12 +75,15 @@ type slot struct {
 	waits  waits
 	gone   bool // its own cluster has carried the tombstone out
 	moving bool // a new grant is about to be stored
+	// unsure: some cluster may have room, once it has counted what is on its
+	// way there.
+	unsure bool
 	watch  watch
 }
 
 func newState() *state {
 	return &state{
-		settle: map[model.ClusterID]map[model.InstanceID]time.Time{}, rooms: map[model.ClusterID]clusters.Room{},
+		settle: map[model.ClusterID]map[model.InstanceID]settling{}, rooms: map[model.ClusterID]clusters.Room{},
 		awaited: map[model.ClusterID]bool{}, held: map[model.ClusterID][]clusters.Held{},
 		adopted: map[model.ServiceID]bool{}, adoptedApps: map[model.ApplicationID]bool{},
 	}
@@ -82,7 +99,7 @@ func (s *state) put(in store.Instance) *slot {
 	v.Instance = in
 	if in.Cluster != "" {
 		v.waits = waits{}
-		s.settled(in.ID)
+		s.stopWaiting(in.ID)
 	} else if !s.waiting[in.ID] || in.Tombstone {
 		s.wait(v)
 	}
@@ -105,7 +122,7 @@ func (s *state) know(v model.Service) {
 // drop forgets a record.
 func (s *state) drop(id model.InstanceID) {
 	delete(s.instances, id)
-	s.settled(id)
+	s.stopWaiting(id)
 	delete(s.refusing, id)
 	s.index.Release(id.String())
 }

@@ -2,12 +2,11 @@ package assign
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
-	"strings"
 
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/core/placement"
 	"oakestra/root/events"
 	"oakestra/root/rollout"
 	"oakestra/root/store"
@@ -79,9 +78,5 @@ func counted(reasons []instance.Reason) string {
 	}
 	list := slices.Clone(reasons)
 	slices.SortStableFunc(list, func(a, b instance.Reason) int { return cmp.Compare(b.Count, a.Count) })
-	parts := make([]string, len(list))
-	for i, r := range list {
-		parts[i] = fmt.Sprintf("%s %d", r.Name, r.Count)
-	}
-	return strings.Join(parts, ", ")
+	return placement.Sentence(list)
 }

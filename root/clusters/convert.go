@@ -2,11 +2,13 @@ package clusters
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/core/placement"
 	"oakestra/pkg/core/ports"
 	"oakestra/root/control"
 	"oakestra/root/store"
@@ -16,7 +18,7 @@ func helloFrom(h *linkv1.Hello, from netip.Addr) Hello {
 	out := Hello{
 		Name: h.GetClusterName(), Location: h.GetLocation(), ID: model.ClusterID(h.GetClusterId()), Key: h.GetClusterKey(),
 		Session: h.GetSession(), Version: h.GetVersion(), Incarnation: h.GetRootIncarnation(),
-		Blocks: prefixes(h.GetBlocks()), Address: from,
+		Blocks: prefixes(h.GetBlocks()), Address: from, Abilities: h.GetAbilities(),
 	}
 	for _, v := range h.GetHeld() {
 		out.Held = append(out.Held, Held{Instance: slot(v.GetServiceId(), v.GetNumber()), Grant: instance.Grant(v.GetGrant()), Revision: v.GetRevision()})
@@ -83,10 +85,10 @@ func factsFrom(f *linkv1.InstanceFacts) Facts {
 			Boot: v.GetBoot(), Seq: v.GetSeq(), NamespaceIP: addr(v.GetNamespaceIp()), PublicIP: v.GetPublicIp(), Healthy: v.GetHealthy(), LogTail: v.GetLogTail(),
 			Usage: model.Usage{CPUPercent: v.GetCpuPercent(), MemoryPercent: v.GetMemoryPercent(), MemoryBytes: v.GetMemoryBytes(), DiskBytes: v.GetDiskBytes()},
 		},
-		Node: livenesses[f.GetNodeLiveness()],
+		Node: livenesses[f.GetNodeLiveness()], Counted: f.GetCountedBy(),
 	}
 	for _, r := range p.GetReasons() {
-		out.Placement.Reasons = append(out.Placement.Reasons, instance.Reason{Name: r.GetName(), Count: int(r.GetCount()), Detail: r.GetDetail()})
+		out.Placement.Reasons = append(out.Placement.Reasons, reasonFrom(r))
 	}
 	return out
 }
@@ -118,10 +120,23 @@ func roomFrom(a *linkv1.Aggregate) Room {
 	out := Room{
 		Capacity: resourcesFrom(a.GetCapacity()), Reserved: resourcesFrom(a.GetReserved()), ActiveNodes: int(a.GetActiveNodes()), NetworkNodes: int(a.GetNetworkNodes()),
 		Runtimes: a.GetRuntimes(), Architectures: a.GetArchitectures(), CPUPercent: a.GetCpuPercent(), MemoryPercent: a.GetMemoryPercent(),
-		Largest: []model.Resources{},
+		Rooms: []placement.Room{}, Partial: a.GetPartial(), Number: a.GetNumber(),
+	}
+	for _, k := range a.GetKinds() {
+		room := placement.Room{Runtimes: k.GetRuntimes(), Architectures: k.GetArchitectures(), Network: k.GetNetwork()}
+		for five := range slices.Chunk(k.GetRooms(), 5) {
+			if len(five) < 5 || five[4] < 1 {
+				continue // no room of this protocol
+			}
+			room.Free, room.Count = model.Resources{MilliCPU: five[0], MemoryMB: five[1], GPUs: five[2], DiskMB: five[3]}, int(five[4])
+			out.Rooms = append(out.Rooms, room)
+		}
+	}
+	if out.Number != 0 {
+		return out
 	}
 	for _, r := range a.GetLargest() {
-		out.Largest = append(out.Largest, resourcesFrom(r))
+		out.Rooms = append(out.Rooms, placement.Room{Runtimes: out.Runtimes, Architectures: out.Architectures, Network: out.NetworkNodes > 0, Free: resourcesFrom(r), Count: 1})
 	}
 	return out
 }
@@ -150,8 +165,7 @@ func desiredTo(d Desired) *linkv1.Down {
 	return &linkv1.Down{Body: &linkv1.Down_Desired{Desired: out}}
 }
 
-func assignmentTo(in store.Instance, app model.Application) *linkv1.Assignment {
-	s := in.Service
+func specTo(s model.Service, app model.Application) *linkv1.ServiceSpec {
 	spec := &linkv1.ServiceSpec{
 		ApplicationId: string(s.Application), AppName: s.Name.App, AppNamespace: s.Name.AppNamespace, AppDescription: app.Description,
 		ServiceName: s.Name.Service, ServiceNamespace: s.Name.ServiceNamespace, Owner: s.Owner, ServiceAddress: addrText(s.Address),
@@ -161,10 +175,18 @@ func assignmentTo(in store.Instance, app model.Application) *linkv1.Assignment {
 	for _, c := range s.Spec.Constraints {
 		spec.Constraints = append(spec.Constraints, &linkv1.Constraint{Type: c.Type, Cluster: c.Cluster, Nodes: c.Nodes, Allowed: c.Allowed})
 	}
+	return spec
+}
+
+func assignmentTo(in store.Instance, app model.Application) *linkv1.Assignment {
 	return &linkv1.Assignment{
 		ServiceId: string(in.ID.Service), Number: uint32(in.ID.Number), Grant: uint64(in.Grant), Revision: in.Revision,
-		Tombstone: in.Tombstone, Spec: spec, InstanceAddress: addrText(in.Address),
+		Tombstone: in.Tombstone, Spec: specTo(in.Service, app), InstanceAddress: addrText(in.Address),
 	}
+}
+
+func reasonFrom(r *linkv1.Reason) instance.Reason {
+	return instance.Reason{Name: r.GetName(), Count: int(r.GetCount()), Detail: r.GetDetail()}
 }
 
 func claimsFrom(c *linkv1.Claims, cluster model.ClusterID) Claims {

@@ -38,6 +38,8 @@ func (s *Server) handle(ctx context.Context, sess *session, id model.ClusterID, 
 		s.noted(id, body.Event)
 	case *linkv1.Up_NodeOrdered:
 		s.orders.answered(sess, body.NodeOrdered)
+	case *linkv1.Up_Explained:
+		s.asked.answered(sess, body.Explained)
 	case *linkv1.Up_Applied, *linkv1.Up_Hello, nil:
 		// Applied is informative; a second Hello changes nothing; nil is a
 		// message of a newer version.

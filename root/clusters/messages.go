@@ -7,6 +7,7 @@ import (
 
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/core/placement"
 	"oakestra/root/store"
 )
 
@@ -45,6 +46,7 @@ type Hello struct {
 	Held        []Held
 	Blocks      []netip.Prefix
 	Address     netip.Addr // where it dials from
+	Abilities   []string   // what it can be asked besides
 }
 
 // Held is one slot a cluster holds an order for.
@@ -88,13 +90,18 @@ type Facts struct {
 	Vital     instance.Vital
 	Node      instance.Liveness
 	Gone      bool // a tombstone is carried out
+	// Counted is the number of the first Room that counts the placement, 0 of
+	// an older cluster.
+	Counted uint64
 }
 
 // Room is what a cluster could take.
 type Room struct {
 	At                 time.Time // when it was told
 	Capacity, Reserved model.Resources
-	Largest            []model.Resources
+	Rooms              []placement.Room
+	Partial            bool   // some worker has more room than Rooms say
+	Number             uint64 // grows with every report; 0: an older cluster, whose Rooms are examples
 	ActiveNodes        int
 	NetworkNodes       int
 	Runtimes           []string

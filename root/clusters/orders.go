@@ -16,37 +16,39 @@ import (
 // orderWait is how long a cluster may take to store an order.
 const orderWait = 10 * time.Second
 
-// orders are node orders that wait for their acknowledgement. They are kept by
+// orders are messages to clusters that wait for their answer. They are kept by
 // nobody: who asked is told when the cluster does not answer, and asks again.
-type orders struct {
+type orders[T interface{ GetId() string }] struct {
 	mu      sync.Mutex
-	waiting map[string]waiting
+	waiting map[string]waiting[T]
 }
 
-type waiting struct {
+type waiting[T any] struct {
 	sess *session
-	done chan *linkv1.NodeOrdered // closed when the stream ends
+	done chan T // closed when the stream ends
 }
 
-func newOrders() *orders { return &orders{waiting: map[string]waiting{}} }
+func newOrders[T interface{ GetId() string }]() *orders[T] {
+	return &orders[T]{waiting: map[string]waiting[T]{}}
+}
 
-func (o *orders) add(id string, s *session) <-chan *linkv1.NodeOrdered {
+func (o *orders[T]) add(id string, s *session) <-chan T {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	w := waiting{s, make(chan *linkv1.NodeOrdered, 1)}
+	w := waiting[T]{s, make(chan T, 1)}
 	o.waiting[id] = w
 	return w.done
 }
 
-func (o *orders) forget(id string) {
+func (o *orders[T]) forget(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.waiting, id)
 }
 
-// answered hands an acknowledgement to who waits; one that nobody waits for
+// answered hands an answer to who waits; one that nobody waits for
 // came too late.
-func (o *orders) answered(s *session, a *linkv1.NodeOrdered) {
+func (o *orders[T]) answered(s *session, a T) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if w, ok := o.waiting[a.GetId()]; ok && w.sess == s {
@@ -56,7 +58,7 @@ func (o *orders) answered(s *session, a *linkv1.NodeOrdered) {
 }
 
 // left fails what waits for a stream that has ended.
-func (o *orders) left(s *session) {
+func (o *orders[T]) left(s *session) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for id, w := range o.waiting {

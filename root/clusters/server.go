@@ -40,7 +40,8 @@ type Server struct {
 	book   *Book
 	desk   Desk
 	tables *tables
-	orders *orders
+	orders *orders[*linkv1.NodeOrdered]
+	asked  *orders[*linkv1.Explained]
 	events events.Recorder
 	log    *slog.Logger
 }
@@ -48,7 +49,7 @@ type Server struct {
 // NewServer answers with what desk decides and writes reports into book. A
 // Recorder, if one is given, is told what happens.
 func NewServer(book *Book, desk Desk, logger *slog.Logger, tell ...events.Recorder) *Server {
-	s := &Server{book: book, desk: desk, tables: newTables(book, desk), orders: newOrders(), events: events.Discard{}, log: logger.With("part", "clusters")}
+	s := &Server{book: book, desk: desk, tables: newTables(book, desk), orders: newOrders[*linkv1.NodeOrdered](), asked: newOrders[*linkv1.Explained](), events: events.Discard{}, log: logger.With("part", "clusters")}
 	if len(tell) > 0 {
 		s.events = tell[0]
 	}
@@ -94,6 +95,7 @@ func (s *Server) Control(stream grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]
 		return toStatus(err)
 	}
 	id := welcome.ID
+	sess.abilities = hello.Abilities
 	sess.queue(welcomeTo(welcome)) // before anybody else can reach the session
 	if before := s.book.join(model.Cluster{ID: id, Name: hello.Name, Location: hello.Location, Address: hello.Address}, sess); before != nil {
 		before.end(errReplaced)
@@ -103,6 +105,7 @@ func (s *Server) Control(stream grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]
 	defer func() {
 		sess.end(nil)
 		s.orders.left(sess)
+		s.asked.left(sess)
 		if s.book.leave(id, sess) {
 			s.tables.left(id)
 			s.desk.Moved(id)

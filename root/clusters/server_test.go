@@ -231,7 +231,7 @@ func TestReportsAggregatesAndNodesReachTheBook(t *testing.T) {
 		if n := r.book.Nodes(); len(n) != 1 || n[0].ID != "w1" || n[0].ClusterName != "a" || n[0].Cluster != "a" {
 			t.Errorf("nodes %+v", n)
 		}
-		if room, ok := r.book.Room("a"); !ok || room.ActiveNodes != 1 || room.Largest == nil {
+		if room, ok := r.book.Room("a"); !ok || room.ActiveNodes != 1 || room.Rooms == nil {
 			t.Errorf("room %+v", room)
 		}
 		if v, ok := r.book.Facts(id("s", 0)); !ok || v.Observed.State != 0 {

@@ -20,6 +20,9 @@ type session struct {
 	cut   context.CancelCauseFunc
 	bell  chan struct{}
 	began time.Time
+	// abilities are what the cluster can be asked besides; set before anybody
+	// else can reach the session.
+	abilities []string
 
 	mu   sync.Mutex // guards what follows
 	list []*linkv1.Down

@@ -40,6 +40,11 @@ type Sites interface {
 	OrderNode(ctx context.Context, cluster model.ClusterID, node model.NodeID, verb NodeVerb) ([]Move, error)
 	// RemoveCluster forgets a cluster that is away; see assign.Desk.
 	RemoveCluster(ctx context.Context, id model.ClusterID, force bool) (orphaned []model.InstanceID, err error)
+	// DryRun runs the placement of a service without placing anything.
+	DryRun(ctx context.Context, svc model.Service) (DryRun, error)
+	// Ask has a cluster explain which worker would take one more instance, and
+	// list up to most workers.
+	Ask(ctx context.Context, cluster model.ClusterID, svc model.Service, most int) Answer
 	// On lists what clusters report on their workers.
 	On() map[model.ClusterID]map[model.NodeID][]model.InstanceID
 }

@@ -43,6 +43,7 @@ var gets = []get{
 	{route: "/api/application/:id", golden: "application", path: "/api/application/{app}", bare: "/api/application/{bareapp}"},
 	{route: "/api/service/:id", golden: "service-nginx", path: "/api/service/{nginx}", bare: "/api/service/{bare}"},
 	{route: "/api/service/:id", golden: "service-curl", path: "/api/service/{curl}"},
+	{route: "/api/service/:id/explain", golden: "explain", path: "/api/service/{nginx}/explain", bare: "/api/service/{bare}/explain"},
 	{route: "/api/service/:id/revisions", golden: "revisions", path: "/api/service/{nginx}/revisions", bare: "/api/service/{bare}/revisions"},
 	{route: "/api/clusters", golden: "clusters", path: "/api/clusters/", empty: "none"},
 	{route: "/api/clusters/active", golden: "clusters-active", path: "/api/clusters/active", empty: "none"},

@@ -104,6 +104,24 @@ func (r *rig) site(services map[string]string) {
 			{Name: "vcpus", Count: 1}, {Name: "memory", Count: 3, Detail: "w3: 100 > 20 MiB free"}}},
 		Cluster: cluster.ID,
 	}
+	r.explained(cluster.ID, full)
+}
+
+// explained makes clusters say that a second nginx fits nowhere: one says why,
+// worker by worker, the other does not answer.
+func (r *rig) explained(id model.ClusterID, full model.InstanceID) {
+	stored, err := r.store.Instances().Get(r.t.Context(), full)
+	must(r.t, err)
+	memory := func(worker string) *instance.Reason {
+		return &instance.Reason{Name: "memory", Count: 1, Detail: worker + ": 100 > 20 MiB free"}
+	}
+	none := control.Verdicts{Clusters: []control.Verdict{
+		{Cluster: "dddddddddddddddddddddddd", Reason: &instance.Reason{Name: "inactive", Count: 1, Detail: "c2"}}, {Cluster: id, Reason: memory("c1")},
+	}}
+	r.places.dry = control.DryRun{OneMore: control.Verdicts{Choice: id, Clusters: []control.Verdict{{Cluster: "dddddddddddddddddddddddd", Reason: none.Clusters[0].Reason}, {Cluster: id}}},
+		Waiting: []control.WaitingRun{{Instance: stored, Verdicts: none}}, Total: 1}
+	r.places.answers = map[model.ClusterID]control.Answer{id: {State: control.Answered, Workers: 2, Qualify: 1, Node: "w1",
+		Reasons: []instance.Reason{*memory("w3")}, Judged: []control.Judged{{Node: "w1", Host: "w1"}, {Node: "w3", Host: "w3", Reason: memory("w3")}}}}
 }
 
 func TestAnswersOfTheQuickStart(t *testing.T) {

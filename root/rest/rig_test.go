@@ -324,11 +324,26 @@ type fakePlaces struct {
 	orphans []model.InstanceID
 	err     error
 	asked   []string
+	dry     control.DryRun
+	answers map[model.ClusterID]control.Answer
 }
 
 func (f *fakePlaces) OrderNode(_ context.Context, cluster model.ClusterID, node model.NodeID, verb control.NodeVerb) ([]control.Move, error) {
 	f.asked = append(f.asked, fmt.Sprintf("%s/%s %d", cluster, node, verb))
 	return f.moves, f.err
+}
+
+func (f *fakePlaces) DryRun(context.Context, model.Service) (control.DryRun, error) {
+	return f.dry, nil
+}
+
+func (f *fakePlaces) Ask(_ context.Context, id model.ClusterID, svc model.Service, most int) control.Answer {
+	a, known := f.answers[id]
+	if !known {
+		return control.Answer{State: control.AnswerSilent}
+	}
+	a.Judged = a.Judged[:min(most, len(a.Judged))]
+	return a
 }
 
 func (f *fakePlaces) RemoveCluster(_ context.Context, id model.ClusterID, force bool) ([]model.InstanceID, error) {

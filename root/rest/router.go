@@ -175,6 +175,7 @@ func (a *api) workloads() []route {
 		{deployers, deploy, del, "/api/service/:id", a.deleteService},
 		{deployers, deploy, post, "/api/service/:id/rollback", a.rollback},
 		{users, read, get, "/api/service/:id/revisions", a.revisions},
+		{users, read, get, "/api/service/:id/explain", a.explainService},
 		{deployers, deploy, post, "/api/service/:id/scale", a.scale},
 		{users, read, get, "/api/services", a.listServices},
 		{users, read, get, "/api/services/:app", a.listServicesOf},

@@ -200,6 +200,8 @@ func workloadRows() []row {
 		{op: "PUT /api/service/{id}", want: toWrite, shape: aService, inner: instances, call: ofService("", body{"memory": 11})},
 		{op: "DELETE /api/service/{id}", want: toWrite, shape: message, call: ofService("", nil)},
 		{op: "GET /api/service/{id}/revisions", want: toRead, shape: "[]" + revision, call: at("/api/service/{service}/revisions")},
+		{op: "GET /api/service/{id}/explain", want: toRead, shape: "microserviceID:s job_name:s one_more:o waiting:a waiting_total:i",
+			inner: "waiting instance_number:i status:s status_detail:s outlook:o", call: at("/api/service/{service}/explain")},
 		{op: "POST /api/service/{id}/scale", want: toWrite, shape: "message:s replicas:i added:a removed:a", call: ofService("/scale", body{"replicas": 2})},
 		{op: "POST /api/service/{id}/rollback", want: toWrite, shape: aService, inner: instances, call: func(r *apiRig, _ caller) call {
 			id := r.newService()

@@ -316,6 +316,7 @@ type Up struct {
 	//	*Up_Applied
 	//	*Up_Event
 	//	*Up_NodeOrdered
+	//	*Up_Explained
 	Body          isUp_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -466,6 +467,15 @@ func (x *Up) GetNodeOrdered() *NodeOrdered {
 	return nil
 }
 
+func (x *Up) GetExplained() *Explained {
+	if x != nil {
+		if x, ok := x.Body.(*Up_Explained); ok {
+			return x.Explained
+		}
+	}
+	return nil
+}
+
 type isUp_Body interface {
 	isUp_Body()
 }
@@ -518,6 +528,10 @@ type Up_NodeOrdered struct {
 	NodeOrdered *NodeOrdered `protobuf:"bytes,20,opt,name=node_ordered,json=nodeOrdered,proto3,oneof"`
 }
 
+type Up_Explained struct {
+	Explained *Explained `protobuf:"bytes,21,opt,name=explained,proto3,oneof"`
+}
+
 func (*Up_Hello) isUp_Body() {}
 
 func (*Up_Report) isUp_Body() {}
@@ -542,6 +556,8 @@ func (*Up_Event) isUp_Body() {}
 
 func (*Up_NodeOrdered) isUp_Body() {}
 
+func (*Up_Explained) isUp_Body() {}
+
 // Hello opens a Control stream.
 type Hello struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -555,8 +571,11 @@ type Hello struct {
 	Held            []*Held                `protobuf:"bytes,8,rep,name=held,proto3" json:"held,omitempty"`                                               // every assignment this cluster holds
 	Blocks          []string               `protobuf:"bytes,9,rep,name=blocks,proto3" json:"blocks,omitempty"`                                           // address blocks it holds, CIDR
 	ManagerPort     uint32                 `protobuf:"varint,10,opt,name=manager_port,json=managerPort,proto3" json:"manager_port,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What this cluster can be asked besides: "explain". A root asks nothing
+	// that is not named here.
+	Abilities     []string `protobuf:"bytes,11,rep,name=abilities,proto3" json:"abilities,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
@@ -657,6 +676,13 @@ func (x *Hello) GetManagerPort() uint32 {
 		return x.ManagerPort
 	}
 	return 0
+}
+
+func (x *Hello) GetAbilities() []string {
+	if x != nil {
+		return x.Abilities
+	}
+	return nil
 }
 
 // Held says what a cluster holds of one slot, so that only differences are sent.
@@ -852,7 +878,8 @@ type InstanceFacts struct {
 	Observed      *Observed              `protobuf:"bytes,5,opt,name=observed,proto3" json:"observed,omitempty"`
 	Vital         *Vital                 `protobuf:"bytes,6,opt,name=vital,proto3" json:"vital,omitempty"`
 	NodeLiveness  NodeLiveness           `protobuf:"varint,7,opt,name=node_liveness,json=nodeLiveness,proto3,enum=oakestra.link.v1.NodeLiveness" json:"node_liveness,omitempty"`
-	Gone          bool                   `protobuf:"varint,8,opt,name=gone,proto3" json:"gone,omitempty"` // tombstone carried out: nothing of the slot is left in this cluster
+	Gone          bool                   `protobuf:"varint,8,opt,name=gone,proto3" json:"gone,omitempty"`                            // tombstone carried out: nothing of the slot is left in this cluster
+	CountedBy     uint64                 `protobuf:"varint,9,opt,name=counted_by,json=countedBy,proto3" json:"counted_by,omitempty"` // the first Aggregate.number that counts this placement
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -941,6 +968,13 @@ func (x *InstanceFacts) GetGone() bool {
 		return x.Gone
 	}
 	return false
+}
+
+func (x *InstanceFacts) GetCountedBy() uint64 {
+	if x != nil {
+		return x.CountedBy
+	}
+	return 0
 }
 
 type Placement struct {
@@ -1387,6 +1421,9 @@ type Aggregate struct {
 	CpuPercent    float64      `protobuf:"fixed64,7,opt,name=cpu_percent,json=cpuPercent,proto3" json:"cpu_percent,omitempty"`          // mean over nodes
 	MemoryPercent float64      `protobuf:"fixed64,8,opt,name=memory_percent,json=memoryPercent,proto3" json:"memory_percent,omitempty"` // mean over nodes
 	NetworkNodes  uint32       `protobuf:"varint,9,opt,name=network_nodes,json=networkNodes,proto3" json:"network_nodes,omitempty"`
+	Number        uint64       `protobuf:"varint,10,opt,name=number,proto3" json:"number,omitempty"` // grows with every one, over restarts too; 0: an older cluster, without kinds
+	Kinds         []*Kind      `protobuf:"bytes,11,rep,name=kinds,proto3" json:"kinds,omitempty"`
+	Partial       bool         `protobuf:"varint,12,opt,name=partial,proto3" json:"partial,omitempty"` // some worker has more room than kinds say
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1484,6 +1521,99 @@ func (x *Aggregate) GetNetworkNodes() uint32 {
 	return 0
 }
 
+func (x *Aggregate) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Aggregate) GetKinds() []*Kind {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *Aggregate) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
+}
+
+// Kind is the room of workers that run the same things. Cordoned and silent
+// workers are left out.
+type Kind struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Runtimes      []string               `protobuf:"bytes,1,rep,name=runtimes,proto3" json:"runtimes,omitempty"`
+	Architectures []string               `protobuf:"bytes,2,rep,name=architectures,proto3" json:"architectures,omitempty"`
+	Network       bool                   `protobuf:"varint,3,opt,name=network,proto3" json:"network,omitempty"`
+	// Groups of workers, five numbers each: the least free milli-CPU, MiB of
+	// memory, GPUs and MiB of storage within the group, and how many workers.
+	Rooms         []int64 `protobuf:"varint,4,rep,packed,name=rooms,proto3" json:"rooms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Kind) Reset() {
+	*x = Kind{}
+	mi := &file_api_link_v1_link_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Kind) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Kind) ProtoMessage() {}
+
+func (x *Kind) ProtoReflect() protoreflect.Message {
+	mi := &file_api_link_v1_link_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Kind.ProtoReflect.Descriptor instead.
+func (*Kind) Descriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Kind) GetRuntimes() []string {
+	if x != nil {
+		return x.Runtimes
+	}
+	return nil
+}
+
+func (x *Kind) GetArchitectures() []string {
+	if x != nil {
+		return x.Architectures
+	}
+	return nil
+}
+
+func (x *Kind) GetNetwork() bool {
+	if x != nil {
+		return x.Network
+	}
+	return false
+}
+
+func (x *Kind) GetRooms() []int64 {
+	if x != nil {
+		return x.Rooms
+	}
+	return nil
+}
+
 type Resources struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	MilliCpu      int64                  `protobuf:"varint,1,opt,name=milli_cpu,json=milliCpu,proto3" json:"milli_cpu,omitempty"`
@@ -1496,7 +1626,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_api_link_v1_link_proto_msgTypes[12]
+	mi := &file_api_link_v1_link_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1638,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[12]
+	mi := &file_api_link_v1_link_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1651,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{12}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Resources) GetMilliCpu() int64 {
@@ -1564,7 +1694,7 @@ type NodeUpdate struct {
 
 func (x *NodeUpdate) Reset() {
 	*x = NodeUpdate{}
-	mi := &file_api_link_v1_link_proto_msgTypes[13]
+	mi := &file_api_link_v1_link_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1576,7 +1706,7 @@ func (x *NodeUpdate) String() string {
 func (*NodeUpdate) ProtoMessage() {}
 
 func (x *NodeUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[13]
+	mi := &file_api_link_v1_link_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1589,7 +1719,7 @@ func (x *NodeUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeUpdate.ProtoReflect.Descriptor instead.
 func (*NodeUpdate) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{13}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *NodeUpdate) GetSnapshot() bool {
@@ -1638,7 +1768,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_api_link_v1_link_proto_msgTypes[14]
+	mi := &file_api_link_v1_link_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1650,7 +1780,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[14]
+	mi := &file_api_link_v1_link_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1663,7 +1793,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{14}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Node) GetId() string {
@@ -1800,7 +1930,7 @@ type Slice struct {
 
 func (x *Slice) Reset() {
 	*x = Slice{}
-	mi := &file_api_link_v1_link_proto_msgTypes[15]
+	mi := &file_api_link_v1_link_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1812,7 +1942,7 @@ func (x *Slice) String() string {
 func (*Slice) ProtoMessage() {}
 
 func (x *Slice) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[15]
+	mi := &file_api_link_v1_link_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1825,7 +1955,7 @@ func (x *Slice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slice.ProtoReflect.Descriptor instead.
 func (*Slice) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{15}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Slice) GetServiceId() string {
@@ -1882,7 +2012,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_api_link_v1_link_proto_msgTypes[16]
+	mi := &file_api_link_v1_link_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1894,7 +2024,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[16]
+	mi := &file_api_link_v1_link_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1907,7 +2037,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{16}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Endpoint) GetNumber() uint32 {
@@ -1994,7 +2124,7 @@ type Interest struct {
 
 func (x *Interest) Reset() {
 	*x = Interest{}
-	mi := &file_api_link_v1_link_proto_msgTypes[17]
+	mi := &file_api_link_v1_link_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2006,7 +2136,7 @@ func (x *Interest) String() string {
 func (*Interest) ProtoMessage() {}
 
 func (x *Interest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[17]
+	mi := &file_api_link_v1_link_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2019,7 +2149,7 @@ func (x *Interest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interest.ProtoReflect.Descriptor instead.
 func (*Interest) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{17}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Interest) GetQuery() string {
@@ -2060,7 +2190,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_api_link_v1_link_proto_msgTypes[18]
+	mi := &file_api_link_v1_link_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2072,7 +2202,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[18]
+	mi := &file_api_link_v1_link_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2085,7 +2215,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{18}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Peer) GetNodeId() string {
@@ -2148,7 +2278,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_api_link_v1_link_proto_msgTypes[19]
+	mi := &file_api_link_v1_link_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2160,7 +2290,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[19]
+	mi := &file_api_link_v1_link_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2173,7 +2303,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{19}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Identity) GetNamespaceAddress() string {
@@ -2207,7 +2337,7 @@ type BlockRequest struct {
 
 func (x *BlockRequest) Reset() {
 	*x = BlockRequest{}
-	mi := &file_api_link_v1_link_proto_msgTypes[20]
+	mi := &file_api_link_v1_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2219,7 +2349,7 @@ func (x *BlockRequest) String() string {
 func (*BlockRequest) ProtoMessage() {}
 
 func (x *BlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[20]
+	mi := &file_api_link_v1_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2232,7 +2362,7 @@ func (x *BlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockRequest.ProtoReflect.Descriptor instead.
 func (*BlockRequest) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{20}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *BlockRequest) GetHeld() []string {
@@ -2254,7 +2384,7 @@ type Claims struct {
 
 func (x *Claims) Reset() {
 	*x = Claims{}
-	mi := &file_api_link_v1_link_proto_msgTypes[21]
+	mi := &file_api_link_v1_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2396,7 @@ func (x *Claims) String() string {
 func (*Claims) ProtoMessage() {}
 
 func (x *Claims) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[21]
+	mi := &file_api_link_v1_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2409,7 @@ func (x *Claims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claims.ProtoReflect.Descriptor instead.
 func (*Claims) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Claims) GetAssignments() []*Assignment {
@@ -2306,7 +2436,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_api_link_v1_link_proto_msgTypes[22]
+	mi := &file_api_link_v1_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2318,7 +2448,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[22]
+	mi := &file_api_link_v1_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2331,7 +2461,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Applied) GetRevision() uint64 {
@@ -2355,7 +2485,7 @@ type EventNote struct {
 
 func (x *EventNote) Reset() {
 	*x = EventNote{}
-	mi := &file_api_link_v1_link_proto_msgTypes[23]
+	mi := &file_api_link_v1_link_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2367,7 +2497,7 @@ func (x *EventNote) String() string {
 func (*EventNote) ProtoMessage() {}
 
 func (x *EventNote) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[23]
+	mi := &file_api_link_v1_link_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +2510,7 @@ func (x *EventNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventNote.ProtoReflect.Descriptor instead.
 func (*EventNote) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{23}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *EventNote) GetKind() string {
@@ -2424,7 +2554,7 @@ type NodeOrdered struct {
 
 func (x *NodeOrdered) Reset() {
 	*x = NodeOrdered{}
-	mi := &file_api_link_v1_link_proto_msgTypes[24]
+	mi := &file_api_link_v1_link_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +2566,7 @@ func (x *NodeOrdered) String() string {
 func (*NodeOrdered) ProtoMessage() {}
 
 func (x *NodeOrdered) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[24]
+	mi := &file_api_link_v1_link_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +2579,7 @@ func (x *NodeOrdered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeOrdered.ProtoReflect.Descriptor instead.
 func (*NodeOrdered) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{24}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *NodeOrdered) GetId() string {
@@ -2493,7 +2623,7 @@ type NodeInstance struct {
 
 func (x *NodeInstance) Reset() {
 	*x = NodeInstance{}
-	mi := &file_api_link_v1_link_proto_msgTypes[25]
+	mi := &file_api_link_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2635,7 @@ func (x *NodeInstance) String() string {
 func (*NodeInstance) ProtoMessage() {}
 
 func (x *NodeInstance) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[25]
+	mi := &file_api_link_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2648,7 @@ func (x *NodeInstance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeInstance.ProtoReflect.Descriptor instead.
 func (*NodeInstance) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *NodeInstance) GetServiceId() string {
@@ -2549,6 +2679,152 @@ func (x *NodeInstance) GetReason() string {
 	return ""
 }
 
+// Explained answers Explain.
+type Explained struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Workers       uint32                 `protobuf:"varint,2,opt,name=workers,proto3" json:"workers,omitempty"`            // that were judged
+	Qualify       uint32                 `protobuf:"varint,3,opt,name=qualify,proto3" json:"qualify,omitempty"`            // of them
+	NodeId        string                 `protobuf:"bytes,4,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"` // which one would be taken, "" for none
+	Reasons       []*Reason              `protobuf:"bytes,5,rep,name=reasons,proto3" json:"reasons,omitempty"`             // what speaks against the others, with one example each
+	Judged        []*Judged              `protobuf:"bytes,6,rep,name=judged,proto3" json:"judged,omitempty"`               // the first Explain.most workers, by id
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Explained) Reset() {
+	*x = Explained{}
+	mi := &file_api_link_v1_link_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Explained) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Explained) ProtoMessage() {}
+
+func (x *Explained) ProtoReflect() protoreflect.Message {
+	mi := &file_api_link_v1_link_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Explained.ProtoReflect.Descriptor instead.
+func (*Explained) Descriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Explained) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Explained) GetWorkers() uint32 {
+	if x != nil {
+		return x.Workers
+	}
+	return 0
+}
+
+func (x *Explained) GetQualify() uint32 {
+	if x != nil {
+		return x.Qualify
+	}
+	return 0
+}
+
+func (x *Explained) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Explained) GetReasons() []*Reason {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *Explained) GetJudged() []*Judged {
+	if x != nil {
+		return x.Judged
+	}
+	return nil
+}
+
+// Judged is one worker; without a reason it qualifies.
+type Judged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Reason        *Reason                `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Judged) Reset() {
+	*x = Judged{}
+	mi := &file_api_link_v1_link_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Judged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Judged) ProtoMessage() {}
+
+func (x *Judged) ProtoReflect() protoreflect.Message {
+	mi := &file_api_link_v1_link_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Judged.ProtoReflect.Descriptor instead.
+func (*Judged) Descriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Judged) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Judged) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Judged) GetReason() *Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return nil
+}
+
 type Down struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Body:
@@ -2561,6 +2837,7 @@ type Down struct {
 	//	*Down_Attach
 	//	*Down_Peers
 	//	*Down_NodeOrder
+	//	*Down_Explain
 	Body          isDown_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2568,7 +2845,7 @@ type Down struct {
 
 func (x *Down) Reset() {
 	*x = Down{}
-	mi := &file_api_link_v1_link_proto_msgTypes[26]
+	mi := &file_api_link_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2857,7 @@ func (x *Down) String() string {
 func (*Down) ProtoMessage() {}
 
 func (x *Down) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[26]
+	mi := &file_api_link_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2870,7 @@ func (x *Down) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Down.ProtoReflect.Descriptor instead.
 func (*Down) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Down) GetBody() isDown_Body {
@@ -2675,6 +2952,15 @@ func (x *Down) GetNodeOrder() *NodeOrder {
 	return nil
 }
 
+func (x *Down) GetExplain() *Explain {
+	if x != nil {
+		if x, ok := x.Body.(*Down_Explain); ok {
+			return x.Explain
+		}
+	}
+	return nil
+}
+
 type isDown_Body interface {
 	isDown_Body()
 }
@@ -2711,6 +2997,10 @@ type Down_NodeOrder struct {
 	NodeOrder *NodeOrder `protobuf:"bytes,20,opt,name=node_order,json=nodeOrder,proto3,oneof"`
 }
 
+type Down_Explain struct {
+	Explain *Explain `protobuf:"bytes,21,opt,name=explain,proto3,oneof"`
+}
+
 func (*Down_Welcome) isDown_Body() {}
 
 func (*Down_Desired) isDown_Body() {}
@@ -2727,6 +3017,8 @@ func (*Down_Peers) isDown_Body() {}
 
 func (*Down_NodeOrder) isDown_Body() {}
 
+func (*Down_Explain) isDown_Body() {}
+
 // Welcome answers Hello.
 type Welcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2741,7 +3033,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_api_link_v1_link_proto_msgTypes[27]
+	mi := &file_api_link_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2753,7 +3045,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[27]
+	mi := &file_api_link_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2766,7 +3058,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Welcome) GetClusterId() string {
@@ -2820,7 +3112,7 @@ type Desired struct {
 
 func (x *Desired) Reset() {
 	*x = Desired{}
-	mi := &file_api_link_v1_link_proto_msgTypes[28]
+	mi := &file_api_link_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2832,7 +3124,7 @@ func (x *Desired) String() string {
 func (*Desired) ProtoMessage() {}
 
 func (x *Desired) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[28]
+	mi := &file_api_link_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2845,7 +3137,7 @@ func (x *Desired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Desired.ProtoReflect.Descriptor instead.
 func (*Desired) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Desired) GetSnapshot() bool {
@@ -2892,7 +3184,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_api_link_v1_link_proto_msgTypes[29]
+	mi := &file_api_link_v1_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2904,7 +3196,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[29]
+	mi := &file_api_link_v1_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2917,7 +3209,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Assignment) GetServiceId() string {
@@ -2997,7 +3289,7 @@ type ServiceSpec struct {
 
 func (x *ServiceSpec) Reset() {
 	*x = ServiceSpec{}
-	mi := &file_api_link_v1_link_proto_msgTypes[30]
+	mi := &file_api_link_v1_link_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3301,7 @@ func (x *ServiceSpec) String() string {
 func (*ServiceSpec) ProtoMessage() {}
 
 func (x *ServiceSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[30]
+	mi := &file_api_link_v1_link_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3022,7 +3314,7 @@ func (x *ServiceSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceSpec.ProtoReflect.Descriptor instead.
 func (*ServiceSpec) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ServiceSpec) GetApplicationId() string {
@@ -3177,7 +3469,7 @@ type Constraint struct {
 
 func (x *Constraint) Reset() {
 	*x = Constraint{}
-	mi := &file_api_link_v1_link_proto_msgTypes[31]
+	mi := &file_api_link_v1_link_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3189,7 +3481,7 @@ func (x *Constraint) String() string {
 func (*Constraint) ProtoMessage() {}
 
 func (x *Constraint) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[31]
+	mi := &file_api_link_v1_link_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3202,7 +3494,7 @@ func (x *Constraint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraint.ProtoReflect.Descriptor instead.
 func (*Constraint) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{31}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Constraint) GetType() string {
@@ -3251,7 +3543,7 @@ type ServiceTable struct {
 
 func (x *ServiceTable) Reset() {
 	*x = ServiceTable{}
-	mi := &file_api_link_v1_link_proto_msgTypes[32]
+	mi := &file_api_link_v1_link_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3263,7 +3555,7 @@ func (x *ServiceTable) String() string {
 func (*ServiceTable) ProtoMessage() {}
 
 func (x *ServiceTable) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[32]
+	mi := &file_api_link_v1_link_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3276,7 +3568,7 @@ func (x *ServiceTable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceTable.ProtoReflect.Descriptor instead.
 func (*ServiceTable) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{32}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ServiceTable) GetQuery() string {
@@ -3346,7 +3638,7 @@ type BlockGrant struct {
 
 func (x *BlockGrant) Reset() {
 	*x = BlockGrant{}
-	mi := &file_api_link_v1_link_proto_msgTypes[33]
+	mi := &file_api_link_v1_link_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3358,7 +3650,7 @@ func (x *BlockGrant) String() string {
 func (*BlockGrant) ProtoMessage() {}
 
 func (x *BlockGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[33]
+	mi := &file_api_link_v1_link_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3371,7 +3663,7 @@ func (x *BlockGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockGrant.ProtoReflect.Descriptor instead.
 func (*BlockGrant) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{33}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *BlockGrant) GetBlocks() []string {
@@ -3399,7 +3691,7 @@ type PeerSet struct {
 
 func (x *PeerSet) Reset() {
 	*x = PeerSet{}
-	mi := &file_api_link_v1_link_proto_msgTypes[34]
+	mi := &file_api_link_v1_link_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3411,7 +3703,7 @@ func (x *PeerSet) String() string {
 func (*PeerSet) ProtoMessage() {}
 
 func (x *PeerSet) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[34]
+	mi := &file_api_link_v1_link_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3424,7 +3716,7 @@ func (x *PeerSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerSet.ProtoReflect.Descriptor instead.
 func (*PeerSet) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{34}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PeerSet) GetServiceId() string {
@@ -3457,7 +3749,7 @@ type Attach struct {
 
 func (x *Attach) Reset() {
 	*x = Attach{}
-	mi := &file_api_link_v1_link_proto_msgTypes[35]
+	mi := &file_api_link_v1_link_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3469,7 +3761,7 @@ func (x *Attach) String() string {
 func (*Attach) ProtoMessage() {}
 
 func (x *Attach) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[35]
+	mi := &file_api_link_v1_link_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3482,7 +3774,7 @@ func (x *Attach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attach.ProtoReflect.Descriptor instead.
 func (*Attach) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{35}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Attach) GetSessionId() string {
@@ -3552,7 +3844,7 @@ type SessionFrame struct {
 
 func (x *SessionFrame) Reset() {
 	*x = SessionFrame{}
-	mi := &file_api_link_v1_link_proto_msgTypes[36]
+	mi := &file_api_link_v1_link_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3564,7 +3856,7 @@ func (x *SessionFrame) String() string {
 func (*SessionFrame) ProtoMessage() {}
 
 func (x *SessionFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[36]
+	mi := &file_api_link_v1_link_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3577,7 +3869,7 @@ func (x *SessionFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionFrame.ProtoReflect.Descriptor instead.
 func (*SessionFrame) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{36}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SessionFrame) GetSessionId() string {
@@ -3656,7 +3948,7 @@ type NodeOrder struct {
 
 func (x *NodeOrder) Reset() {
 	*x = NodeOrder{}
-	mi := &file_api_link_v1_link_proto_msgTypes[37]
+	mi := &file_api_link_v1_link_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3668,7 +3960,7 @@ func (x *NodeOrder) String() string {
 func (*NodeOrder) ProtoMessage() {}
 
 func (x *NodeOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[37]
+	mi := &file_api_link_v1_link_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3681,7 +3973,7 @@ func (x *NodeOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeOrder.ProtoReflect.Descriptor instead.
 func (*NodeOrder) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{37}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *NodeOrder) GetId() string {
@@ -3705,11 +3997,81 @@ func (x *NodeOrder) GetVerb() NodeVerb {
 	return NodeVerb_NODE_VERB_UNSPECIFIED
 }
 
+// Explain asks which worker would take one more instance of a service, and
+// what speaks against the others. Nothing is placed.
+type Explain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	ServiceId     string                 `protobuf:"bytes,2,opt,name=service_id,json=serviceId,proto3" json:"service_id,omitempty"`
+	Spec          *ServiceSpec           `protobuf:"bytes,3,opt,name=spec,proto3" json:"spec,omitempty"`
+	Most          uint32                 `protobuf:"varint,4,opt,name=most,proto3" json:"most,omitempty"` // workers to list
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Explain) Reset() {
+	*x = Explain{}
+	mi := &file_api_link_v1_link_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Explain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Explain) ProtoMessage() {}
+
+func (x *Explain) ProtoReflect() protoreflect.Message {
+	mi := &file_api_link_v1_link_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Explain.ProtoReflect.Descriptor instead.
+func (*Explain) Descriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Explain) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Explain) GetServiceId() string {
+	if x != nil {
+		return x.ServiceId
+	}
+	return ""
+}
+
+func (x *Explain) GetSpec() *ServiceSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *Explain) GetMost() uint32 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
 var File_api_link_v1_link_proto protoreflect.FileDescriptor
 
 const file_api_link_v1_link_proto_rawDesc = "" +
 	"\n" +
-	"\x16api/link/v1/link.proto\x12\x10oakestra.link.v1\"\xb7\x05\n" +
+	"\x16api/link/v1/link.proto\x12\x10oakestra.link.v1\"\xf4\x05\n" +
 	"\x02Up\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.oakestra.link.v1.HelloH\x00R\x05hello\x122\n" +
 	"\x06report\x18\x02 \x01(\v2\x18.oakestra.link.v1.ReportH\x00R\x06report\x12;\n" +
@@ -3723,8 +4085,9 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\aapplied\x18\n" +
 	" \x01(\v2\x19.oakestra.link.v1.AppliedH\x00R\aapplied\x123\n" +
 	"\x05event\x18\v \x01(\v2\x1b.oakestra.link.v1.EventNoteH\x00R\x05event\x12B\n" +
-	"\fnode_ordered\x18\x14 \x01(\v2\x1d.oakestra.link.v1.NodeOrderedH\x00R\vnodeOrderedB\x06\n" +
-	"\x04body\"\xcc\x02\n" +
+	"\fnode_ordered\x18\x14 \x01(\v2\x1d.oakestra.link.v1.NodeOrderedH\x00R\vnodeOrdered\x12;\n" +
+	"\texplained\x18\x15 \x01(\v2\x1b.oakestra.link.v1.ExplainedH\x00R\texplainedB\x06\n" +
+	"\x04body\"\xea\x02\n" +
 	"\x05Hello\x12!\n" +
 	"\fcluster_name\x18\x01 \x01(\tR\vclusterName\x12\x1a\n" +
 	"\blocation\x18\x02 \x01(\tR\blocation\x12\x1d\n" +
@@ -3738,7 +4101,8 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x04held\x18\b \x03(\v2\x16.oakestra.link.v1.HeldR\x04held\x12\x16\n" +
 	"\x06blocks\x18\t \x03(\tR\x06blocks\x12!\n" +
 	"\fmanager_port\x18\n" +
-	" \x01(\rR\vmanagerPort\"o\n" +
+	" \x01(\rR\vmanagerPort\x12\x1c\n" +
+	"\tabilities\x18\v \x03(\tR\tabilities\"o\n" +
 	"\x04Held\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x12\x16\n" +
@@ -3751,7 +4115,7 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06Report\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12=\n" +
 	"\tinstances\x18\x02 \x03(\v2\x1f.oakestra.link.v1.InstanceFactsR\tinstances\x122\n" +
-	"\aorphans\x18\x03 \x03(\v2\x18.oakestra.link.v1.OrphanR\aorphans\"\xd7\x02\n" +
+	"\aorphans\x18\x03 \x03(\v2\x18.oakestra.link.v1.OrphanR\aorphans\"\xf6\x02\n" +
 	"\rInstanceFacts\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x12\x16\n" +
@@ -3761,7 +4125,9 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\bobserved\x18\x05 \x01(\v2\x1a.oakestra.link.v1.ObservedR\bobserved\x12-\n" +
 	"\x05vital\x18\x06 \x01(\v2\x17.oakestra.link.v1.VitalR\x05vital\x12C\n" +
 	"\rnode_liveness\x18\a \x01(\x0e2\x1e.oakestra.link.v1.NodeLivenessR\fnodeLiveness\x12\x12\n" +
-	"\x04gone\x18\b \x01(\bR\x04gone\"\xd5\x01\n" +
+	"\x04gone\x18\b \x01(\bR\x04gone\x12\x1d\n" +
+	"\n" +
+	"counted_by\x18\t \x01(\x04R\tcountedBy\"\xd5\x01\n" +
 	"\tPlacement\x12\x10\n" +
 	"\x03try\x18\x01 \x01(\rR\x03try\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1b\n" +
@@ -3801,7 +4167,7 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\fservice_name\x18\x03 \x01(\tR\vserviceName\x12\x16\n" +
 	"\x06number\x18\x04 \x01(\rR\x06number\x12\x14\n" +
 	"\x05grant\x18\x05 \x01(\x04R\x05grant\x12\x10\n" +
-	"\x03try\x18\x06 \x01(\rR\x03try\"\x86\x03\n" +
+	"\x03try\x18\x06 \x01(\rR\x03try\"\xe6\x03\n" +
 	"\tAggregate\x12!\n" +
 	"\factive_nodes\x18\x01 \x01(\rR\vactiveNodes\x127\n" +
 	"\bcapacity\x18\x02 \x01(\v2\x1b.oakestra.link.v1.ResourcesR\bcapacity\x127\n" +
@@ -3812,7 +4178,16 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\vcpu_percent\x18\a \x01(\x01R\n" +
 	"cpuPercent\x12%\n" +
 	"\x0ememory_percent\x18\b \x01(\x01R\rmemoryPercent\x12#\n" +
-	"\rnetwork_nodes\x18\t \x01(\rR\fnetworkNodes\"r\n" +
+	"\rnetwork_nodes\x18\t \x01(\rR\fnetworkNodes\x12\x16\n" +
+	"\x06number\x18\n" +
+	" \x01(\x04R\x06number\x12,\n" +
+	"\x05kinds\x18\v \x03(\v2\x16.oakestra.link.v1.KindR\x05kinds\x12\x18\n" +
+	"\apartial\x18\f \x01(\bR\apartial\"x\n" +
+	"\x04Kind\x12\x1a\n" +
+	"\bruntimes\x18\x01 \x03(\tR\bruntimes\x12$\n" +
+	"\rarchitectures\x18\x02 \x03(\tR\rarchitectures\x12\x18\n" +
+	"\anetwork\x18\x03 \x01(\bR\anetwork\x12\x14\n" +
+	"\x05rooms\x18\x04 \x03(\x03R\x05rooms\"r\n" +
 	"\tResources\x12\x1b\n" +
 	"\tmilli_cpu\x18\x01 \x01(\x03R\bmilliCpu\x12\x1b\n" +
 	"\tmemory_mb\x18\x02 \x01(\x03R\bmemoryMb\x12\x12\n" +
@@ -3905,7 +4280,18 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06number\x18\x02 \x01(\rR\x06number\x12\x1c\n" +
 	"\n" +
 	"to_node_id\x18\x03 \x01(\tR\btoNodeId\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xce\x03\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xce\x01\n" +
+	"\tExplained\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aworkers\x18\x02 \x01(\rR\aworkers\x12\x18\n" +
+	"\aqualify\x18\x03 \x01(\rR\aqualify\x12\x17\n" +
+	"\anode_id\x18\x04 \x01(\tR\x06nodeId\x122\n" +
+	"\areasons\x18\x05 \x03(\v2\x18.oakestra.link.v1.ReasonR\areasons\x120\n" +
+	"\x06judged\x18\x06 \x03(\v2\x18.oakestra.link.v1.JudgedR\x06judged\"g\n" +
+	"\x06Judged\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x120\n" +
+	"\x06reason\x18\x03 \x01(\v2\x18.oakestra.link.v1.ReasonR\x06reason\"\x85\x04\n" +
 	"\x04Down\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.oakestra.link.v1.WelcomeH\x00R\awelcome\x125\n" +
 	"\adesired\x18\x02 \x01(\v2\x19.oakestra.link.v1.DesiredH\x00R\adesired\x12;\n" +
@@ -3915,7 +4301,8 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06attach\x18\x06 \x01(\v2\x18.oakestra.link.v1.AttachH\x00R\x06attach\x121\n" +
 	"\x05peers\x18\a \x01(\v2\x19.oakestra.link.v1.PeerSetH\x00R\x05peers\x12<\n" +
 	"\n" +
-	"node_order\x18\x14 \x01(\v2\x1b.oakestra.link.v1.NodeOrderH\x00R\tnodeOrderB\x06\n" +
+	"node_order\x18\x14 \x01(\v2\x1b.oakestra.link.v1.NodeOrderH\x00R\tnodeOrder\x125\n" +
+	"\aexplain\x18\x15 \x01(\v2\x19.oakestra.link.v1.ExplainH\x00R\aexplainB\x06\n" +
 	"\x04body\"\xac\x01\n" +
 	"\aWelcome\x12\x1d\n" +
 	"\n" +
@@ -4009,7 +4396,13 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\tNodeOrder\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12.\n" +
-	"\x04verb\x18\x03 \x01(\x0e2\x1a.oakestra.link.v1.NodeVerbR\x04verb*G\n" +
+	"\x04verb\x18\x03 \x01(\x0e2\x1a.oakestra.link.v1.NodeVerbR\x04verb\"\x7f\n" +
+	"\aExplain\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
+	"\n" +
+	"service_id\x18\x02 \x01(\tR\tserviceId\x121\n" +
+	"\x04spec\x18\x03 \x01(\v2\x1d.oakestra.link.v1.ServiceSpecR\x04spec\x12\x12\n" +
+	"\x04most\x18\x04 \x01(\rR\x04most*G\n" +
 	"\aVerdict\x12\x13\n" +
 	"\x0fVERDICT_PENDING\x10\x00\x12\x12\n" +
 	"\x0eVERDICT_PLACED\x10\x01\x12\x13\n" +
@@ -4057,7 +4450,7 @@ func file_api_link_v1_link_proto_rawDescGZIP() []byte {
 }
 
 var file_api_link_v1_link_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_api_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_api_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_api_link_v1_link_proto_goTypes = []any{
 	(Verdict)(0),          // 0: oakestra.link.v1.Verdict
 	(NodeLiveness)(0),     // 1: oakestra.link.v1.NodeLiveness
@@ -4076,94 +4469,105 @@ var file_api_link_v1_link_proto_goTypes = []any{
 	(*Vital)(nil),         // 14: oakestra.link.v1.Vital
 	(*Orphan)(nil),        // 15: oakestra.link.v1.Orphan
 	(*Aggregate)(nil),     // 16: oakestra.link.v1.Aggregate
-	(*Resources)(nil),     // 17: oakestra.link.v1.Resources
-	(*NodeUpdate)(nil),    // 18: oakestra.link.v1.NodeUpdate
-	(*Node)(nil),          // 19: oakestra.link.v1.Node
-	(*Slice)(nil),         // 20: oakestra.link.v1.Slice
-	(*Endpoint)(nil),      // 21: oakestra.link.v1.Endpoint
-	(*Interest)(nil),      // 22: oakestra.link.v1.Interest
-	(*Peer)(nil),          // 23: oakestra.link.v1.Peer
-	(*Identity)(nil),      // 24: oakestra.link.v1.Identity
-	(*BlockRequest)(nil),  // 25: oakestra.link.v1.BlockRequest
-	(*Claims)(nil),        // 26: oakestra.link.v1.Claims
-	(*Applied)(nil),       // 27: oakestra.link.v1.Applied
-	(*EventNote)(nil),     // 28: oakestra.link.v1.EventNote
-	(*NodeOrdered)(nil),   // 29: oakestra.link.v1.NodeOrdered
-	(*NodeInstance)(nil),  // 30: oakestra.link.v1.NodeInstance
-	(*Down)(nil),          // 31: oakestra.link.v1.Down
-	(*Welcome)(nil),       // 32: oakestra.link.v1.Welcome
-	(*Desired)(nil),       // 33: oakestra.link.v1.Desired
-	(*Assignment)(nil),    // 34: oakestra.link.v1.Assignment
-	(*ServiceSpec)(nil),   // 35: oakestra.link.v1.ServiceSpec
-	(*Constraint)(nil),    // 36: oakestra.link.v1.Constraint
-	(*ServiceTable)(nil),  // 37: oakestra.link.v1.ServiceTable
-	(*BlockGrant)(nil),    // 38: oakestra.link.v1.BlockGrant
-	(*PeerSet)(nil),       // 39: oakestra.link.v1.PeerSet
-	(*Attach)(nil),        // 40: oakestra.link.v1.Attach
-	(*SessionFrame)(nil),  // 41: oakestra.link.v1.SessionFrame
-	(*NodeOrder)(nil),     // 42: oakestra.link.v1.NodeOrder
+	(*Kind)(nil),          // 17: oakestra.link.v1.Kind
+	(*Resources)(nil),     // 18: oakestra.link.v1.Resources
+	(*NodeUpdate)(nil),    // 19: oakestra.link.v1.NodeUpdate
+	(*Node)(nil),          // 20: oakestra.link.v1.Node
+	(*Slice)(nil),         // 21: oakestra.link.v1.Slice
+	(*Endpoint)(nil),      // 22: oakestra.link.v1.Endpoint
+	(*Interest)(nil),      // 23: oakestra.link.v1.Interest
+	(*Peer)(nil),          // 24: oakestra.link.v1.Peer
+	(*Identity)(nil),      // 25: oakestra.link.v1.Identity
+	(*BlockRequest)(nil),  // 26: oakestra.link.v1.BlockRequest
+	(*Claims)(nil),        // 27: oakestra.link.v1.Claims
+	(*Applied)(nil),       // 28: oakestra.link.v1.Applied
+	(*EventNote)(nil),     // 29: oakestra.link.v1.EventNote
+	(*NodeOrdered)(nil),   // 30: oakestra.link.v1.NodeOrdered
+	(*NodeInstance)(nil),  // 31: oakestra.link.v1.NodeInstance
+	(*Explained)(nil),     // 32: oakestra.link.v1.Explained
+	(*Judged)(nil),        // 33: oakestra.link.v1.Judged
+	(*Down)(nil),          // 34: oakestra.link.v1.Down
+	(*Welcome)(nil),       // 35: oakestra.link.v1.Welcome
+	(*Desired)(nil),       // 36: oakestra.link.v1.Desired
+	(*Assignment)(nil),    // 37: oakestra.link.v1.Assignment
+	(*ServiceSpec)(nil),   // 38: oakestra.link.v1.ServiceSpec
+	(*Constraint)(nil),    // 39: oakestra.link.v1.Constraint
+	(*ServiceTable)(nil),  // 40: oakestra.link.v1.ServiceTable
+	(*BlockGrant)(nil),    // 41: oakestra.link.v1.BlockGrant
+	(*PeerSet)(nil),       // 42: oakestra.link.v1.PeerSet
+	(*Attach)(nil),        // 43: oakestra.link.v1.Attach
+	(*SessionFrame)(nil),  // 44: oakestra.link.v1.SessionFrame
+	(*NodeOrder)(nil),     // 45: oakestra.link.v1.NodeOrder
+	(*Explain)(nil),       // 46: oakestra.link.v1.Explain
 }
 var file_api_link_v1_link_proto_depIdxs = []int32{
 	6,  // 0: oakestra.link.v1.Up.hello:type_name -> oakestra.link.v1.Hello
 	9,  // 1: oakestra.link.v1.Up.report:type_name -> oakestra.link.v1.Report
 	16, // 2: oakestra.link.v1.Up.aggregate:type_name -> oakestra.link.v1.Aggregate
 	8,  // 3: oakestra.link.v1.Up.heartbeat:type_name -> oakestra.link.v1.Heartbeat
-	18, // 4: oakestra.link.v1.Up.nodes:type_name -> oakestra.link.v1.NodeUpdate
-	20, // 5: oakestra.link.v1.Up.slice:type_name -> oakestra.link.v1.Slice
-	22, // 6: oakestra.link.v1.Up.interest:type_name -> oakestra.link.v1.Interest
-	25, // 7: oakestra.link.v1.Up.block_request:type_name -> oakestra.link.v1.BlockRequest
-	26, // 8: oakestra.link.v1.Up.claims:type_name -> oakestra.link.v1.Claims
-	27, // 9: oakestra.link.v1.Up.applied:type_name -> oakestra.link.v1.Applied
-	28, // 10: oakestra.link.v1.Up.event:type_name -> oakestra.link.v1.EventNote
-	29, // 11: oakestra.link.v1.Up.node_ordered:type_name -> oakestra.link.v1.NodeOrdered
-	7,  // 12: oakestra.link.v1.Hello.held:type_name -> oakestra.link.v1.Held
-	10, // 13: oakestra.link.v1.Report.instances:type_name -> oakestra.link.v1.InstanceFacts
-	15, // 14: oakestra.link.v1.Report.orphans:type_name -> oakestra.link.v1.Orphan
-	11, // 15: oakestra.link.v1.InstanceFacts.placement:type_name -> oakestra.link.v1.Placement
-	13, // 16: oakestra.link.v1.InstanceFacts.observed:type_name -> oakestra.link.v1.Observed
-	14, // 17: oakestra.link.v1.InstanceFacts.vital:type_name -> oakestra.link.v1.Vital
-	1,  // 18: oakestra.link.v1.InstanceFacts.node_liveness:type_name -> oakestra.link.v1.NodeLiveness
-	0,  // 19: oakestra.link.v1.Placement.verdict:type_name -> oakestra.link.v1.Verdict
-	12, // 20: oakestra.link.v1.Placement.reasons:type_name -> oakestra.link.v1.Reason
-	2,  // 21: oakestra.link.v1.Observed.state:type_name -> oakestra.link.v1.State
-	17, // 22: oakestra.link.v1.Aggregate.capacity:type_name -> oakestra.link.v1.Resources
-	17, // 23: oakestra.link.v1.Aggregate.reserved:type_name -> oakestra.link.v1.Resources
-	17, // 24: oakestra.link.v1.Aggregate.largest:type_name -> oakestra.link.v1.Resources
-	19, // 25: oakestra.link.v1.NodeUpdate.nodes:type_name -> oakestra.link.v1.Node
-	17, // 26: oakestra.link.v1.Node.capacity:type_name -> oakestra.link.v1.Resources
-	17, // 27: oakestra.link.v1.Node.reserved:type_name -> oakestra.link.v1.Resources
-	1,  // 28: oakestra.link.v1.Node.liveness:type_name -> oakestra.link.v1.NodeLiveness
-	21, // 29: oakestra.link.v1.Slice.endpoints:type_name -> oakestra.link.v1.Endpoint
-	23, // 30: oakestra.link.v1.Interest.peers:type_name -> oakestra.link.v1.Peer
-	24, // 31: oakestra.link.v1.Peer.identities:type_name -> oakestra.link.v1.Identity
-	34, // 32: oakestra.link.v1.Claims.assignments:type_name -> oakestra.link.v1.Assignment
-	3,  // 33: oakestra.link.v1.NodeOrdered.result:type_name -> oakestra.link.v1.OrderResult
-	30, // 34: oakestra.link.v1.NodeOrdered.instances:type_name -> oakestra.link.v1.NodeInstance
-	32, // 35: oakestra.link.v1.Down.welcome:type_name -> oakestra.link.v1.Welcome
-	33, // 36: oakestra.link.v1.Down.desired:type_name -> oakestra.link.v1.Desired
-	8,  // 37: oakestra.link.v1.Down.heartbeat:type_name -> oakestra.link.v1.Heartbeat
-	37, // 38: oakestra.link.v1.Down.table:type_name -> oakestra.link.v1.ServiceTable
-	38, // 39: oakestra.link.v1.Down.blocks:type_name -> oakestra.link.v1.BlockGrant
-	40, // 40: oakestra.link.v1.Down.attach:type_name -> oakestra.link.v1.Attach
-	39, // 41: oakestra.link.v1.Down.peers:type_name -> oakestra.link.v1.PeerSet
-	42, // 42: oakestra.link.v1.Down.node_order:type_name -> oakestra.link.v1.NodeOrder
-	34, // 43: oakestra.link.v1.Desired.changed:type_name -> oakestra.link.v1.Assignment
-	7,  // 44: oakestra.link.v1.Desired.unknown:type_name -> oakestra.link.v1.Held
-	35, // 45: oakestra.link.v1.Assignment.spec:type_name -> oakestra.link.v1.ServiceSpec
-	17, // 46: oakestra.link.v1.ServiceSpec.demand:type_name -> oakestra.link.v1.Resources
-	36, // 47: oakestra.link.v1.ServiceSpec.constraints:type_name -> oakestra.link.v1.Constraint
-	20, // 48: oakestra.link.v1.ServiceTable.slices:type_name -> oakestra.link.v1.Slice
-	23, // 49: oakestra.link.v1.PeerSet.peers:type_name -> oakestra.link.v1.Peer
-	4,  // 50: oakestra.link.v1.NodeOrder.verb:type_name -> oakestra.link.v1.NodeVerb
-	5,  // 51: oakestra.link.v1.Link.Control:input_type -> oakestra.link.v1.Up
-	41, // 52: oakestra.link.v1.Link.Session:input_type -> oakestra.link.v1.SessionFrame
-	31, // 53: oakestra.link.v1.Link.Control:output_type -> oakestra.link.v1.Down
-	41, // 54: oakestra.link.v1.Link.Session:output_type -> oakestra.link.v1.SessionFrame
-	53, // [53:55] is the sub-list for method output_type
-	51, // [51:53] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	19, // 4: oakestra.link.v1.Up.nodes:type_name -> oakestra.link.v1.NodeUpdate
+	21, // 5: oakestra.link.v1.Up.slice:type_name -> oakestra.link.v1.Slice
+	23, // 6: oakestra.link.v1.Up.interest:type_name -> oakestra.link.v1.Interest
+	26, // 7: oakestra.link.v1.Up.block_request:type_name -> oakestra.link.v1.BlockRequest
+	27, // 8: oakestra.link.v1.Up.claims:type_name -> oakestra.link.v1.Claims
+	28, // 9: oakestra.link.v1.Up.applied:type_name -> oakestra.link.v1.Applied
+	29, // 10: oakestra.link.v1.Up.event:type_name -> oakestra.link.v1.EventNote
+	30, // 11: oakestra.link.v1.Up.node_ordered:type_name -> oakestra.link.v1.NodeOrdered
+	32, // 12: oakestra.link.v1.Up.explained:type_name -> oakestra.link.v1.Explained
+	7,  // 13: oakestra.link.v1.Hello.held:type_name -> oakestra.link.v1.Held
+	10, // 14: oakestra.link.v1.Report.instances:type_name -> oakestra.link.v1.InstanceFacts
+	15, // 15: oakestra.link.v1.Report.orphans:type_name -> oakestra.link.v1.Orphan
+	11, // 16: oakestra.link.v1.InstanceFacts.placement:type_name -> oakestra.link.v1.Placement
+	13, // 17: oakestra.link.v1.InstanceFacts.observed:type_name -> oakestra.link.v1.Observed
+	14, // 18: oakestra.link.v1.InstanceFacts.vital:type_name -> oakestra.link.v1.Vital
+	1,  // 19: oakestra.link.v1.InstanceFacts.node_liveness:type_name -> oakestra.link.v1.NodeLiveness
+	0,  // 20: oakestra.link.v1.Placement.verdict:type_name -> oakestra.link.v1.Verdict
+	12, // 21: oakestra.link.v1.Placement.reasons:type_name -> oakestra.link.v1.Reason
+	2,  // 22: oakestra.link.v1.Observed.state:type_name -> oakestra.link.v1.State
+	18, // 23: oakestra.link.v1.Aggregate.capacity:type_name -> oakestra.link.v1.Resources
+	18, // 24: oakestra.link.v1.Aggregate.reserved:type_name -> oakestra.link.v1.Resources
+	18, // 25: oakestra.link.v1.Aggregate.largest:type_name -> oakestra.link.v1.Resources
+	17, // 26: oakestra.link.v1.Aggregate.kinds:type_name -> oakestra.link.v1.Kind
+	20, // 27: oakestra.link.v1.NodeUpdate.nodes:type_name -> oakestra.link.v1.Node
+	18, // 28: oakestra.link.v1.Node.capacity:type_name -> oakestra.link.v1.Resources
+	18, // 29: oakestra.link.v1.Node.reserved:type_name -> oakestra.link.v1.Resources
+	1,  // 30: oakestra.link.v1.Node.liveness:type_name -> oakestra.link.v1.NodeLiveness
+	22, // 31: oakestra.link.v1.Slice.endpoints:type_name -> oakestra.link.v1.Endpoint
+	24, // 32: oakestra.link.v1.Interest.peers:type_name -> oakestra.link.v1.Peer
+	25, // 33: oakestra.link.v1.Peer.identities:type_name -> oakestra.link.v1.Identity
+	37, // 34: oakestra.link.v1.Claims.assignments:type_name -> oakestra.link.v1.Assignment
+	3,  // 35: oakestra.link.v1.NodeOrdered.result:type_name -> oakestra.link.v1.OrderResult
+	31, // 36: oakestra.link.v1.NodeOrdered.instances:type_name -> oakestra.link.v1.NodeInstance
+	12, // 37: oakestra.link.v1.Explained.reasons:type_name -> oakestra.link.v1.Reason
+	33, // 38: oakestra.link.v1.Explained.judged:type_name -> oakestra.link.v1.Judged
+	12, // 39: oakestra.link.v1.Judged.reason:type_name -> oakestra.link.v1.Reason
+	35, // 40: oakestra.link.v1.Down.welcome:type_name -> oakestra.link.v1.Welcome
+	36, // 41: oakestra.link.v1.Down.desired:type_name -> oakestra.link.v1.Desired
+	8,  // 42: oakestra.link.v1.Down.heartbeat:type_name -> oakestra.link.v1.Heartbeat
+	40, // 43: oakestra.link.v1.Down.table:type_name -> oakestra.link.v1.ServiceTable
+	41, // 44: oakestra.link.v1.Down.blocks:type_name -> oakestra.link.v1.BlockGrant
+	43, // 45: oakestra.link.v1.Down.attach:type_name -> oakestra.link.v1.Attach
+	42, // 46: oakestra.link.v1.Down.peers:type_name -> oakestra.link.v1.PeerSet
+	45, // 47: oakestra.link.v1.Down.node_order:type_name -> oakestra.link.v1.NodeOrder
+	46, // 48: oakestra.link.v1.Down.explain:type_name -> oakestra.link.v1.Explain
+	37, // 49: oakestra.link.v1.Desired.changed:type_name -> oakestra.link.v1.Assignment
+	7,  // 50: oakestra.link.v1.Desired.unknown:type_name -> oakestra.link.v1.Held
+	38, // 51: oakestra.link.v1.Assignment.spec:type_name -> oakestra.link.v1.ServiceSpec
+	18, // 52: oakestra.link.v1.ServiceSpec.demand:type_name -> oakestra.link.v1.Resources
+	39, // 53: oakestra.link.v1.ServiceSpec.constraints:type_name -> oakestra.link.v1.Constraint
+	21, // 54: oakestra.link.v1.ServiceTable.slices:type_name -> oakestra.link.v1.Slice
+	24, // 55: oakestra.link.v1.PeerSet.peers:type_name -> oakestra.link.v1.Peer
+	4,  // 56: oakestra.link.v1.NodeOrder.verb:type_name -> oakestra.link.v1.NodeVerb
+	38, // 57: oakestra.link.v1.Explain.spec:type_name -> oakestra.link.v1.ServiceSpec
+	5,  // 58: oakestra.link.v1.Link.Control:input_type -> oakestra.link.v1.Up
+	44, // 59: oakestra.link.v1.Link.Session:input_type -> oakestra.link.v1.SessionFrame
+	34, // 60: oakestra.link.v1.Link.Control:output_type -> oakestra.link.v1.Down
+	44, // 61: oakestra.link.v1.Link.Session:output_type -> oakestra.link.v1.SessionFrame
+	60, // [60:62] is the sub-list for method output_type
+	58, // [58:60] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_api_link_v1_link_proto_init() }
@@ -4184,8 +4588,9 @@ func file_api_link_v1_link_proto_init() {
 		(*Up_Applied)(nil),
 		(*Up_Event)(nil),
 		(*Up_NodeOrdered)(nil),
+		(*Up_Explained)(nil),
 	}
-	file_api_link_v1_link_proto_msgTypes[26].OneofWrappers = []any{
+	file_api_link_v1_link_proto_msgTypes[29].OneofWrappers = []any{
 		(*Down_Welcome)(nil),
 		(*Down_Desired)(nil),
 		(*Down_Heartbeat)(nil),
@@ -4194,6 +4599,7 @@ func file_api_link_v1_link_proto_init() {
 		(*Down_Attach)(nil),
 		(*Down_Peers)(nil),
 		(*Down_NodeOrder)(nil),
+		(*Down_Explain)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4201,7 +4607,7 @@ func file_api_link_v1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_link_v1_link_proto_rawDesc), len(file_api_link_v1_link_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   38,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -16,9 +16,13 @@ type Candidate struct {
 	// Held is what is reserved on it besides the reservations made here: what
 	// a cluster has reported. Zero for workers.
 	Held model.Resources
-	// Rooms, for clusters, is the free room of single workers: a demand must
-	// fit into one of them, not into their sum. nil for workers.
-	Rooms    []model.Resources
+	// Rooms, for clusters, is the free room of their workers: a demand must fit
+	// into one of them, not into their sum. nil for workers. Partial says that
+	// some worker has more room than they say; Loose that they are examples
+	// only, which says nothing about how much fits.
+	Rooms    []Room
+	Partial  bool
+	Loose    bool
 	Network  bool // services that need the overlay can run there
 	Cordoned bool // takes nothing new
 	Inactive bool // is silent
@@ -60,7 +64,8 @@ type Index struct {
 	features *features
 	held     map[string]reservation
 	spread   map[model.ServiceID]*spread
-	open     int // candidates in the tree
+	open     int  // candidates in the tree
+	rooms    bool // candidates are clusters: promises are looked at one by one
 }
 
 type reservation struct {
@@ -76,6 +81,8 @@ type entry struct {
 	services map[model.ServiceID]int
 	ports    map[portKey]portUse
 	mask     uint64
+	kind     string // what it runs
+	promised promised
 	share    int64 // parts per million, as it stands in the tree
 	inTree   bool
 }
@@ -116,11 +123,22 @@ func (x *Index) Apply(d Delta) {
 			x.unname(e)
 		}
 		e.Candidate, e.known = c, true
-		e.mask = x.features.of(c)
+		e.mask, e.kind = x.features.of(c), kindOf(c)
+		if c.Rooms != nil && !x.rooms {
+			x.countPromises()
+		}
 		if c.Name != "" {
 			x.byName[c.Name] = append(x.byName[c.Name], c.ID)
 		}
 		x.offer(e)
+	}
+}
+
+// countPromises begins to look at promises one by one.
+func (x *Index) countPromises() {
+	x.rooms = true
+	for _, v := range x.held {
+		x.byID[v.candidate].promised.book(v.request.Demand, +1)
 	}
 }
 
@@ -217,6 +235,9 @@ func (x *Index) book(id string, r Request, sign int) {
 		e.reserved = e.reserved.Add(r.Demand)
 	} else {
 		e.reserved = e.reserved.Sub(r.Demand)
+	}
+	if x.rooms {
+		e.promised.book(r.Demand, sign)
 	}
 	if e.services[r.Service] += sign; e.services[r.Service] == 0 {
 		delete(e.services, r.Service)

@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sort"
@@ -43,27 +44,34 @@ func Sentence(reasons []instance.Reason) string {
 	return strings.Join(parts, ", ")
 }
 
-// Place chooses a candidate and reserves nothing. The error is a *Refusal.
+// Place chooses a candidate and reserves nothing. Of clusters it takes one that
+// is known to have a worker for it before one that may have. The error is a
+// *Refusal.
 func (x *Index) Place(r Request) (Choice, error) {
-	if best := x.best(r, r.Avoid); best != nil {
-		return Choice{best.ID}, nil
-	}
-	if len(r.Avoid) > 0 {
-		if best := x.best(r, nil); best != nil {
+	for _, guess := range []bool{false, true} {
+		if guess && !x.rooms {
+			break
+		}
+		if best := x.best(r, r.Avoid, guess); best != nil {
 			return Choice{best.ID}, nil
+		}
+		if len(r.Avoid) > 0 {
+			if best := x.best(r, nil, guess); best != nil {
+				return Choice{best.ID}, nil
+			}
 		}
 	}
 	return Choice{}, x.refusal(r)
 }
 
-func (x *Index) best(r Request, avoid []string) *entry {
+func (x *Index) best(r Request, avoid []string, guess bool) *entry {
 	var best *entry
 	fewest := x.fewest(r.Service)
 	consider := func(e *entry) bool {
 		if best != nil && e.share > best.share {
 			return false // everything from here on ranks lower
 		}
-		if slices.Contains(avoid, e.ID) || x.reject(e, r) != nil {
+		if slices.Contains(avoid, e.ID) || x.reject(e, r, guess) != nil {
 			return true
 		}
 		if best == nil || e.services[r.Service] < best.services[r.Service] {
@@ -117,7 +125,7 @@ func (x *Index) Explain(r Request) []Verdict {
 	var list []Verdict
 	for id, e := range x.byID {
 		if e.known {
-			list = append(list, Verdict{id, x.reject(e, r)})
+			list = append(list, Verdict{id, x.reject(e, r, true)})
 		}
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].ID < list[j].ID })
@@ -130,41 +138,44 @@ func (x *Index) Judge(id string, r Request) *instance.Reason {
 	if !ok || !e.known {
 		return &instance.Reason{Name: "inactive", Count: 1, Detail: id}
 	}
-	return x.reject(e, r)
+	return x.reject(e, r, true)
 }
 
 func (x *Index) refusal(r Request) *Refusal {
-	out := &Refusal{}
-	sums := map[string]*instance.Reason{}
-	for _, v := range x.Explain(r) {
-		out.Candidates++
+	verdicts := x.Explain(r)
+	reasons, _ := Tally(verdicts)
+	return &Refusal{Candidates: len(verdicts), Reasons: reasons}
+}
+
+// Tally counts verdicts by reason, the most frequent first, each with the
+// first example, and says how many qualify.
+func Tally(verdicts []Verdict) (reasons []instance.Reason, qualify int) {
+	at := map[string]int{}
+	for _, v := range verdicts {
 		if v.Reason == nil {
+			qualify++
 			continue
 		}
-		if s, ok := sums[v.Reason.Name]; ok {
-			s.Count++
-			continue
+		i, seen := at[v.Reason.Name]
+		if !seen {
+			i = len(reasons)
+			at[v.Reason.Name] = i
+			reasons = append(reasons, instance.Reason{Name: v.Reason.Name, Detail: v.Reason.Detail})
 		}
-		sums[v.Reason.Name] = v.Reason
+		reasons[i].Count++
 	}
-	for _, s := range sums {
-		out.Reasons = append(out.Reasons, *s)
-	}
-	sort.Slice(out.Reasons, func(i, j int) bool {
-		a, b := out.Reasons[i], out.Reasons[j]
-		if a.Count != b.Count {
-			return a.Count > b.Count
-		}
-		return a.Name < b.Name
+	slices.SortFunc(reasons, func(a, b instance.Reason) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name))
 	})
-	return out
+	return reasons, qualify
 }
 
 // complaint makes the reason of one filter with its example.
 type complaint func(name, format string, args ...any) *instance.Reason
 
-// reject applies the filters in order and returns the first that fails.
-func (x *Index) reject(e *entry, r Request) *instance.Reason {
+// reject applies the filters in order and returns the first that fails. A
+// guess lets pass what may have room.
+func (x *Index) reject(e *entry, r Request, guess bool) *instance.Reason {
 	no := func(name, format string, args ...any) *instance.Reason {
 		detail := e.Name
 		if detail == "" {
@@ -186,7 +197,7 @@ func (x *Index) reject(e *entry, r Request) *instance.Reason {
 			return no("port", "%d/%s is used by another service", p.Host, p.Protocol)
 		}
 	}
-	return rejectRoom(e, r, no)
+	return rejectRoom(e, r, guess, no)
 }
 
 // rejectWho judges whether the candidate may be asked at all.
@@ -220,13 +231,12 @@ func rejectKind(e *entry, r Request, no complaint) *instance.Reason {
 
 // rejectRoom judges whether the demand fits what is free, and for clusters
 // also whether it fits a single worker: the sum alone would promise what no
-// worker has, and the rooms alone, which are as old as the last aggregate,
-// would be promised again to everybody who asks in between.
-func rejectRoom(e *entry, r Request, no complaint) *instance.Reason {
+// worker has.
+func rejectRoom(e *entry, r Request, guess bool, no complaint) *instance.Reason {
 	if why := rejectDemand(e.free(), r, no); why != nil || e.Rooms == nil {
 		return why
 	}
-	return rejectDemand(largestRoom(e.Rooms, r.Demand), r, no)
+	return rejectRooms(e, r, guess, no)
 }
 
 func rejectDemand(free model.Resources, r Request, no complaint) *instance.Reason {
@@ -246,24 +256,6 @@ func rejectDemand(free model.Resources, r Request, no complaint) *instance.Reaso
 		}
 	}
 	return nil
-}
-
-// largestRoom is the room that takes the demand, else the one that misses it
-// by the fewest resources.
-func largestRoom(rooms []model.Resources, want model.Resources) model.Resources {
-	best, misses := model.Resources{}, 5
-	for _, r := range rooms {
-		n := 0
-		for _, p := range [][2]int64{{want.MilliCPU, r.MilliCPU}, {want.MemoryMB, r.MemoryMB}, {want.GPUs, r.GPUs}, {want.DiskMB, r.DiskMB}} {
-			if p[0] > 0 && p[0] > p[1] {
-				n++
-			}
-		}
-		if n < misses {
-			best, misses = r, n
-		}
-	}
-	return best
 }
 
 // OnlyNodes reads what constraints say of nodes: restricted is false when they

@@ -122,7 +122,7 @@ func room(e *entry) model.Resources {
 	}
 	least := model.Resources{MilliCPU: math.MinInt64, MemoryMB: math.MinInt64, GPUs: math.MinInt64, DiskMB: math.MinInt64}
 	for _, r := range e.Rooms {
-		least = greatest(least, r)
+		least = greatest(least, r.Free)
 	}
 	return least
 }
@@ -131,6 +131,15 @@ func greatest(a, b model.Resources) model.Resources {
 	return model.Resources{
 		MilliCPU: max(a.MilliCPU, b.MilliCPU), MemoryMB: max(a.MemoryMB, b.MemoryMB),
 		GPUs: max(a.GPUs, b.GPUs), DiskMB: max(a.DiskMB, b.DiskMB),
+	}
+}
+
+// each visits all in order.
+func (n *branch) each(visit func(*entry)) {
+	if n != nil {
+		n.left.each(visit)
+		visit(n.e)
+		n.right.each(visit)
 	}
 }
 
