@@ -295,3 +295,25 @@ func TestTablesFollowTheStreams(t *testing.T) {
 		}
 	})
 }
+
+// What a cluster's workers have applied is told to the cluster whose slice it
+// is, and to nobody else.
+func TestWhatIsAppliedReachesTheHost(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.desk.services = []model.Service{service("s", 1)}
+		a, b, c := r.dial(false).hello("a"), r.dial(false).hello("b"), r.dial(false).hello("c")
+		for _, p := range []*caller{a, b, c} {
+			p.heard()
+		}
+		b.say(&linkv1.Up{Body: &linkv1.Up_TableApplied{TableApplied: &linkv1.TableApplied{ServiceId: "s", Slices: []*linkv1.SliceVersion{
+			{ClusterId: "a", Version: 7}, {ClusterId: "nobody", Version: 1},
+		}}}})
+		h := a.heard()
+		if len(h) != 1 || h[0].GetSliceApplied().GetServiceId() != "s" || h[0].GetSliceApplied().GetClusterId() != "b" || h[0].GetSliceApplied().GetVersion() != 7 {
+			t.Errorf("the host heard %v", h)
+		}
+		if hb, hc := b.heard(), c.heard(); len(hb)+len(hc) != 0 {
+			t.Errorf("others heard %v %v", hb, hc)
+		}
+	})
+}
