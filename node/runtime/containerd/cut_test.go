@@ -107,6 +107,8 @@ func TestACreationThatIsCutOffIsWholeOrNothing(t *testing.T) {
 		ready := settled(t, e, cfg.Socket, s.ID())
 		if ready {
 			whole++
+		} else {
+			t.Logf("round %d: nothing is there: %v", round, err)
 		}
 		if ready != (err == nil) {
 			t.Errorf("round %d: Create said %v, and the container is ready: %v", round, err, ready)
