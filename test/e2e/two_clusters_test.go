@@ -45,6 +45,7 @@ func TestTwoClusters(t *testing.T) {
 	step("no request fails while a worker is drained", (*wide).drain)
 	step("no request fails while a new revision is rolled out", (*wide).rollout)
 	step("a cordoned worker takes nothing new", (*wide).cordon)
+	step("a NodeEngine that ends in the middle of creations leaves whole containers", (*wide).cutCreation)
 	step("a worker without power is replaced, and cleans up after its boot", (*wide).power)
 	step("a removed worker's addresses are free again", (*wide).removal)
 }
@@ -381,6 +382,28 @@ func (w *wide) cordon() {
 	w.Must("POST", "/api/nodes/n2/uncordon", "")
 	w.scale(s.ID, 6)
 	w.wantOn(w.WaitRunning(s.ID, 6), map[string]int{"n1": 4, "n2": 2})
+	w.remove(app)
+}
+
+// cutCreation ends NodeEngine just when it makes containers, once as a service
+// manager does and once with -9.
+func (w *wide) cutCreation() {
+	app, s := w.run(part{name: "cut", image: nginxImage, memory: 20, constraint: `"type":"direct","node":"n1"`}, 1)
+	engine := w.Engine["n1"]
+	for round, end := range []func(){engine.Stop, engine.Kill} {
+		accepted := strings.Count(engine.Log(), "attempt accepted")
+		want := 3*round + 4
+		w.scale(s.ID, want)
+		until := time.Now().Add(10 * time.Second)
+		for strings.Count(engine.Log(), "attempt accepted") == accepted && time.Now().Before(until) {
+			time.Sleep(2 * time.Millisecond)
+		}
+		time.Sleep(30 * time.Millisecond) // the creation is on its way
+		end()
+		engine.Again()
+		w.WaitRunning(s.ID, want)
+		w.Settled(20 * time.Second)
+	}
 	w.remove(app)
 }
 
