@@ -317,6 +317,7 @@ type Up struct {
 	//	*Up_Event
 	//	*Up_NodeOrdered
 	//	*Up_Explained
+	//	*Up_TableApplied
 	Body          isUp_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -476,6 +477,15 @@ func (x *Up) GetExplained() *Explained {
 	return nil
 }
 
+func (x *Up) GetTableApplied() *TableApplied {
+	if x != nil {
+		if x, ok := x.Body.(*Up_TableApplied); ok {
+			return x.TableApplied
+		}
+	}
+	return nil
+}
+
 type isUp_Body interface {
 	isUp_Body()
 }
@@ -532,6 +542,10 @@ type Up_Explained struct {
 	Explained *Explained `protobuf:"bytes,21,opt,name=explained,proto3,oneof"`
 }
 
+type Up_TableApplied struct {
+	TableApplied *TableApplied `protobuf:"bytes,22,opt,name=table_applied,json=tableApplied,proto3,oneof"`
+}
+
 func (*Up_Hello) isUp_Body() {}
 
 func (*Up_Report) isUp_Body() {}
@@ -557,6 +571,8 @@ func (*Up_Event) isUp_Body() {}
 func (*Up_NodeOrdered) isUp_Body() {}
 
 func (*Up_Explained) isUp_Body() {}
+
+func (*Up_TableApplied) isUp_Body() {}
 
 // Hello opens a Control stream.
 type Hello struct {
@@ -2173,6 +2189,175 @@ func (x *Interest) GetPeers() []*Peer {
 	return nil
 }
 
+// TableApplied says that this cluster's workers balance by these slices of
+// other clusters now, or by later ones; what they do not hold any more gets no
+// new flow from here.
+type TableApplied struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ServiceId     string                 `protobuf:"bytes,1,opt,name=service_id,json=serviceId,proto3" json:"service_id,omitempty"`
+	Slices        []*SliceVersion        `protobuf:"bytes,2,rep,name=slices,proto3" json:"slices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TableApplied) Reset() {
+	*x = TableApplied{}
+	mi := &file_api_link_v1_link_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TableApplied) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TableApplied) ProtoMessage() {}
+
+func (x *TableApplied) ProtoReflect() protoreflect.Message {
+	mi := &file_api_link_v1_link_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TableApplied.ProtoReflect.Descriptor instead.
+func (*TableApplied) Descriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *TableApplied) GetServiceId() string {
+	if x != nil {
+		return x.ServiceId
+	}
+	return ""
+}
+
+func (x *TableApplied) GetSlices() []*SliceVersion {
+	if x != nil {
+		return x.Slices
+	}
+	return nil
+}
+
+type SliceVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // whose slice
+	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SliceVersion) Reset() {
+	*x = SliceVersion{}
+	mi := &file_api_link_v1_link_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SliceVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SliceVersion) ProtoMessage() {}
+
+func (x *SliceVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_api_link_v1_link_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SliceVersion.ProtoReflect.Descriptor instead.
+func (*SliceVersion) Descriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SliceVersion) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *SliceVersion) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// SliceApplied passes TableApplied on to a cluster whose slice is named: it may
+// end what it took out of that version.
+type SliceApplied struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ServiceId     string                 `protobuf:"bytes,1,opt,name=service_id,json=serviceId,proto3" json:"service_id,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // who has applied it
+	Version       uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SliceApplied) Reset() {
+	*x = SliceApplied{}
+	mi := &file_api_link_v1_link_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SliceApplied) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SliceApplied) ProtoMessage() {}
+
+func (x *SliceApplied) ProtoReflect() protoreflect.Message {
+	mi := &file_api_link_v1_link_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SliceApplied.ProtoReflect.Descriptor instead.
+func (*SliceApplied) Descriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SliceApplied) GetServiceId() string {
+	if x != nil {
+		return x.ServiceId
+	}
+	return ""
+}
+
+func (x *SliceApplied) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *SliceApplied) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 // Peer is what a worker must know of another: where its subnet is, and which
 // container address is which instance.
 type Peer struct {
@@ -2190,7 +2375,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_api_link_v1_link_proto_msgTypes[19]
+	mi := &file_api_link_v1_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2387,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[19]
+	mi := &file_api_link_v1_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2400,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{19}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Peer) GetNodeId() string {
@@ -2278,7 +2463,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_api_link_v1_link_proto_msgTypes[20]
+	mi := &file_api_link_v1_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2475,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[20]
+	mi := &file_api_link_v1_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2488,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{20}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Identity) GetNamespaceAddress() string {
@@ -2337,7 +2522,7 @@ type BlockRequest struct {
 
 func (x *BlockRequest) Reset() {
 	*x = BlockRequest{}
-	mi := &file_api_link_v1_link_proto_msgTypes[21]
+	mi := &file_api_link_v1_link_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2349,7 +2534,7 @@ func (x *BlockRequest) String() string {
 func (*BlockRequest) ProtoMessage() {}
 
 func (x *BlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[21]
+	mi := &file_api_link_v1_link_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2362,7 +2547,7 @@ func (x *BlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockRequest.ProtoReflect.Descriptor instead.
 func (*BlockRequest) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *BlockRequest) GetHeld() []string {
@@ -2384,7 +2569,7 @@ type Claims struct {
 
 func (x *Claims) Reset() {
 	*x = Claims{}
-	mi := &file_api_link_v1_link_proto_msgTypes[22]
+	mi := &file_api_link_v1_link_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2581,7 @@ func (x *Claims) String() string {
 func (*Claims) ProtoMessage() {}
 
 func (x *Claims) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[22]
+	mi := &file_api_link_v1_link_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2594,7 @@ func (x *Claims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claims.ProtoReflect.Descriptor instead.
 func (*Claims) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Claims) GetAssignments() []*Assignment {
@@ -2436,7 +2621,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_api_link_v1_link_proto_msgTypes[23]
+	mi := &file_api_link_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2448,7 +2633,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[23]
+	mi := &file_api_link_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2461,7 +2646,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{23}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Applied) GetRevision() uint64 {
@@ -2485,7 +2670,7 @@ type EventNote struct {
 
 func (x *EventNote) Reset() {
 	*x = EventNote{}
-	mi := &file_api_link_v1_link_proto_msgTypes[24]
+	mi := &file_api_link_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2497,7 +2682,7 @@ func (x *EventNote) String() string {
 func (*EventNote) ProtoMessage() {}
 
 func (x *EventNote) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[24]
+	mi := &file_api_link_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2510,7 +2695,7 @@ func (x *EventNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventNote.ProtoReflect.Descriptor instead.
 func (*EventNote) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{24}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *EventNote) GetKind() string {
@@ -2554,7 +2739,7 @@ type NodeOrdered struct {
 
 func (x *NodeOrdered) Reset() {
 	*x = NodeOrdered{}
-	mi := &file_api_link_v1_link_proto_msgTypes[25]
+	mi := &file_api_link_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2566,7 +2751,7 @@ func (x *NodeOrdered) String() string {
 func (*NodeOrdered) ProtoMessage() {}
 
 func (x *NodeOrdered) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[25]
+	mi := &file_api_link_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2579,7 +2764,7 @@ func (x *NodeOrdered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeOrdered.ProtoReflect.Descriptor instead.
 func (*NodeOrdered) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *NodeOrdered) GetId() string {
@@ -2623,7 +2808,7 @@ type NodeInstance struct {
 
 func (x *NodeInstance) Reset() {
 	*x = NodeInstance{}
-	mi := &file_api_link_v1_link_proto_msgTypes[26]
+	mi := &file_api_link_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2635,7 +2820,7 @@ func (x *NodeInstance) String() string {
 func (*NodeInstance) ProtoMessage() {}
 
 func (x *NodeInstance) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[26]
+	mi := &file_api_link_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2648,7 +2833,7 @@ func (x *NodeInstance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeInstance.ProtoReflect.Descriptor instead.
 func (*NodeInstance) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *NodeInstance) GetServiceId() string {
@@ -2694,7 +2879,7 @@ type Explained struct {
 
 func (x *Explained) Reset() {
 	*x = Explained{}
-	mi := &file_api_link_v1_link_proto_msgTypes[27]
+	mi := &file_api_link_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2706,7 +2891,7 @@ func (x *Explained) String() string {
 func (*Explained) ProtoMessage() {}
 
 func (x *Explained) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[27]
+	mi := &file_api_link_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2719,7 +2904,7 @@ func (x *Explained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explained.ProtoReflect.Descriptor instead.
 func (*Explained) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Explained) GetId() string {
@@ -2776,7 +2961,7 @@ type Judged struct {
 
 func (x *Judged) Reset() {
 	*x = Judged{}
-	mi := &file_api_link_v1_link_proto_msgTypes[28]
+	mi := &file_api_link_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2788,7 +2973,7 @@ func (x *Judged) String() string {
 func (*Judged) ProtoMessage() {}
 
 func (x *Judged) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[28]
+	mi := &file_api_link_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2801,7 +2986,7 @@ func (x *Judged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Judged.ProtoReflect.Descriptor instead.
 func (*Judged) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Judged) GetNodeId() string {
@@ -2838,6 +3023,7 @@ type Down struct {
 	//	*Down_Peers
 	//	*Down_NodeOrder
 	//	*Down_Explain
+	//	*Down_SliceApplied
 	Body          isDown_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2845,7 +3031,7 @@ type Down struct {
 
 func (x *Down) Reset() {
 	*x = Down{}
-	mi := &file_api_link_v1_link_proto_msgTypes[29]
+	mi := &file_api_link_v1_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +3043,7 @@ func (x *Down) String() string {
 func (*Down) ProtoMessage() {}
 
 func (x *Down) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[29]
+	mi := &file_api_link_v1_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +3056,7 @@ func (x *Down) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Down.ProtoReflect.Descriptor instead.
 func (*Down) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Down) GetBody() isDown_Body {
@@ -2961,6 +3147,15 @@ func (x *Down) GetExplain() *Explain {
 	return nil
 }
 
+func (x *Down) GetSliceApplied() *SliceApplied {
+	if x != nil {
+		if x, ok := x.Body.(*Down_SliceApplied); ok {
+			return x.SliceApplied
+		}
+	}
+	return nil
+}
+
 type isDown_Body interface {
 	isDown_Body()
 }
@@ -3001,6 +3196,10 @@ type Down_Explain struct {
 	Explain *Explain `protobuf:"bytes,21,opt,name=explain,proto3,oneof"`
 }
 
+type Down_SliceApplied struct {
+	SliceApplied *SliceApplied `protobuf:"bytes,22,opt,name=slice_applied,json=sliceApplied,proto3,oneof"`
+}
+
 func (*Down_Welcome) isDown_Body() {}
 
 func (*Down_Desired) isDown_Body() {}
@@ -3019,6 +3218,8 @@ func (*Down_NodeOrder) isDown_Body() {}
 
 func (*Down_Explain) isDown_Body() {}
 
+func (*Down_SliceApplied) isDown_Body() {}
+
 // Welcome answers Hello.
 type Welcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3033,7 +3234,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_api_link_v1_link_proto_msgTypes[30]
+	mi := &file_api_link_v1_link_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3045,7 +3246,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[30]
+	mi := &file_api_link_v1_link_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3058,7 +3259,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Welcome) GetClusterId() string {
@@ -3112,7 +3313,7 @@ type Desired struct {
 
 func (x *Desired) Reset() {
 	*x = Desired{}
-	mi := &file_api_link_v1_link_proto_msgTypes[31]
+	mi := &file_api_link_v1_link_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3124,7 +3325,7 @@ func (x *Desired) String() string {
 func (*Desired) ProtoMessage() {}
 
 func (x *Desired) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[31]
+	mi := &file_api_link_v1_link_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3137,7 +3338,7 @@ func (x *Desired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Desired.ProtoReflect.Descriptor instead.
 func (*Desired) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{31}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Desired) GetSnapshot() bool {
@@ -3184,7 +3385,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_api_link_v1_link_proto_msgTypes[32]
+	mi := &file_api_link_v1_link_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3196,7 +3397,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[32]
+	mi := &file_api_link_v1_link_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3209,7 +3410,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{32}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Assignment) GetServiceId() string {
@@ -3289,7 +3490,7 @@ type ServiceSpec struct {
 
 func (x *ServiceSpec) Reset() {
 	*x = ServiceSpec{}
-	mi := &file_api_link_v1_link_proto_msgTypes[33]
+	mi := &file_api_link_v1_link_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3301,7 +3502,7 @@ func (x *ServiceSpec) String() string {
 func (*ServiceSpec) ProtoMessage() {}
 
 func (x *ServiceSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[33]
+	mi := &file_api_link_v1_link_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3314,7 +3515,7 @@ func (x *ServiceSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceSpec.ProtoReflect.Descriptor instead.
 func (*ServiceSpec) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{33}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ServiceSpec) GetApplicationId() string {
@@ -3469,7 +3670,7 @@ type Constraint struct {
 
 func (x *Constraint) Reset() {
 	*x = Constraint{}
-	mi := &file_api_link_v1_link_proto_msgTypes[34]
+	mi := &file_api_link_v1_link_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3481,7 +3682,7 @@ func (x *Constraint) String() string {
 func (*Constraint) ProtoMessage() {}
 
 func (x *Constraint) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[34]
+	mi := &file_api_link_v1_link_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3494,7 +3695,7 @@ func (x *Constraint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraint.ProtoReflect.Descriptor instead.
 func (*Constraint) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{34}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Constraint) GetType() string {
@@ -3543,7 +3744,7 @@ type ServiceTable struct {
 
 func (x *ServiceTable) Reset() {
 	*x = ServiceTable{}
-	mi := &file_api_link_v1_link_proto_msgTypes[35]
+	mi := &file_api_link_v1_link_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3555,7 +3756,7 @@ func (x *ServiceTable) String() string {
 func (*ServiceTable) ProtoMessage() {}
 
 func (x *ServiceTable) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[35]
+	mi := &file_api_link_v1_link_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3568,7 +3769,7 @@ func (x *ServiceTable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceTable.ProtoReflect.Descriptor instead.
 func (*ServiceTable) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{35}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ServiceTable) GetQuery() string {
@@ -3638,7 +3839,7 @@ type BlockGrant struct {
 
 func (x *BlockGrant) Reset() {
 	*x = BlockGrant{}
-	mi := &file_api_link_v1_link_proto_msgTypes[36]
+	mi := &file_api_link_v1_link_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3650,7 +3851,7 @@ func (x *BlockGrant) String() string {
 func (*BlockGrant) ProtoMessage() {}
 
 func (x *BlockGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[36]
+	mi := &file_api_link_v1_link_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3663,7 +3864,7 @@ func (x *BlockGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockGrant.ProtoReflect.Descriptor instead.
 func (*BlockGrant) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{36}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *BlockGrant) GetBlocks() []string {
@@ -3691,7 +3892,7 @@ type PeerSet struct {
 
 func (x *PeerSet) Reset() {
 	*x = PeerSet{}
-	mi := &file_api_link_v1_link_proto_msgTypes[37]
+	mi := &file_api_link_v1_link_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3703,7 +3904,7 @@ func (x *PeerSet) String() string {
 func (*PeerSet) ProtoMessage() {}
 
 func (x *PeerSet) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[37]
+	mi := &file_api_link_v1_link_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3716,7 +3917,7 @@ func (x *PeerSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerSet.ProtoReflect.Descriptor instead.
 func (*PeerSet) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{37}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PeerSet) GetServiceId() string {
@@ -3749,7 +3950,7 @@ type Attach struct {
 
 func (x *Attach) Reset() {
 	*x = Attach{}
-	mi := &file_api_link_v1_link_proto_msgTypes[38]
+	mi := &file_api_link_v1_link_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3761,7 +3962,7 @@ func (x *Attach) String() string {
 func (*Attach) ProtoMessage() {}
 
 func (x *Attach) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[38]
+	mi := &file_api_link_v1_link_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3774,7 +3975,7 @@ func (x *Attach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attach.ProtoReflect.Descriptor instead.
 func (*Attach) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{38}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Attach) GetSessionId() string {
@@ -3844,7 +4045,7 @@ type SessionFrame struct {
 
 func (x *SessionFrame) Reset() {
 	*x = SessionFrame{}
-	mi := &file_api_link_v1_link_proto_msgTypes[39]
+	mi := &file_api_link_v1_link_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3856,7 +4057,7 @@ func (x *SessionFrame) String() string {
 func (*SessionFrame) ProtoMessage() {}
 
 func (x *SessionFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[39]
+	mi := &file_api_link_v1_link_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3869,7 +4070,7 @@ func (x *SessionFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionFrame.ProtoReflect.Descriptor instead.
 func (*SessionFrame) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{39}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SessionFrame) GetSessionId() string {
@@ -3948,7 +4149,7 @@ type NodeOrder struct {
 
 func (x *NodeOrder) Reset() {
 	*x = NodeOrder{}
-	mi := &file_api_link_v1_link_proto_msgTypes[40]
+	mi := &file_api_link_v1_link_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3960,7 +4161,7 @@ func (x *NodeOrder) String() string {
 func (*NodeOrder) ProtoMessage() {}
 
 func (x *NodeOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[40]
+	mi := &file_api_link_v1_link_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3973,7 +4174,7 @@ func (x *NodeOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeOrder.ProtoReflect.Descriptor instead.
 func (*NodeOrder) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{40}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *NodeOrder) GetId() string {
@@ -4011,7 +4212,7 @@ type Explain struct {
 
 func (x *Explain) Reset() {
 	*x = Explain{}
-	mi := &file_api_link_v1_link_proto_msgTypes[41]
+	mi := &file_api_link_v1_link_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4023,7 +4224,7 @@ func (x *Explain) String() string {
 func (*Explain) ProtoMessage() {}
 
 func (x *Explain) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[41]
+	mi := &file_api_link_v1_link_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4036,7 +4237,7 @@ func (x *Explain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explain.ProtoReflect.Descriptor instead.
 func (*Explain) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{41}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Explain) GetId() string {
@@ -4071,7 +4272,7 @@ var File_api_link_v1_link_proto protoreflect.FileDescriptor
 
 const file_api_link_v1_link_proto_rawDesc = "" +
 	"\n" +
-	"\x16api/link/v1/link.proto\x12\x10oakestra.link.v1\"\xf4\x05\n" +
+	"\x16api/link/v1/link.proto\x12\x10oakestra.link.v1\"\xbb\x06\n" +
 	"\x02Up\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.oakestra.link.v1.HelloH\x00R\x05hello\x122\n" +
 	"\x06report\x18\x02 \x01(\v2\x18.oakestra.link.v1.ReportH\x00R\x06report\x12;\n" +
@@ -4086,7 +4287,8 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	" \x01(\v2\x19.oakestra.link.v1.AppliedH\x00R\aapplied\x123\n" +
 	"\x05event\x18\v \x01(\v2\x1b.oakestra.link.v1.EventNoteH\x00R\x05event\x12B\n" +
 	"\fnode_ordered\x18\x14 \x01(\v2\x1d.oakestra.link.v1.NodeOrderedH\x00R\vnodeOrdered\x12;\n" +
-	"\texplained\x18\x15 \x01(\v2\x1b.oakestra.link.v1.ExplainedH\x00R\texplainedB\x06\n" +
+	"\texplained\x18\x15 \x01(\v2\x1b.oakestra.link.v1.ExplainedH\x00R\texplained\x12E\n" +
+	"\rtable_applied\x18\x16 \x01(\v2\x1e.oakestra.link.v1.TableAppliedH\x00R\ftableAppliedB\x06\n" +
 	"\x04body\"\xea\x02\n" +
 	"\x05Hello\x12!\n" +
 	"\fcluster_name\x18\x01 \x01(\tR\vclusterName\x12\x1a\n" +
@@ -4241,7 +4443,21 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\bInterest\x12\x14\n" +
 	"\x05query\x18\x01 \x01(\tR\x05query\x12\x16\n" +
 	"\x06remove\x18\x02 \x01(\bR\x06remove\x12,\n" +
-	"\x05peers\x18\x03 \x03(\v2\x16.oakestra.link.v1.PeerR\x05peers\"\xe6\x01\n" +
+	"\x05peers\x18\x03 \x03(\v2\x16.oakestra.link.v1.PeerR\x05peers\"e\n" +
+	"\fTableApplied\x12\x1d\n" +
+	"\n" +
+	"service_id\x18\x01 \x01(\tR\tserviceId\x126\n" +
+	"\x06slices\x18\x02 \x03(\v2\x1e.oakestra.link.v1.SliceVersionR\x06slices\"G\n" +
+	"\fSliceVersion\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\"f\n" +
+	"\fSliceApplied\x12\x1d\n" +
+	"\n" +
+	"service_id\x18\x01 \x01(\tR\tserviceId\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\"\xe6\x01\n" +
 	"\x04Peer\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x17\n" +
 	"\ahost_ip\x18\x02 \x01(\tR\x06hostIp\x12\x1b\n" +
@@ -4291,7 +4507,7 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06Judged\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x120\n" +
-	"\x06reason\x18\x03 \x01(\v2\x18.oakestra.link.v1.ReasonR\x06reason\"\x85\x04\n" +
+	"\x06reason\x18\x03 \x01(\v2\x18.oakestra.link.v1.ReasonR\x06reason\"\xcc\x04\n" +
 	"\x04Down\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.oakestra.link.v1.WelcomeH\x00R\awelcome\x125\n" +
 	"\adesired\x18\x02 \x01(\v2\x19.oakestra.link.v1.DesiredH\x00R\adesired\x12;\n" +
@@ -4302,7 +4518,8 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x05peers\x18\a \x01(\v2\x19.oakestra.link.v1.PeerSetH\x00R\x05peers\x12<\n" +
 	"\n" +
 	"node_order\x18\x14 \x01(\v2\x1b.oakestra.link.v1.NodeOrderH\x00R\tnodeOrder\x125\n" +
-	"\aexplain\x18\x15 \x01(\v2\x19.oakestra.link.v1.ExplainH\x00R\aexplainB\x06\n" +
+	"\aexplain\x18\x15 \x01(\v2\x19.oakestra.link.v1.ExplainH\x00R\aexplain\x12E\n" +
+	"\rslice_applied\x18\x16 \x01(\v2\x1e.oakestra.link.v1.SliceAppliedH\x00R\fsliceAppliedB\x06\n" +
 	"\x04body\"\xac\x01\n" +
 	"\aWelcome\x12\x1d\n" +
 	"\n" +
@@ -4450,7 +4667,7 @@ func file_api_link_v1_link_proto_rawDescGZIP() []byte {
 }
 
 var file_api_link_v1_link_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_api_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_api_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_api_link_v1_link_proto_goTypes = []any{
 	(Verdict)(0),          // 0: oakestra.link.v1.Verdict
 	(NodeLiveness)(0),     // 1: oakestra.link.v1.NodeLiveness
@@ -4476,29 +4693,32 @@ var file_api_link_v1_link_proto_goTypes = []any{
 	(*Slice)(nil),         // 21: oakestra.link.v1.Slice
 	(*Endpoint)(nil),      // 22: oakestra.link.v1.Endpoint
 	(*Interest)(nil),      // 23: oakestra.link.v1.Interest
-	(*Peer)(nil),          // 24: oakestra.link.v1.Peer
-	(*Identity)(nil),      // 25: oakestra.link.v1.Identity
-	(*BlockRequest)(nil),  // 26: oakestra.link.v1.BlockRequest
-	(*Claims)(nil),        // 27: oakestra.link.v1.Claims
-	(*Applied)(nil),       // 28: oakestra.link.v1.Applied
-	(*EventNote)(nil),     // 29: oakestra.link.v1.EventNote
-	(*NodeOrdered)(nil),   // 30: oakestra.link.v1.NodeOrdered
-	(*NodeInstance)(nil),  // 31: oakestra.link.v1.NodeInstance
-	(*Explained)(nil),     // 32: oakestra.link.v1.Explained
-	(*Judged)(nil),        // 33: oakestra.link.v1.Judged
-	(*Down)(nil),          // 34: oakestra.link.v1.Down
-	(*Welcome)(nil),       // 35: oakestra.link.v1.Welcome
-	(*Desired)(nil),       // 36: oakestra.link.v1.Desired
-	(*Assignment)(nil),    // 37: oakestra.link.v1.Assignment
-	(*ServiceSpec)(nil),   // 38: oakestra.link.v1.ServiceSpec
-	(*Constraint)(nil),    // 39: oakestra.link.v1.Constraint
-	(*ServiceTable)(nil),  // 40: oakestra.link.v1.ServiceTable
-	(*BlockGrant)(nil),    // 41: oakestra.link.v1.BlockGrant
-	(*PeerSet)(nil),       // 42: oakestra.link.v1.PeerSet
-	(*Attach)(nil),        // 43: oakestra.link.v1.Attach
-	(*SessionFrame)(nil),  // 44: oakestra.link.v1.SessionFrame
-	(*NodeOrder)(nil),     // 45: oakestra.link.v1.NodeOrder
-	(*Explain)(nil),       // 46: oakestra.link.v1.Explain
+	(*TableApplied)(nil),  // 24: oakestra.link.v1.TableApplied
+	(*SliceVersion)(nil),  // 25: oakestra.link.v1.SliceVersion
+	(*SliceApplied)(nil),  // 26: oakestra.link.v1.SliceApplied
+	(*Peer)(nil),          // 27: oakestra.link.v1.Peer
+	(*Identity)(nil),      // 28: oakestra.link.v1.Identity
+	(*BlockRequest)(nil),  // 29: oakestra.link.v1.BlockRequest
+	(*Claims)(nil),        // 30: oakestra.link.v1.Claims
+	(*Applied)(nil),       // 31: oakestra.link.v1.Applied
+	(*EventNote)(nil),     // 32: oakestra.link.v1.EventNote
+	(*NodeOrdered)(nil),   // 33: oakestra.link.v1.NodeOrdered
+	(*NodeInstance)(nil),  // 34: oakestra.link.v1.NodeInstance
+	(*Explained)(nil),     // 35: oakestra.link.v1.Explained
+	(*Judged)(nil),        // 36: oakestra.link.v1.Judged
+	(*Down)(nil),          // 37: oakestra.link.v1.Down
+	(*Welcome)(nil),       // 38: oakestra.link.v1.Welcome
+	(*Desired)(nil),       // 39: oakestra.link.v1.Desired
+	(*Assignment)(nil),    // 40: oakestra.link.v1.Assignment
+	(*ServiceSpec)(nil),   // 41: oakestra.link.v1.ServiceSpec
+	(*Constraint)(nil),    // 42: oakestra.link.v1.Constraint
+	(*ServiceTable)(nil),  // 43: oakestra.link.v1.ServiceTable
+	(*BlockGrant)(nil),    // 44: oakestra.link.v1.BlockGrant
+	(*PeerSet)(nil),       // 45: oakestra.link.v1.PeerSet
+	(*Attach)(nil),        // 46: oakestra.link.v1.Attach
+	(*SessionFrame)(nil),  // 47: oakestra.link.v1.SessionFrame
+	(*NodeOrder)(nil),     // 48: oakestra.link.v1.NodeOrder
+	(*Explain)(nil),       // 49: oakestra.link.v1.Explain
 }
 var file_api_link_v1_link_proto_depIdxs = []int32{
 	6,  // 0: oakestra.link.v1.Up.hello:type_name -> oakestra.link.v1.Hello
@@ -4508,66 +4728,69 @@ var file_api_link_v1_link_proto_depIdxs = []int32{
 	19, // 4: oakestra.link.v1.Up.nodes:type_name -> oakestra.link.v1.NodeUpdate
 	21, // 5: oakestra.link.v1.Up.slice:type_name -> oakestra.link.v1.Slice
 	23, // 6: oakestra.link.v1.Up.interest:type_name -> oakestra.link.v1.Interest
-	26, // 7: oakestra.link.v1.Up.block_request:type_name -> oakestra.link.v1.BlockRequest
-	27, // 8: oakestra.link.v1.Up.claims:type_name -> oakestra.link.v1.Claims
-	28, // 9: oakestra.link.v1.Up.applied:type_name -> oakestra.link.v1.Applied
-	29, // 10: oakestra.link.v1.Up.event:type_name -> oakestra.link.v1.EventNote
-	30, // 11: oakestra.link.v1.Up.node_ordered:type_name -> oakestra.link.v1.NodeOrdered
-	32, // 12: oakestra.link.v1.Up.explained:type_name -> oakestra.link.v1.Explained
-	7,  // 13: oakestra.link.v1.Hello.held:type_name -> oakestra.link.v1.Held
-	10, // 14: oakestra.link.v1.Report.instances:type_name -> oakestra.link.v1.InstanceFacts
-	15, // 15: oakestra.link.v1.Report.orphans:type_name -> oakestra.link.v1.Orphan
-	11, // 16: oakestra.link.v1.InstanceFacts.placement:type_name -> oakestra.link.v1.Placement
-	13, // 17: oakestra.link.v1.InstanceFacts.observed:type_name -> oakestra.link.v1.Observed
-	14, // 18: oakestra.link.v1.InstanceFacts.vital:type_name -> oakestra.link.v1.Vital
-	1,  // 19: oakestra.link.v1.InstanceFacts.node_liveness:type_name -> oakestra.link.v1.NodeLiveness
-	0,  // 20: oakestra.link.v1.Placement.verdict:type_name -> oakestra.link.v1.Verdict
-	12, // 21: oakestra.link.v1.Placement.reasons:type_name -> oakestra.link.v1.Reason
-	2,  // 22: oakestra.link.v1.Observed.state:type_name -> oakestra.link.v1.State
-	18, // 23: oakestra.link.v1.Aggregate.capacity:type_name -> oakestra.link.v1.Resources
-	18, // 24: oakestra.link.v1.Aggregate.reserved:type_name -> oakestra.link.v1.Resources
-	18, // 25: oakestra.link.v1.Aggregate.largest:type_name -> oakestra.link.v1.Resources
-	17, // 26: oakestra.link.v1.Aggregate.kinds:type_name -> oakestra.link.v1.Kind
-	20, // 27: oakestra.link.v1.NodeUpdate.nodes:type_name -> oakestra.link.v1.Node
-	18, // 28: oakestra.link.v1.Node.capacity:type_name -> oakestra.link.v1.Resources
-	18, // 29: oakestra.link.v1.Node.reserved:type_name -> oakestra.link.v1.Resources
-	1,  // 30: oakestra.link.v1.Node.liveness:type_name -> oakestra.link.v1.NodeLiveness
-	22, // 31: oakestra.link.v1.Slice.endpoints:type_name -> oakestra.link.v1.Endpoint
-	24, // 32: oakestra.link.v1.Interest.peers:type_name -> oakestra.link.v1.Peer
-	25, // 33: oakestra.link.v1.Peer.identities:type_name -> oakestra.link.v1.Identity
-	37, // 34: oakestra.link.v1.Claims.assignments:type_name -> oakestra.link.v1.Assignment
-	3,  // 35: oakestra.link.v1.NodeOrdered.result:type_name -> oakestra.link.v1.OrderResult
-	31, // 36: oakestra.link.v1.NodeOrdered.instances:type_name -> oakestra.link.v1.NodeInstance
-	12, // 37: oakestra.link.v1.Explained.reasons:type_name -> oakestra.link.v1.Reason
-	33, // 38: oakestra.link.v1.Explained.judged:type_name -> oakestra.link.v1.Judged
-	12, // 39: oakestra.link.v1.Judged.reason:type_name -> oakestra.link.v1.Reason
-	35, // 40: oakestra.link.v1.Down.welcome:type_name -> oakestra.link.v1.Welcome
-	36, // 41: oakestra.link.v1.Down.desired:type_name -> oakestra.link.v1.Desired
-	8,  // 42: oakestra.link.v1.Down.heartbeat:type_name -> oakestra.link.v1.Heartbeat
-	40, // 43: oakestra.link.v1.Down.table:type_name -> oakestra.link.v1.ServiceTable
-	41, // 44: oakestra.link.v1.Down.blocks:type_name -> oakestra.link.v1.BlockGrant
-	43, // 45: oakestra.link.v1.Down.attach:type_name -> oakestra.link.v1.Attach
-	42, // 46: oakestra.link.v1.Down.peers:type_name -> oakestra.link.v1.PeerSet
-	45, // 47: oakestra.link.v1.Down.node_order:type_name -> oakestra.link.v1.NodeOrder
-	46, // 48: oakestra.link.v1.Down.explain:type_name -> oakestra.link.v1.Explain
-	37, // 49: oakestra.link.v1.Desired.changed:type_name -> oakestra.link.v1.Assignment
-	7,  // 50: oakestra.link.v1.Desired.unknown:type_name -> oakestra.link.v1.Held
-	38, // 51: oakestra.link.v1.Assignment.spec:type_name -> oakestra.link.v1.ServiceSpec
-	18, // 52: oakestra.link.v1.ServiceSpec.demand:type_name -> oakestra.link.v1.Resources
-	39, // 53: oakestra.link.v1.ServiceSpec.constraints:type_name -> oakestra.link.v1.Constraint
-	21, // 54: oakestra.link.v1.ServiceTable.slices:type_name -> oakestra.link.v1.Slice
-	24, // 55: oakestra.link.v1.PeerSet.peers:type_name -> oakestra.link.v1.Peer
-	4,  // 56: oakestra.link.v1.NodeOrder.verb:type_name -> oakestra.link.v1.NodeVerb
-	38, // 57: oakestra.link.v1.Explain.spec:type_name -> oakestra.link.v1.ServiceSpec
-	5,  // 58: oakestra.link.v1.Link.Control:input_type -> oakestra.link.v1.Up
-	44, // 59: oakestra.link.v1.Link.Session:input_type -> oakestra.link.v1.SessionFrame
-	34, // 60: oakestra.link.v1.Link.Control:output_type -> oakestra.link.v1.Down
-	44, // 61: oakestra.link.v1.Link.Session:output_type -> oakestra.link.v1.SessionFrame
-	60, // [60:62] is the sub-list for method output_type
-	58, // [58:60] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	29, // 7: oakestra.link.v1.Up.block_request:type_name -> oakestra.link.v1.BlockRequest
+	30, // 8: oakestra.link.v1.Up.claims:type_name -> oakestra.link.v1.Claims
+	31, // 9: oakestra.link.v1.Up.applied:type_name -> oakestra.link.v1.Applied
+	32, // 10: oakestra.link.v1.Up.event:type_name -> oakestra.link.v1.EventNote
+	33, // 11: oakestra.link.v1.Up.node_ordered:type_name -> oakestra.link.v1.NodeOrdered
+	35, // 12: oakestra.link.v1.Up.explained:type_name -> oakestra.link.v1.Explained
+	24, // 13: oakestra.link.v1.Up.table_applied:type_name -> oakestra.link.v1.TableApplied
+	7,  // 14: oakestra.link.v1.Hello.held:type_name -> oakestra.link.v1.Held
+	10, // 15: oakestra.link.v1.Report.instances:type_name -> oakestra.link.v1.InstanceFacts
+	15, // 16: oakestra.link.v1.Report.orphans:type_name -> oakestra.link.v1.Orphan
+	11, // 17: oakestra.link.v1.InstanceFacts.placement:type_name -> oakestra.link.v1.Placement
+	13, // 18: oakestra.link.v1.InstanceFacts.observed:type_name -> oakestra.link.v1.Observed
+	14, // 19: oakestra.link.v1.InstanceFacts.vital:type_name -> oakestra.link.v1.Vital
+	1,  // 20: oakestra.link.v1.InstanceFacts.node_liveness:type_name -> oakestra.link.v1.NodeLiveness
+	0,  // 21: oakestra.link.v1.Placement.verdict:type_name -> oakestra.link.v1.Verdict
+	12, // 22: oakestra.link.v1.Placement.reasons:type_name -> oakestra.link.v1.Reason
+	2,  // 23: oakestra.link.v1.Observed.state:type_name -> oakestra.link.v1.State
+	18, // 24: oakestra.link.v1.Aggregate.capacity:type_name -> oakestra.link.v1.Resources
+	18, // 25: oakestra.link.v1.Aggregate.reserved:type_name -> oakestra.link.v1.Resources
+	18, // 26: oakestra.link.v1.Aggregate.largest:type_name -> oakestra.link.v1.Resources
+	17, // 27: oakestra.link.v1.Aggregate.kinds:type_name -> oakestra.link.v1.Kind
+	20, // 28: oakestra.link.v1.NodeUpdate.nodes:type_name -> oakestra.link.v1.Node
+	18, // 29: oakestra.link.v1.Node.capacity:type_name -> oakestra.link.v1.Resources
+	18, // 30: oakestra.link.v1.Node.reserved:type_name -> oakestra.link.v1.Resources
+	1,  // 31: oakestra.link.v1.Node.liveness:type_name -> oakestra.link.v1.NodeLiveness
+	22, // 32: oakestra.link.v1.Slice.endpoints:type_name -> oakestra.link.v1.Endpoint
+	27, // 33: oakestra.link.v1.Interest.peers:type_name -> oakestra.link.v1.Peer
+	25, // 34: oakestra.link.v1.TableApplied.slices:type_name -> oakestra.link.v1.SliceVersion
+	28, // 35: oakestra.link.v1.Peer.identities:type_name -> oakestra.link.v1.Identity
+	40, // 36: oakestra.link.v1.Claims.assignments:type_name -> oakestra.link.v1.Assignment
+	3,  // 37: oakestra.link.v1.NodeOrdered.result:type_name -> oakestra.link.v1.OrderResult
+	34, // 38: oakestra.link.v1.NodeOrdered.instances:type_name -> oakestra.link.v1.NodeInstance
+	12, // 39: oakestra.link.v1.Explained.reasons:type_name -> oakestra.link.v1.Reason
+	36, // 40: oakestra.link.v1.Explained.judged:type_name -> oakestra.link.v1.Judged
+	12, // 41: oakestra.link.v1.Judged.reason:type_name -> oakestra.link.v1.Reason
+	38, // 42: oakestra.link.v1.Down.welcome:type_name -> oakestra.link.v1.Welcome
+	39, // 43: oakestra.link.v1.Down.desired:type_name -> oakestra.link.v1.Desired
+	8,  // 44: oakestra.link.v1.Down.heartbeat:type_name -> oakestra.link.v1.Heartbeat
+	43, // 45: oakestra.link.v1.Down.table:type_name -> oakestra.link.v1.ServiceTable
+	44, // 46: oakestra.link.v1.Down.blocks:type_name -> oakestra.link.v1.BlockGrant
+	46, // 47: oakestra.link.v1.Down.attach:type_name -> oakestra.link.v1.Attach
+	45, // 48: oakestra.link.v1.Down.peers:type_name -> oakestra.link.v1.PeerSet
+	48, // 49: oakestra.link.v1.Down.node_order:type_name -> oakestra.link.v1.NodeOrder
+	49, // 50: oakestra.link.v1.Down.explain:type_name -> oakestra.link.v1.Explain
+	26, // 51: oakestra.link.v1.Down.slice_applied:type_name -> oakestra.link.v1.SliceApplied
+	40, // 52: oakestra.link.v1.Desired.changed:type_name -> oakestra.link.v1.Assignment
+	7,  // 53: oakestra.link.v1.Desired.unknown:type_name -> oakestra.link.v1.Held
+	41, // 54: oakestra.link.v1.Assignment.spec:type_name -> oakestra.link.v1.ServiceSpec
+	18, // 55: oakestra.link.v1.ServiceSpec.demand:type_name -> oakestra.link.v1.Resources
+	42, // 56: oakestra.link.v1.ServiceSpec.constraints:type_name -> oakestra.link.v1.Constraint
+	21, // 57: oakestra.link.v1.ServiceTable.slices:type_name -> oakestra.link.v1.Slice
+	27, // 58: oakestra.link.v1.PeerSet.peers:type_name -> oakestra.link.v1.Peer
+	4,  // 59: oakestra.link.v1.NodeOrder.verb:type_name -> oakestra.link.v1.NodeVerb
+	41, // 60: oakestra.link.v1.Explain.spec:type_name -> oakestra.link.v1.ServiceSpec
+	5,  // 61: oakestra.link.v1.Link.Control:input_type -> oakestra.link.v1.Up
+	47, // 62: oakestra.link.v1.Link.Session:input_type -> oakestra.link.v1.SessionFrame
+	37, // 63: oakestra.link.v1.Link.Control:output_type -> oakestra.link.v1.Down
+	47, // 64: oakestra.link.v1.Link.Session:output_type -> oakestra.link.v1.SessionFrame
+	63, // [63:65] is the sub-list for method output_type
+	61, // [61:63] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_api_link_v1_link_proto_init() }
@@ -4589,8 +4812,9 @@ func file_api_link_v1_link_proto_init() {
 		(*Up_Event)(nil),
 		(*Up_NodeOrdered)(nil),
 		(*Up_Explained)(nil),
+		(*Up_TableApplied)(nil),
 	}
-	file_api_link_v1_link_proto_msgTypes[29].OneofWrappers = []any{
+	file_api_link_v1_link_proto_msgTypes[32].OneofWrappers = []any{
 		(*Down_Welcome)(nil),
 		(*Down_Desired)(nil),
 		(*Down_Heartbeat)(nil),
@@ -4600,6 +4824,7 @@ func file_api_link_v1_link_proto_init() {
 		(*Down_Peers)(nil),
 		(*Down_NodeOrder)(nil),
 		(*Down_Explain)(nil),
+		(*Down_SliceApplied)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4607,7 +4832,7 @@ func file_api_link_v1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_link_v1_link_proto_rawDesc), len(file_api_link_v1_link_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   42,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
