@@ -16,8 +16,8 @@ type Node struct {
 
 	// guarded by hub.mu
 	connected bool
-	held      []nodelink.Outbound
-	heldUp    []nodelink.Inbound
+	held      []held[nodelink.Outbound]
+	heldUp    []held[nodelink.Inbound]
 }
 
 // ID is the node's id.
