@@ -94,6 +94,7 @@ func (w *World) End() {
 	if r := w.Root(); r != nil {
 		r.kill()
 	}
+	time.Sleep(2 * time.Minute) // what connections leave behind ends by itself
 	if err := os.RemoveAll(w.dir); err != nil {
 		w.t.Error(err)
 	}
