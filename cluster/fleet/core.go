@@ -25,6 +25,7 @@ type node struct {
 	live       instance.Liveness
 	judgeAt    time.Time
 	boot       string
+	reports    uint64 // sequence of the last one of this boot
 	usage      model.Usage
 	completeAt time.Time
 	seen       map[model.InstanceID][]Seen
@@ -41,6 +42,7 @@ type slot struct {
 	running  time.Time // since when the attempt runs
 	avoid    []string
 	gone     map[store.Old]int // reports without it since its Delete
+	listed   bool              // a report has held the attempt
 	served   instance.Vital    // of what Handoff names
 	stuck    string            // why a drain cannot move it
 }

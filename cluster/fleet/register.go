@@ -77,7 +77,9 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	n.Node = changed
 	n.Engine = c.now // it speaks to us
 	n.Networked = r.Network
-	n.boot = r.Boot
+	if n.boot != r.Boot {
+		n.boot, n.reports = r.Boot, 0
+	}
 	c.dirtyNodes[id] = true
 	c.dropNodes = slices.DeleteFunc(c.dropNodes, func(v model.NodeID) bool { return v == id })
 	c.tellNode(n)

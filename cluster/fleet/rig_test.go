@@ -105,6 +105,7 @@ type worker struct {
 	seq     uint64
 	fails   bool           // nothing starts
 	broken  instance.Grant // attempts under it fail
+	begins  instance.State // of what is started; 0 is Running
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -115,7 +116,10 @@ func (w *worker) run(ctx context.Context) {
 		for _, m := range w.link.Pending() {
 			if m.Deploy != nil {
 				if _, ok := w.has[m.Deploy.Attempt]; !ok {
-					w.has[m.Deploy.Attempt] = instance.Running
+					w.has[m.Deploy.Attempt] = w.begins
+					if w.begins == instance.Unknown {
+						w.has[m.Deploy.Attempt] = instance.Running
+					}
 					if w.fails || w.broken != 0 && m.Deploy.Attempt.Epoch.Grant == w.broken {
 						w.has[m.Deploy.Attempt] = instance.Failed
 					}
@@ -179,7 +183,7 @@ func newRig(t *testing.T, hosts ...string) *rig {
 	r.wg.Go(func() { _ = r.hub.Run(ctx) })
 	r.start()
 	for _, h := range hosts {
-		id, err := r.f.Register(ctx, Registration{Host: h, Key: h, Runtimes: []string{"container"}, Architecture: "amd64", Capacity: model.Resources{MilliCPU: 4000, MemoryMB: 4000}})
+		id, err := r.f.Register(ctx, Registration{Host: h, Key: h, Runtimes: []string{"container"}, Architecture: "amd64", Capacity: room1()})
 		if err != nil || string(id) != h {
 			t.Fatalf("register %s: %q, %v", h, id, err)
 		}
@@ -190,6 +194,8 @@ func newRig(t *testing.T, hosts ...string) *rig {
 	t.Cleanup(func() { cancel(); r.wg.Wait() })
 	return r
 }
+
+func room1() model.Resources { return model.Resources{MilliCPU: 4000, MemoryMB: 4000} }
 
 func (r *rig) start() {
 	ctx, cancel := context.WithCancel(r.ctx)
