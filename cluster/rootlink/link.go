@@ -39,8 +39,8 @@ type Config struct {
 	Location string
 	Version  string
 	Port     uint16 // of our HTTP
-	// Dial opens a connection to host:port; nil for TCP.
-	Dial func(ctx context.Context, address string) (net.Conn, error)
+	// Client opens streams; nil: gRPC to Root.
+	Client linkv1.LinkClient
 }
 
 // Target is host:port of a root as users write it.
@@ -130,36 +130,36 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 		return err
 	}
 	l.cluster.Store(string(id.Cluster))
-	target, err := Target(l.cfg.Root)
-	if err != nil {
-		return err
+	client, hurry := l.cfg.Client, func() {}
+	if client == nil {
+		target, err := Target(l.cfg.Root)
+		if err != nil {
+			return err
+		}
+		conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
+		}
+		defer func() { _ = conn.Close() }()
+		client, hurry = linkv1.NewLinkClient(conn), conn.ResetConnectBackoff
 	}
-	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
-	if l.cfg.Dial != nil {
-		options = append(options, grpc.WithContextDialer(l.cfg.Dial))
-	}
-	conn, err := grpc.NewClient("passthrough:///"+target, options...)
-	if err != nil {
-		return fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
-	}
-	defer func() { _ = conn.Close() }()
 	pause := lifecycle.NewBackoff(time.Second, 30*time.Second)
 	for {
 		s := &session{link: l, book: book, fleet: f, tables: t, id: &id, welcomed: pause.Reset}
-		err := s.run(ctx, linkv1.NewLinkClient(conn))
+		err := s.run(ctx, client)
 		l.connected.Store(false)
 		l.out.disconnect()
 		if ctx.Err() != nil {
 			return nil
 		}
 		wait := pause.Next()
-		l.log.Warn("no link to the root; the cluster works on alone", "root", target, "error", err, "again_in", wait)
+		l.log.Warn("no link to the root; the cluster works on alone", "root", l.cfg.Root, "error", err, "again_in", wait)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(wait):
 		}
-		conn.ResetConnectBackoff()
+		hurry()
 	}
 }
 

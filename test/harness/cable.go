@@ -3,12 +3,10 @@ package harness
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
+	"maps"
+	"slices"
 	"sync"
 	"time"
-
-	"google.golang.org/grpc/test/bufconn"
 )
 
 var (
@@ -19,15 +17,15 @@ var (
 // cable is a way between two machines that can be cut. While it is cut nothing
 // arrives and nobody is told.
 type cable struct {
-	mu     sync.Mutex
-	cut    bool
-	whole  chan struct{} // closed while it is not cut
-	conns  map[net.Conn]bool
-	onEdge func(cut bool)
+	mu      sync.Mutex
+	cut     bool
+	whole   chan struct{} // closed while it is not cut
+	streams map[*stream]bool
+	onEdge  func(cut bool)
 }
 
 func newCable() *cable {
-	c := &cable{whole: make(chan struct{}), conns: map[net.Conn]bool{}}
+	c := &cable{whole: make(chan struct{}), streams: map[*stream]bool{}}
 	close(c.whole)
 	return c
 }
@@ -91,62 +89,25 @@ func (c *cable) syn(ctx context.Context) error {
 	return nil
 }
 
-// dial joins the caller to a listener through the cable. What is written
-// arrives after delay; while the cable is cut it waits, and when the
-// connection is broken it is lost.
-func (c *cable) dial(ctx context.Context, to *bufconn.Listener, delay time.Duration) (net.Conn, error) {
-	if err := c.syn(ctx); err != nil {
-		return nil, err
-	}
-	if to == nil {
-		return nil, errRefused
-	}
-	server, err := to.DialContext(ctx)
-	if err != nil {
-		return nil, err
-	}
-	near, far := net.Pipe()
-	c.mu.Lock()
-	c.conns[far], c.conns[server] = true, true
-	c.mu.Unlock()
-	go c.pump(far, server, delay)
-	go c.pump(server, far, delay)
-	return near, nil
-}
-
-func (c *cable) pump(from, to net.Conn, delay time.Duration) {
-	defer func() {
-		c.mu.Lock()
-		delete(c.conns, from)
-		c.mu.Unlock()
-		_ = from.Close()
-		_ = to.Close()
-	}()
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buf)
-		if n > 0 {
-			time.Sleep(delay)
-			<-c.mended()
-			if _, err := to.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-		if err != nil {
-			if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrClosedPipe) {
-				return
-			}
-			<-c.mended() // the other end hears of it when it can hear anything
-			return
-		}
-	}
-}
-
-// sever breaks every connection; what was on its way is lost.
+// sever breaks every stream; what was on its way is lost.
 func (c *cable) sever() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	for conn := range c.conns {
-		_ = conn.Close()
+	list := slices.Collect(maps.Keys(c.streams))
+	clear(c.streams)
+	c.mu.Unlock()
+	for _, s := range list {
+		s.end()
 	}
+}
+
+func (c *cable) carry(s *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.streams[s] = true
+}
+
+func (c *cable) drop(s *stream) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.streams, s)
 }

@@ -3,11 +3,8 @@ package harness
 import (
 	"context"
 	"fmt"
-	"net"
 	"sync"
 	"time"
-
-	"google.golang.org/grpc/test/bufconn"
 
 	"oakestra/cluster/fleet"
 	"oakestra/cluster/nodelink/memlink"
@@ -71,7 +68,7 @@ func (c *Cluster) Start() {
 	l := &life{hub: memlink.New(), book: &book{disk: c.Disk}, gone: make(chan struct{}), cancel: cancel, done: make(chan error, 1), routed: map[model.NodeID]bool{}}
 	up, down := c.w.bus()
 	l.hub.Fault(c.w.draw(), up, down)
-	l.link = rootlink.New(rootlink.Config{Root: "root", Name: c.Name, Version: "test", Dial: c.dial}, log)
+	l.link = rootlink.New(rootlink.Config{Root: "root", Name: c.Name, Version: "test", Client: phone{c}}, log)
 	plane := tables.New(tables.Deps{Link: l.hub, Uplink: l.link, Subnets: l.book, Logger: log})
 	l.fleet = fleet.New(fleet.Config{}, fleet.Deps{Book: l.book, Link: l.hub, Network: plane, Root: ear{l.link, c}, Logger: log})
 	go func() {
@@ -104,14 +101,6 @@ func (c *Cluster) Kill() {
 		c.w.t.Errorf("cluster %s: %v", c.Name, err)
 	}
 	c.cable.sever()
-}
-
-func (c *Cluster) dial(ctx context.Context, _ string) (net.Conn, error) {
-	var to *bufconn.Listener
-	if r := c.w.Root(); r != nil {
-		to = r.wire
-	}
-	return c.cable.dial(ctx, to, c.delay)
 }
 
 // register is NodeEngine's HTTP call.

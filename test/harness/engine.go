@@ -105,6 +105,7 @@ func (e *engine) session(ctx context.Context) error {
 		return err
 	}
 	m.attach(l, id)
+	m.node().Renew() // a clean session; it costs NetManager some messages, too
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go e.identify(ctx, id)

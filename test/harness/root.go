@@ -7,9 +7,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/test/bufconn"
-
 	"oakestra/pkg/core/model"
 	"oakestra/root/assign"
 	"oakestra/root/clusters"
@@ -54,8 +51,7 @@ type Root struct {
 	Desk    *assign.Desk
 	Control *control.Control
 	Journal *events.Journal
-	wire    *bufconn.Listener
-	server  *grpc.Server
+	Links   *clusters.Server
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
 }
@@ -63,7 +59,7 @@ type Root struct {
 // startRoot runs a root on what is in dir.
 func (w *World) startRoot(dir string) *Root {
 	w.t.Helper()
-	r := &Root{w: w, dir: dir, wire: bufconn.Listen(1 << 20), Journal: events.NewJournal(nil)}
+	r := &Root{w: w, dir: dir, Journal: events.NewJournal(nil)}
 	var err error
 	if r.Store, _, err = boltstore.Open(filepath.Join(dir, "root.db")); err != nil {
 		w.t.Fatal(err)
@@ -74,10 +70,9 @@ func (w *World) startRoot(dir string) *Root {
 	}
 	r.Book = clusters.NewBook(nil)
 	r.Desk = assign.NewDesk(assign.Deps{Store: r.Store, Book: r.Book, Witness: mem, Events: r.Journal, Logger: w.log.With("of", "root")})
-	links := clusters.NewServer(r.Book, r.Desk, w.log.With("of", "root"), r.Journal)
-	r.server = links.GRPC()
+	r.Links = clusters.NewServer(r.Book, r.Desk, w.log.With("of", "root"), r.Journal)
 	r.Control = control.New(control.Deps{
-		Store: r.Store, Addresses: r.Desk, Below: below{r.Book, r.Desk}, Places: sites{links, r.Desk, r.Book}, Events: r.Journal, Logger: w.log.With("of", "root"),
+		Store: r.Store, Addresses: r.Desk, Below: below{r.Book, r.Desk}, Places: sites{r.Links, r.Desk, r.Book}, Events: r.Journal, Logger: w.log.With("of", "root"),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
@@ -86,7 +81,6 @@ func (w *World) startRoot(dir string) *Root {
 			w.t.Errorf("desk: %v", err)
 		}
 	})
-	r.done.Go(func() { _ = r.server.Serve(r.wire) })
 	return r
 }
 
@@ -105,10 +99,8 @@ func (r *Root) kill() {
 	if err != nil {
 		r.w.t.Fatal(err)
 	}
-	r.server.Stop()
 	r.cancel()
 	r.done.Wait()
-	_ = r.wire.Close()
 	for _, c := range r.w.Clusters {
 		c.cable.sever()
 	}

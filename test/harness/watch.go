@@ -246,10 +246,10 @@ func (v *watch) stopping(m *Machine, a instance.Attempt) {
 }
 
 // history is what happened to the containers of a slot.
-func (w *World) history(id model.InstanceID) (lines []string) {
+func (w *World) history(id string) (lines []string) {
 	w.watch.mu.Lock()
 	defer w.watch.mu.Unlock()
-	text := " " + id.String() + " "
+	text := " " + id + " "
 	for _, e := range w.watch.events {
 		if contains(e, text) {
 			lines = append(lines, e)

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -253,6 +254,11 @@ func (w *World) Rest(t testing.TB, within time.Duration) time.Duration {
 		if time.Since(begin) >= within {
 			for _, l := range left[:min(len(left), 20)] {
 				t.Errorf("not within %s: %s", within, l)
+				if slot, _, ok := strings.Cut(l, ":"); ok {
+					for _, h := range w.history(slot) {
+						t.Logf("  %s", h)
+					}
+				}
 			}
 			break
 		}

@@ -51,6 +51,14 @@ func (n *Node) Disconnect() {
 	n.queue.drain()
 }
 
+// Renew begins a clean session: what waits for the node is lost.
+func (n *Node) Renew() {
+	n.hub.mu.Lock()
+	defer n.hub.mu.Unlock()
+	n.held = nil
+	n.queue.drain()
+}
+
 // Connect ends a Disconnect.
 func (n *Node) Connect() {
 	n.hub.mu.Lock()
