@@ -133,3 +133,30 @@ func TestReturnedServesUntilItsReplacementDoes(t *testing.T) {
 		}
 	})
 }
+
+// TestRestartDoesNotTakeBackWhatRuns: after a restart of the manager the
+// returned worker speaks before the one that has the replacement: nothing is
+// known of that yet, which does not mean that it does not run.
+func TestRestartDoesNotTakeBackWhatRuns(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		r.desire(false)
+		time.Sleep(10*time.Second + 500*time.Millisecond)
+		from := r.where()
+		r.nodes[from].link.Disconnect()
+		time.Sleep(20 * time.Second)
+		r.wantTotal(2, 2)
+		r.stop()
+		r.nodes[from].link.Connect()
+		r.nodes[other(from)].link.Disconnect()
+		r.start()
+		r.desire(false)
+		time.Sleep(4 * time.Second)
+		r.nodes[other(from)].link.Connect()
+		time.Sleep(20 * time.Second)
+		r.wantTotal(1, 2)
+		if r.where() == from {
+			t.Error("the replacement was taken back")
+		}
+	})
+}

@@ -245,7 +245,7 @@ func (p *planner) ended(why string) {
 // revert finds the attempt of a returned node while nothing is known of its
 // replacement. Later the replacement stays: the root has seen its epoch.
 func (p *planner) revert() bool {
-	if p.w.Observed.State != instance.Unknown || p.w.Placement.Try == 0 {
+	if p.w.Observed.State != instance.Unknown || p.w.Placement.Try == 0 || p.unheard() {
 		return false
 	}
 	for _, s := range p.h.Seen {
@@ -260,6 +260,13 @@ func (p *planner) revert() bool {
 		}
 	}
 	return false
+}
+
+// unheard says that the current attempt may run already: it is older than this
+// manager, and its node has not said anything yet.
+func (p *planner) unheard() bool {
+	n, known := p.h.Nodes[p.w.Placement.Node]
+	return p.w.Loaded && p.w.Placement.Verdict == instance.Placed && known && n.CompleteAt.IsZero() && n.Liveness != instance.Lost
 }
 
 // deploy sends, and sends again when a report that is younger than the last

@@ -20,7 +20,9 @@ func contains(s, part string) bool { return strings.Contains(s, part) }
 type picture struct {
 	services []model.Service
 	wanted   map[model.InstanceID]rootstore.Instance
-	buried   []model.InstanceID
+	buried   []model.InstanceID // tombstones
+	tombs    map[model.InstanceID]rootstore.Instance
+	held     []netip.Addr // their addresses
 	claims   []rootstore.Claim
 	live     map[model.InstanceID][]found
 	slots    map[model.InstanceID][]kept
@@ -40,7 +42,7 @@ type kept struct {
 
 func (w *World) look(r *Root) (*picture, error) {
 	ctx := context.Background()
-	p := &picture{wanted: map[model.InstanceID]rootstore.Instance{}, live: map[model.InstanceID][]found{}, slots: map[model.InstanceID][]kept{}}
+	p := &picture{tombs: map[model.InstanceID]rootstore.Instance{}, wanted: map[model.InstanceID]rootstore.Instance{}, live: map[model.InstanceID][]found{}, slots: map[model.InstanceID][]kept{}}
 	var err error
 	if p.services, err = r.Store.Services().List(ctx, ""); err != nil {
 		return nil, err
@@ -51,7 +53,7 @@ func (w *World) look(r *Root) (*picture, error) {
 	}
 	for _, in := range list {
 		if in.Tombstone {
-			p.buried = append(p.buried, in.ID)
+			p.buried, p.tombs[in.ID] = append(p.buried, in.ID), in
 		} else {
 			p.wanted[in.ID] = in
 		}
@@ -109,10 +111,16 @@ func (w *World) Check(strangers map[model.InstanceID]bool) []string {
 		}
 	}
 	for _, id := range p.buried {
+		if w.waitsForTheDead(p.slots[id]) {
+			continue
+		}
 		out = append(out, fmt.Sprintf("%s: its tombstone has not been carried out", id))
 	}
 	for id, list := range p.slots {
 		for _, k := range list {
+			if w.waitsForTheDead(list) {
+				continue
+			}
 			if in, wanted := p.wanted[id]; (!wanted || w.clusterID(k.cluster) != in.Cluster) && !strangers[id] {
 				out = append(out, fmt.Sprintf("%s: I2 %s still has a record of it (tombstone %v, old %v)", id, k.cluster.Name, k.Tombstone, k.Old))
 			}
@@ -123,9 +131,25 @@ func (w *World) Check(strangers map[model.InstanceID]bool) []string {
 			out = append(out, fmt.Sprintf("service %s: its rollout goes on: %s", s.ID, s.Rollout.Message))
 		}
 	}
+	for _, id := range p.buried {
+		p.held = append(p.held, p.tombs[id].Address)
+	}
 	out = append(out, w.addresses(p)...)
 	slices.Sort(out)
 	return out
+}
+
+// waitsForTheDead says that a record stays since a machine that is off for good
+// may hold something of it: it waits until the machine is removed or returns.
+func (w *World) waitsForTheDead(list []kept) bool {
+	for _, k := range list {
+		for _, o := range k.Old {
+			if slices.ContainsFunc(w.Machines, func(m *Machine) bool { return m.Home == k.cluster && m.ID() == o.Node && m.OffForGood }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func places(list []found) (out []string) {
@@ -188,6 +212,9 @@ func (w *World) addresses(p *picture) (out []string) {
 	}
 	for id, in := range p.wanted {
 		use[in.Address] = id.String()
+	}
+	for _, a := range p.held {
+		use[a] = "a tombstone"
 	}
 	for _, c := range p.claims {
 		_, used := use[c.Address]

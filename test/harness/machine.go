@@ -35,6 +35,8 @@ type Machine struct {
 	Runtime *fakeruntime.Fake
 	slow    *rand.Rand
 
+	OffForGood bool // it never returns; set by the scenario
+
 	mu     sync.Mutex
 	on     bool
 	boots  int

@@ -324,7 +324,7 @@ func (s *Scenario) powerOff() bool {
 	if s.away[m] || s.dead[m.Home] {
 		return false
 	}
-	s.away[m], s.dead[m.Home] = true, true
+	s.away[m], s.dead[m.Home], m.OffForGood = true, true, true
 	m.PowerOff()
 	return true
 }

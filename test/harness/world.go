@@ -265,6 +265,9 @@ func (w *World) Rest(t testing.TB, within time.Duration) time.Duration {
 	}
 	for _, v := range w.Violations() {
 		t.Errorf("violated at %s", v)
+		for _, h := range w.history(strings.Fields(v)[2]) {
+			t.Logf("  %s", h)
+		}
 	}
 	if t.Failed() {
 		t.FailNow()
