@@ -30,6 +30,11 @@ import (
 const (
 	beat   = 5 * time.Second
 	silent = 15 * time.Second
+
+	// Between tries to reach the root. Clusters are few, and what users want
+	// waits meanwhile.
+	pauseMin = 500 * time.Millisecond
+	pauseMax = 4 * time.Second
 )
 
 // Config says where the root is and who we are.
@@ -143,7 +148,7 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 		defer func() { _ = conn.Close() }()
 		client, hurry = linkv1.NewLinkClient(conn), conn.ResetConnectBackoff
 	}
-	pause := lifecycle.NewBackoff(time.Second, 30*time.Second)
+	pause := lifecycle.NewBackoff(pauseMin, pauseMax)
 	for {
 		s := &session{link: l, book: book, fleet: f, tables: t, id: &id, welcomed: pause.Reset}
 		err := s.run(ctx, client)

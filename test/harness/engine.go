@@ -70,7 +70,7 @@ func (e *engine) link(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	backoff := lifecycle.NewBackoff(500*time.Millisecond, 15*time.Second)
+	backoff := lifecycle.NewBackoff(500*time.Millisecond, 5*time.Second)
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := e.session(ctx)

@@ -212,7 +212,9 @@ func (v *watch) started(m *Machine, a instance.Attempt) {
 	if v.runs[a.Instance] == nil {
 		v.runs[a.Instance] = map[instance.Epoch]time.Time{}
 	}
-	v.runs[a.Instance][a.Epoch] = time.Now()
+	if _, again := v.runs[a.Instance][a.Epoch]; !again {
+		v.runs[a.Instance][a.Epoch] = time.Now()
+	}
 }
 
 // stopping: a slot that is wanted must not lose what runs before something
