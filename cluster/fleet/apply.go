@@ -99,7 +99,7 @@ func (c *core) free(s *slot) {
 }
 
 func (c *core) fresh(s *slot) {
-	s.DeployAt, s.Sends, s.Missed, s.Loaded, s.running = time.Time{}, 0, false, false, time.Time{}
+	s.DeployAt, s.Sends, s.Missed, s.Loaded, s.running, s.listed = time.Time{}, 0, false, false, time.Time{}, false
 	s.RetryAt, s.Observed, s.vital, s.publicIP = time.Time{}, instance.Observed{}, instance.Vital{}, ""
 }
 

@@ -25,6 +25,7 @@ type node struct {
 	judgeAt    time.Time
 	entryAt    time.Time // of its first entry in the agenda, zero: none
 	boot       string
+	reports    uint64 // sequence of the last one of this boot
 	usage      model.Usage
 	completeAt time.Time
 	seen       map[model.InstanceID][]Seen
@@ -43,6 +44,7 @@ type slot struct {
 	running  time.Time // since when the attempt runs
 	avoid    []string
 	gone     map[store.Old]int // reports without it since its Delete
+	listed   bool              // a report has held the attempt
 	served   instance.Vital    // of what Handoff names
 	workers  []model.NodeID    // as where.slots has it
 	stuck    string            // why a drain cannot move it

@@ -76,7 +76,27 @@ func (c *core) slotOf(n *node, id model.ServiceID, job string, number int, e ins
 	return k, e
 }
 
+// fresh says whether a report says something new: a bus may deliver one late
+// or twice, and what an earlier start of the agent has sent.
+func (n *node) fresh(r *nodelink.NodeReport) bool {
+	switch {
+	case r.Boot == "": // originals do not count
+		return true
+	case n.boot == "":
+		n.boot = r.Boot
+	case n.boot != r.Boot:
+		return false // agents register before they report
+	case r.Seq <= n.reports:
+		return false
+	}
+	n.reports = r.Seq
+	return true
+}
+
 func (c *core) report(n *node, r *nodelink.NodeReport) {
+	if !n.fresh(r) {
+		return
+	}
 	if !r.ContainersOnly {
 		n.usage = r.Usage
 		c.changedNodes[n.ID] = true
@@ -133,6 +153,7 @@ func (c *core) container(n *node, was map[model.InstanceID][]Seen, k nodelink.Co
 	}
 	n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State})
 	current := s.Epoch() == e && s.Placement.Node == n.ID
+	s.listed = s.listed || current
 	if len(was[id]) == 0 || !current {
 		c.look[id] = true
 	}
@@ -160,17 +181,10 @@ func (c *core) missing(n *node) {
 		}
 		if s.Placement.Verdict == instance.Placed && s.Placement.Node == n.ID {
 			missed := !has(s.Epoch()) && s.Observed.State != instance.Unknown && !s.Observed.State.Terminal()
-			if missed {
-				s.gone[store.Old{Epoch: s.Epoch(), Node: n.ID}]++
-				s.Missed = s.gone[store.Old{Epoch: s.Epoch(), Node: n.ID}] >= 2
-			} else {
-				delete(s.gone, store.Old{Epoch: s.Epoch(), Node: n.ID})
-			}
-			if missed || s.Missed || !settled(s, n) {
+			was := s.Missed
+			c.miss(s, store.Old{Epoch: s.Epoch(), Node: n.ID}, missed)
+			if missed || was || !settled(s, n) {
 				c.look[k] = true
-			}
-			if !missed {
-				s.Missed = false
 			}
 		}
 		c.clearOld(n, s, has)
@@ -182,6 +196,22 @@ func (c *core) missing(n *node) {
 // the plan.
 func settled(s *slot, n *node) bool {
 	return s.Observed.State == instance.Running && !n.Draining && !s.Tombstone && len(s.Old) == 0 && s.Handoff == (store.Old{})
+}
+
+// miss counts the reports that do not hold an attempt which was heard of. A
+// change of its state may have overtaken reports that were sent before it.
+func (c *core) miss(s *slot, o store.Old, missed bool) {
+	if !missed {
+		delete(s.gone, o)
+		s.Missed = false
+		return
+	}
+	enough := 2
+	if !s.listed {
+		enough = 5
+	}
+	s.gone[o]++
+	s.Missed = s.gone[o] >= enough
 }
 
 func (c *core) clearOld(n *node, s *slot, has func(instance.Epoch) bool) {

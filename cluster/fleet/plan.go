@@ -196,7 +196,8 @@ func (p *planner) tombstone() {
 	if len(p.w.Old) == 0 && len(p.acts) == 0 && !p.h.Unheard {
 		for _, n := range p.h.Nodes {
 			if n.CompleteAt.IsZero() && n.Liveness != instance.Lost {
-				return // it may hold an attempt
+				p.due(p.now.Add(settleAfter)) // it may hold an attempt: look again
+				return
 			}
 		}
 		p.add(Done, "", p.w.Epoch(), "")
@@ -311,12 +312,19 @@ func (p *planner) deletes() {
 }
 
 // stays says that an old attempt is not to end yet: it is handed over or taken
-// up again, or it is superseded by one that does not run yet.
+// up again, or what takes its place does not run yet and it does.
 func (p *planner) stays(o store.Old) bool {
 	if p.reverting(o) || o == p.w.Handoff || p.unsure() && !p.w.Tombstone && !p.inTheWay(o) {
 		return true
 	}
-	return !p.w.Tombstone && o.Epoch.Grant != p.w.Grant && p.w.Observed.State != instance.Running && !p.inTheWay(o)
+	if p.w.Tombstone || p.inTheWay(o) || p.w.Observed.State == instance.Running || p.w.Observed.State == instance.Completed {
+		return false
+	}
+	return o.Epoch.Grant != p.w.Grant || p.runs(o)
+}
+
+func (p *planner) runs(o store.Old) bool {
+	return slices.ContainsFunc(p.h.Seen, func(s Seen) bool { return s.Node == o.Node && s.Epoch == o.Epoch && s.State == instance.Running })
 }
 
 func (p *planner) seen(o store.Old) bool {

@@ -140,7 +140,9 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	n.Node = changed
 	n.Engine = c.now // it speaks to us
 	n.Networked = n.Network
-	n.boot = r.Boot
+	if n.boot != r.Boot {
+		n.boot, n.reports = r.Boot, 0
+	}
 	c.where.joins(n)
 	c.hears(n)
 	c.dirtyNodes[id] = true

@@ -225,7 +225,7 @@ func newRig(t *testing.T, hosts ...string) *rig {
 }
 
 func registration(host string) Registration {
-	return Registration{Host: host, Key: host, Runtimes: []string{"container"}, Architecture: "amd64", Capacity: model.Resources{MilliCPU: 4000, MemoryMB: 4000}}
+	return Registration{Host: host, Key: host, Runtimes: []string{"container"}, Architecture: "amd64", Capacity: room1()}
 }
 
 // join registers a worker and lets it run.
@@ -246,6 +246,7 @@ func (r *rig) admit(in Registration) *worker {
 	r.wg.Go(func() { w.run(r.ctx) })
 	return w
 }
+func room1() model.Resources { return model.Resources{MilliCPU: 4000, MemoryMB: 4000} }
 
 func (r *rig) start() {
 	ctx, cancel := context.WithCancel(r.ctx)

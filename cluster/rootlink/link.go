@@ -34,6 +34,7 @@ const (
 	// Tries are short and near one another: a site whose uplink is back should
 	// be heard within seconds, and to dial a root is cheap for both.
 	connectWithin = 4 * time.Second
+	againAfter    = 500 * time.Millisecond
 	againAtMost   = 4 * time.Second
 )
 
@@ -44,6 +45,8 @@ type Config struct {
 	Location string
 	Version  string
 	Port     uint16 // of our HTTP
+	// Client opens streams; nil: gRPC to Root.
+	Client linkv1.LinkClient
 }
 
 // Target is host:port of a root as users write it.
@@ -135,33 +138,37 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 		return err
 	}
 	l.cluster.Store(string(id.Cluster))
-	target, err := Target(l.cfg.Root)
-	if err != nil {
-		return err
+	client, hurry := l.cfg.Client, func() {}
+	if client == nil {
+		target, err := Target(l.cfg.Root)
+		if err != nil {
+			return err
+		}
+		conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectWithin}))
+		if err != nil {
+			return fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
+		}
+		defer func() { _ = conn.Close() }()
+		client, hurry = linkv1.NewLinkClient(conn), conn.ResetConnectBackoff
 	}
-	conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectWithin}))
-	if err != nil {
-		return fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
-	}
-	defer func() { _ = conn.Close() }()
-	pause := lifecycle.NewBackoff(500*time.Millisecond, againAtMost)
+	pause := lifecycle.NewBackoff(againAfter, againAtMost)
 	for {
 		s := &session{link: l, book: book, fleet: f, tables: t, id: &id, welcomed: pause.Reset}
-		err := s.run(ctx, linkv1.NewLinkClient(conn))
+		err := s.run(ctx, client)
 		l.connected.Store(false)
 		l.out.disconnect()
 		if ctx.Err() != nil {
 			return nil
 		}
 		wait := pause.Next()
-		l.log.Warn("no link to the root; the cluster works on alone", "root", target, "error", err, "again_in", wait)
+		l.log.Warn("no link to the root; the cluster works on alone", "root", l.cfg.Root, "error", err, "again_in", wait)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(wait):
 		}
-		conn.ResetConnectBackoff()
+		hurry()
 	}
 }
 

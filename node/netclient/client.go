@@ -34,6 +34,13 @@ func New(port int) *Client {
 	return &Client{base: fmt.Sprintf("http://127.0.0.1:%d", port), http: &http.Client{Timeout: 15 * time.Second}}
 }
 
+// NewOver talks to NetManager over another transport than TCP.
+func NewOver(t http.RoundTripper) *Client {
+	c := New(0)
+	c.http.Transport = t
+	return c
+}
+
 // Wait returns once NetManager answers, or after limit an error that says
 // what to start.
 func (c *Client) Wait(ctx context.Context, limit time.Duration) error {

@@ -10,6 +10,7 @@ import (
 
 	"oakestra/node/runtime"
 	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 	"oakestra/pkg/lifecycle"
 )
@@ -48,6 +49,7 @@ type Runner struct {
 	ready    chan struct{}
 
 	records map[string]*Record // the loop's
+	past    past               // the loop's
 	steps   sync.WaitGroup
 
 	mu       sync.Mutex
@@ -74,8 +76,8 @@ func New(cfg Config, d Deps) *Runner {
 		ring: make(chan struct{}, 1), ready: make(chan struct{}), records: map[string]*Record{}}
 }
 
-// Deploy asks for an attempt; asking again changes nothing. It returns once
-// the wish is on disk.
+// Deploy asks for an attempt; asking again changes nothing, and one that was
+// deleted stays so. It returns once the wish is on disk.
 func (r *Runner) Deploy(ctx context.Context, s runtime.Spec) error {
 	if s.Service == "" || s.Image == "" || s.Number < 0 {
 		return fmt.Errorf("deploy of %s: service and image are needed: %w", s.ID(), errs.Invalid)
@@ -83,6 +85,12 @@ func (r *Runner) Deploy(ctx context.Context, s runtime.Spec) error {
 	result := make(chan error, 1)
 	return r.command(ctx, result, func() {
 		if r.records[s.ID()] != nil {
+			result <- nil
+			return
+		}
+		if r.past.covers(s) {
+			r.log.Info("order for an attempt that was deleted", "container", s.ID())
+			r.changed(Record{Spec: s, State: instance.Undeployed, Seq: 1})
 			result <- nil
 			return
 		}
@@ -103,6 +111,7 @@ func (r *Runner) Delete(ctx context.Context, t Target, grace time.Duration) erro
 	result := make(chan error, 1)
 	return r.command(ctx, result, func() {
 		var first error
+		r.past.note(model.InstanceID{Service: model.ServiceID(t.Service), Number: t.Number}, t.Epoch)
 		for _, rec := range r.records {
 			if !t.Matches(rec.Spec) || rec.Delete {
 				continue
@@ -279,7 +288,7 @@ func (r *Runner) take(o outcome) {
 		return
 	}
 	if !o.partial {
-		r.ended(rec, o)
+		r.freed(rec, o)
 	}
 	if o.forget {
 		r.forget(rec)
@@ -288,8 +297,8 @@ func (r *Runner) take(o outcome) {
 	r.advance(rec, o)
 }
 
-// ended frees the record for the next step, after a pause if this one failed.
-func (r *Runner) ended(rec *Record, o outcome) {
+// freed frees the record for the next step, after a pause if this one failed.
+func (r *Runner) freed(rec *Record, o outcome) {
 	rec.Busy, rec.cancel = false, nil
 	rec.Networks = rec.Networks || o.network
 	if o.err == nil || (rec.Delete && o.kind == Make) { // done, or cut off on purpose

@@ -136,6 +136,57 @@ func TestProgressAfterTheEndIsHeardByNobody(t *testing.T) {
 	})
 }
 
+// TestDeletedAttemptStaysDeleted: a message that comes late or twice brings
+// back nothing, whatever its order; the cluster is told so.
+func TestDeletedAttemptStaysDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rt := fakeruntime.New()
+		j, err := runner.OpenJournal(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told []string
+		r := runner.New(runner.Config{Boot: "b1"}, runner.Deps{Runtime: rt, Journal: j, Log: slog.New(slog.DiscardHandler),
+			Changed: func(r runner.Record) { told = append(told, fmt.Sprint(r.Spec.Number, runner.Word(r.State))) }})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = r.Run(ctx) }()
+		try := func(number int, n uint32) runtime.Spec {
+			s := spec
+			s.Number, s.Try = number, n
+			return s
+		}
+		end := func(number int, n uint32) {
+			t.Helper()
+			err := r.Delete(t.Context(), runner.Target{Service: string(spec.Service), Number: number, Epoch: instance.Epoch{Grant: 1, Try: n}}, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		deploy := func(s runtime.Spec) {
+			t.Helper()
+			if err := r.Deploy(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		deploy(try(0, 1))
+		want(t, r, "RUNNING 0;")
+		end(0, 1)
+		want(t, r, "")
+		deploy(try(0, 1)) // a copy that was under way for a minute
+		want(t, r, "")
+		end(1, 3)
+		deploy(try(1, 2)) // the two have changed places
+		want(t, r, "")
+		deploy(try(0, 2))
+		deploy(try(1, 4)) // newer ones are others
+		want(t, r, "RUNNING 0;RUNNING 0;")
+		if len(told) < 7 || told[4] != "0UNDEPLOYED" || told[5] != "0UNDEPLOYED" || told[6] != "1UNDEPLOYED" {
+			t.Errorf("told %v", told)
+		}
+	})
+}
+
 func TestFailures(t *testing.T) {
 	for name, s := range map[string]runtime.Spec{"no image": spec, "no network": {Service: spec.Service, Image: "x", Ports: "80:80"}} {
 		t.Run(name, func(t *testing.T) {

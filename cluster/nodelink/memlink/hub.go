@@ -15,7 +15,16 @@ import (
 type Faults struct {
 	Drop    float64
 	Dup     float64
-	Reorder float64 // the message waits until the next one has passed it
+	Reorder float64 // the message waits until others have passed it
+	// Window is how many may pass a message that waits, each time between 1 and
+	// this; 0 is 1.
+	Window int
+}
+
+// held is a message that waits until others have passed it.
+type held[T any] struct {
+	m    T
+	wait int // so many more
 }
 
 // Hub is the link and the broker in one.
@@ -112,32 +121,43 @@ func (h *Hub) Send(ctx context.Context, node model.NodeID, m nodelink.Outbound) 
 }
 
 // pass applies the faults of the way down. The caller holds mu.
-func (h *Hub) pass(held *[]nodelink.Outbound, n *Node, m nodelink.Outbound) {
+func (h *Hub) pass(waiting *[]held[nodelink.Outbound], n *Node, m nodelink.Outbound) {
 	if !n.connected {
 		h.lost++
 		return
 	}
-	for _, m := range disturb(h, h.down, held, m) {
+	for _, m := range disturb(h, h.down, waiting, m) {
 		n.queue.put(m)
 	}
 }
 
 // disturb decides what comes out when m goes in. The caller holds mu.
-func disturb[T any](h *Hub, f Faults, held *[]T, m T) []T {
+func disturb[T any](h *Hub, f Faults, waiting *[]held[T], m T) []T {
 	if h.rng.Float64() < f.Drop {
 		h.lost++
 		return nil
 	}
 	if h.rng.Float64() < f.Reorder {
-		*held = append(*held, m)
+		*waiting = append(*waiting, held[T]{m, 1 + h.rng.IntN(max(f.Window, 1))})
 		return nil
 	}
 	out := []T{m}
 	if h.rng.Float64() < f.Dup {
-		out = append(out, m)
+		if h.rng.Float64() < f.Reorder {
+			*waiting = append(*waiting, held[T]{m, 1 + h.rng.IntN(max(f.Window, 1))})
+		} else {
+			out = append(out, m)
+		}
 	}
-	out = append(out, *held...)
-	*held = nil
+	left := (*waiting)[:0]
+	for _, v := range *waiting {
+		if v.wait--; v.wait > 0 {
+			left = append(left, v)
+			continue
+		}
+		out = append(out, v.m)
+	}
+	*waiting = left
 	return out
 }
 

@@ -61,6 +61,17 @@ func TestFaults(t *testing.T) {
 			}
 			return false
 		}},
+		{"window", memlink.Faults{Reorder: 0.3, Window: 16}, func(got []uint64) bool {
+			late := uint64(0) // the furthest that a message was passed by
+			for i, v := range got {
+				for _, w := range got[:i] {
+					if w > v {
+						late = max(late, w-v)
+					}
+				}
+			}
+			return late > 8 && late <= 32
+		}},
 		{"none", memlink.Faults{}, func(got []uint64) bool { return len(got) == 100 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -16,8 +16,8 @@ type Node struct {
 
 	// guarded by hub.mu
 	connected bool
-	held      []nodelink.Outbound
-	heldUp    []nodelink.Inbound
+	held      []held[nodelink.Outbound]
+	heldUp    []held[nodelink.Inbound]
 }
 
 // ID is the node's id.
@@ -48,6 +48,14 @@ func (n *Node) Disconnect() {
 	n.hub.mu.Lock()
 	defer n.hub.mu.Unlock()
 	n.connected, n.held, n.heldUp = false, nil, nil
+	n.queue.drain()
+}
+
+// Renew begins a clean session: what waits for the node is lost.
+func (n *Node) Renew() {
+	n.hub.mu.Lock()
+	defer n.hub.mu.Unlock()
+	n.held = nil
 	n.queue.drain()
 }
 

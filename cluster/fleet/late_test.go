@@ -1,0 +1,159 @@
+package fleet
+
+import (
+	"testing"
+	"time"
+
+	"oakestra/cluster/nodelink"
+	"oakestra/pkg/core/instance"
+)
+
+// TestTombstoneWaitsForALateWorker: after a restart a tombstone waits for
+// everybody who may still hold something, and ends when the last has reported.
+func TestTombstoneWaitsForALateWorker(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		r.desire(true)
+		time.Sleep(time.Second)
+		r.stop()
+		s := r.book.slots[slotID]
+		s.Instance, s.Grant, s.Tombstone = slotID, 7, true
+		r.book.slots[slotID] = s
+		r.nodes["w2"].link.Disconnect()
+		r.start()
+		r.desire(true)
+		time.Sleep(5 * time.Second)
+		if r.root.get(slotID).Gone {
+			t.Fatal("done without having heard of w2")
+		}
+		r.nodes["w2"].link.Connect()
+		time.Sleep(5 * time.Second)
+		if !r.root.get(slotID).Gone || len(r.book.slots) != 0 {
+			t.Fatal("the tombstone is not carried out")
+		}
+	})
+}
+
+// TestLateReportProvesNothing: reports that were overtaken, or come twice, or
+// are those of an agent that was replaced since, do not say what is there now.
+func TestLateReportProvesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1")
+		if _, err := r.f.Register(r.ctx, Registration{Host: "w1", Key: "w1", Boot: "b", Runtimes: []string{"container"}, Capacity: room1()}); err != nil {
+			t.Fatal(err)
+		}
+		r.desire(false)
+		time.Sleep(10 * time.Second)
+		for range 3 {
+			r.nodes["w1"].link.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Boot: "b", Seq: 1, Complete: true}})
+			r.nodes["w1"].link.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Boot: "earlier", Seq: 1000, Complete: true}})
+		}
+		time.Sleep(20 * time.Second)
+		r.wantTotal(1, 1)
+	})
+}
+
+// TestReportsBeforeAStateChange: a change of state may overtake reports that
+// were sent before it; they do not mean that the attempt has vanished.
+func TestReportsBeforeAStateChange(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		if _, err := r.f.Register(r.ctx, Registration{Host: "w1", Key: "w1", Boot: "b", Runtimes: []string{"container"}, Capacity: room1()}); err != nil {
+			t.Fatal(err)
+		}
+		w := r.hub.Node("w1")
+		report := func(seq uint64, list ...nodelink.Container) {
+			w.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Boot: "b", Seq: seq, Complete: true, Containers: list}})
+			time.Sleep(100 * time.Millisecond)
+		}
+		report(1)
+		r.desire(false)
+		time.Sleep(time.Second)
+		var at instance.Attempt
+		for _, m := range w.Pending() {
+			if m.Deploy != nil {
+				at = m.Deploy.Attempt
+			}
+		}
+		running := instance.Observed{Epoch: at.Epoch, State: instance.Running, Seq: 1}
+		w.Send(nodelink.Inbound{Change: &nodelink.StateChange{Service: slotID.Service, Observed: running}})
+		report(2)
+		report(3)
+		time.Sleep(1500 * time.Millisecond)
+		for seq := uint64(4); seq < 14; seq++ {
+			report(seq, nodelink.Container{Service: slotID.Service, Observed: running})
+			time.Sleep(time.Second)
+		}
+		for _, m := range w.Pending() {
+			if m.Deploy != nil && m.Deploy.Attempt != at || m.Delete != nil {
+				t.Errorf("sent %+v %+v", m.Deploy, m.Delete)
+			}
+		}
+		if f := r.root.get(slotID); f.Placement.Try != 1 {
+			t.Errorf("facts %+v", f)
+		}
+		for seq := uint64(14); seq < 30; seq++ { // now it has vanished
+			report(seq)
+			time.Sleep(time.Second)
+		}
+		if f := r.root.get(slotID); f.Placement.Try < 2 {
+			t.Errorf("facts %+v", f)
+		}
+	})
+}
+
+// TestReturnedServesWhileItsReplacementIsMade: a lost worker comes back while
+// the replacement of what it runs is being made: that is given up, and what
+// runs is never stopped.
+func TestReturnedServesWhileItsReplacementIsMade(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		r.desire(false)
+		time.Sleep(10*time.Second + 500*time.Millisecond)
+		from := r.where()
+		to := r.nodes[other(from)]
+		to.mu.Lock()
+		to.first = instance.Creating
+		to.mu.Unlock()
+		r.nodes[from].link.Disconnect()
+		time.Sleep(20 * time.Second)
+		if f := r.root.get(slotID); f.Observed.State != instance.Creating {
+			t.Fatalf("facts %+v", f)
+		}
+		r.nodes[from].link.Connect()
+		for range 40 {
+			time.Sleep(250 * time.Millisecond)
+			r.wantTotal(1, 2)
+		}
+		if r.where() != from {
+			t.Error("the replacement did not run and was not given up")
+		}
+	})
+}
+
+// TestRestartDoesNotTakeBackWhatRuns: after a restart of the manager the
+// returned worker speaks before the one that has the replacement: nothing is
+// known of that yet, which does not mean that it does not run.
+func TestRestartDoesNotTakeBackWhatRuns(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		r.desire(false)
+		time.Sleep(10*time.Second + 500*time.Millisecond)
+		from := r.where()
+		r.nodes[from].link.Disconnect()
+		time.Sleep(20 * time.Second)
+		r.wantTotal(2, 2)
+		r.stop()
+		r.nodes[from].link.Connect()
+		r.nodes[other(from)].link.Disconnect()
+		r.start()
+		r.desire(false)
+		time.Sleep(4 * time.Second)
+		r.nodes[other(from)].link.Connect()
+		time.Sleep(20 * time.Second)
+		r.wantTotal(1, 2)
+		if r.where() == from {
+			t.Error("the replacement was taken back")
+		}
+	})
+}
