@@ -13,7 +13,7 @@ import (
 )
 
 func (c *core) have(s *slot) Have {
-	h := Have{Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Braked: c.now.Before(c.brakeUntil), Running: s.running}
+	h := Have{Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Recovering: s.recovering, Braked: c.now.Before(c.brakeUntil), Running: s.running}
 	for id, n := range c.nodes {
 		seen := n.seen[s.Instance]
 		involved := id == s.Placement.Node || len(seen) > 0 || s.Tombstone ||
@@ -142,7 +142,7 @@ func (c *core) settleOn(s *slot, id model.NodeID) {
 
 func (c *core) place(s *slot) {
 	if s.Placement.Try == 0 {
-		s.LastTry++
+		s.LastTry = c.firstTry(s)
 		s.Placement.Try = s.LastTry
 	}
 	choice, err := c.index.Place(request(s))

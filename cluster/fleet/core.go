@@ -43,6 +43,8 @@ type slot struct {
 	gone     map[store.Old]int // reports without it since its Delete
 	served   instance.Vital    // of what Handoff names
 	stuck    string            // why a drain cannot move it
+	// recovering: an earlier life of the book may have placed it.
+	recovering bool
 }
 
 type core struct {
@@ -56,6 +58,8 @@ type core struct {
 	blocks       []netip.Prefix
 	revision     uint64
 	synced       bool
+	started      time.Time
+	blank        bool                      // the book held nothing at the start
 	deaf         bool                      // the broker is gone: nobody can be heard
 	look         map[model.InstanceID]bool // plan again now
 	timers       map[model.InstanceID]time.Time
@@ -81,10 +85,11 @@ type core struct {
 
 func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 	c := &core{
-		f: f, ctx: ctx, now: time.Now(), nodes: map[model.NodeID]*node{}, slots: map[model.InstanceID]*slot{}, byJob: map[string]model.ServiceID{},
+		f: f, ctx: ctx, now: time.Now(), blank: len(s.Slots)+len(s.Nodes) == 0, nodes: map[model.NodeID]*node{}, slots: map[model.InstanceID]*slot{}, byJob: map[string]model.ServiceID{},
 		index: placement.NewIndex(), blocks: s.Blocks, revision: s.Revision, look: map[model.InstanceID]bool{}, timers: map[model.InstanceID]time.Time{},
 		dirty: map[model.InstanceID]bool{}, tell: map[model.InstanceID]bool{}, dirtyNodes: map[model.NodeID]bool{}, changedNodes: map[model.NodeID]bool{},
 	}
+	c.started = c.now
 	for _, n := range s.Nodes {
 		v := &node{Node: n, witness: witness{Base: c.now.Add(returnWithin), Networked: n.Network}}
 		c.nodes[n.ID] = v
@@ -100,6 +105,9 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 			c.index.Reserve(v.Instance.String(), string(v.Placement.Node), request(sl))
 		}
 		c.look[v.Instance] = true
+		if v.LastTry == 0 { // it was to be recovered when the manager ended
+			c.recovers(sl)
+		}
 	}
 	for id := range c.services() {
 		c.tellService(id)
