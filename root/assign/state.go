@@ -44,6 +44,7 @@ type state struct {
 	recovery    bool
 	forgetful   error                               // why the witness file could not be written
 	awaited     map[model.ClusterID]bool            // clusters to be heard in recovery
+	applicants  map[model.ClusterID]applicant       // who asked for a name that is taken, last
 	held        map[model.ClusterID][]clusters.Held // what was heard: answered when recovery ends
 	adopted     map[model.ServiceID]bool            // services clusters have brought since the start
 	adoptedApps map[model.ApplicationID]bool        // applications, too
@@ -65,7 +66,7 @@ type slot struct {
 func newState() *state {
 	return &state{
 		settle: map[model.ClusterID]map[model.InstanceID]time.Time{}, rooms: map[model.ClusterID]clusters.Room{},
-		awaited: map[model.ClusterID]bool{}, held: map[model.ClusterID][]clusters.Held{},
+		awaited: map[model.ClusterID]bool{}, applicants: map[model.ClusterID]applicant{}, held: map[model.ClusterID][]clusters.Held{},
 		adopted: map[model.ServiceID]bool{}, adoptedApps: map[model.ApplicationID]bool{},
 	}
 }

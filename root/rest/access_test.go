@@ -30,6 +30,8 @@ var restricted = map[string][]string{
 	"POST /api/nodes/cordon":     {auth.RoleAdmin, auth.RoleInfrastructure},
 	"POST /api/nodes/uncordon":   {auth.RoleAdmin, auth.RoleInfrastructure},
 	"POST /api/nodes/drain":      {auth.RoleAdmin, auth.RoleInfrastructure},
+	"POST /api/cluster/approve":  {auth.RoleAdmin, auth.RoleInfrastructure},
+	"POST /api/clusters/approve": {auth.RoleAdmin, auth.RoleInfrastructure},
 	"GET /api/nodes/events":      {auth.RoleAdmin, auth.RoleInfrastructure},
 	"POST /api/auth/register":    {auth.RoleAdmin, auth.RoleOrgAdmin},
 	"DELETE /api/user":           {auth.RoleAdmin, auth.RoleOrgAdmin},
