@@ -200,6 +200,14 @@ func sliceTo(s tables.Slice) *linkv1.Up {
 	return &linkv1.Up{Body: &linkv1.Up_Slice{Slice: m}}
 }
 
+func appliedTo(service model.ServiceID, versions map[model.ClusterID]uint64) *linkv1.Up {
+	m := &linkv1.TableApplied{ServiceId: string(service)}
+	for id, v := range versions {
+		m.Slices = append(m.Slices, &linkv1.SliceVersion{ClusterId: string(id), Version: v})
+	}
+	return &linkv1.Up{Body: &linkv1.Up_TableApplied{TableApplied: m}}
+}
+
 func interestTo(i tables.Interest) *linkv1.Up {
 	m := &linkv1.Interest{Query: i.Query, Remove: i.Remove}
 	for _, p := range i.Peers {

@@ -86,6 +86,7 @@ type Fleet interface {
 type Tables interface {
 	RootTable(t tables.RootTable)
 	RootPeers(service model.ServiceID, peers []Peer)
+	SliceApplied(service model.ServiceID, by model.ClusterID, version uint64)
 }
 
 // Link is the way to the root: fleet.Root and tables.Uplink.
@@ -252,6 +253,9 @@ func (s *session) handle(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.
 		s.tables.RootTable(tableFrom(b.Table))
 	case *linkv1.Down_Peers:
 		s.tables.RootPeers(model.ServiceID(b.Peers.GetServiceId()), peersFrom(b.Peers.GetPeers()))
+	case *linkv1.Down_SliceApplied:
+		a := b.SliceApplied
+		s.tables.SliceApplied(model.ServiceID(a.GetServiceId()), model.ClusterID(a.GetClusterId()), a.GetVersion())
 	case *linkv1.Down_Blocks:
 		if b.Blocks.GetError() != "" {
 			s.link.log.Warn("the root gives no address block", "error", b.Blocks.GetError())

@@ -31,6 +31,7 @@ type outbox struct {
 	sliced    map[model.ServiceID]bool // to send
 	interests map[string]tables.Interest
 	asked     map[string]bool // to send
+	applied   map[model.ServiceID]map[model.ClusterID]uint64
 	block     []netip.Prefix
 	wantBlock bool
 }
@@ -39,6 +40,7 @@ func newOutbox() outbox {
 	return outbox{
 		bell: make(chan struct{}, 1), facts: map[model.InstanceID]fleet.Facts{}, nodes: map[model.NodeID]fleet.NodeView{},
 		slices: map[model.ServiceID]tables.Slice{}, sliced: map[model.ServiceID]bool{}, interests: map[string]tables.Interest{}, asked: map[string]bool{},
+		applied: map[model.ServiceID]map[model.ClusterID]uint64{},
 	}
 }
 
@@ -58,6 +60,7 @@ func (o *outbox) disconnect() {
 	o.on = false
 	clear(o.facts)
 	clear(o.nodes)
+	clear(o.applied) // who waits for it has given up by the next session
 	o.orphans, o.removed = nil, nil
 }
 
@@ -112,6 +115,10 @@ func (o *outbox) take() []*linkv1.Up {
 		}
 	}
 	clear(o.asked)
+	for id, versions := range o.applied {
+		out = append(out, appliedTo(id, versions))
+	}
+	clear(o.applied)
 	if o.wantBlock {
 		out = append(out, &linkv1.Up{Body: &linkv1.Up_BlockRequest{BlockRequest: &linkv1.BlockRequest{Held: texts(o.block)}}})
 		o.wantBlock = false
@@ -164,6 +171,15 @@ func (l *Link) SendSlice(s tables.Slice) {
 // SendInterest asks for a table.
 func (l *Link) SendInterest(i tables.Interest) {
 	l.out.edit(func() { l.out.interests[i.Query], l.out.asked[i.Query] = i, true })
+}
+
+// SendApplied tells which slices of other clusters the workers here use.
+func (l *Link) SendApplied(service model.ServiceID, versions map[model.ClusterID]uint64) {
+	l.out.edit(func() {
+		if l.out.on {
+			l.out.applied[service] = versions
+		}
+	})
 }
 
 // RequestBlock asks for room for more subnets.

@@ -308,6 +308,7 @@ func (p *plane) forgetMarks(now time.Time) {
 func (p *plane) rootPeers(service model.ServiceID, peers []nodelink.Peer) {
 	if len(peers) == 0 {
 		delete(p.talkers, service)
+		delete(p.applied, service)
 	} else {
 		p.talkers[service] = peers
 	}

@@ -179,6 +179,12 @@ func (l *Loop) RootPeers(service model.ServiceID, peers []nodelink.Peer) {
 	l.inbox.put(func(p *plane, _ time.Time) { p.rootPeers(service, peers) })
 }
 
+// SliceApplied says that another cluster's workers use a version of the slice
+// of this one.
+func (l *Loop) SliceApplied(service model.ServiceID, by model.ClusterID, version uint64) {
+	l.inbox.put(func(p *plane, _ time.Time) { p.sliceApplied(service, by, version) })
+}
+
 // Blocks sets the address blocks leased to this cluster.
 func (l *Loop) Blocks(blocks []netip.Prefix) {
 	l.inbox.put(func(p *plane, _ time.Time) { p.setBlocks(blocks) })
@@ -191,7 +197,8 @@ func (l *Loop) Resync() {
 }
 
 // Leave takes an attempt out of every table and waits until the connected
-// workers that may still send to it have acknowledged that, 2 s at most.
+// workers that may still send to it have acknowledged that, in this cluster and
+// in others, 2 s at most.
 func (l *Loop) Leave(ctx context.Context, a instance.Attempt) {
 	done := make(chan struct{})
 	l.inbox.put(func(p *plane, now time.Time) { p.leave(a, done, now) })

@@ -50,6 +50,8 @@ type root struct{ loop *tables.Loop }
 
 func (r *root) SendSlice(tables.Slice)       {}
 func (r *root) SendInterest(tables.Interest) {}
+func (r *root) SendApplied(model.ServiceID, map[model.ClusterID]uint64) {
+}
 func (r *root) RequestBlock([]netip.Prefix) {
 	r.loop.Blocks([]netip.Prefix{netip.MustParsePrefix("10.18.0.0/22")})
 }

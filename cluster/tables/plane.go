@@ -51,7 +51,8 @@ type plane struct {
 	slices    map[model.ServiceID]sentSlice
 	interests map[model.ServiceID]sentInterest
 	bells     map[model.ServiceID]*nodelink.Table
-	answers   map[model.ServiceID]uint64 // tables the root has sent, counted
+	answers   map[model.ServiceID]uint64                     // tables the root has sent, counted
+	applied   map[model.ServiceID]map[model.ClusterID]uint64 // versions of slices here that other clusters use
 	spans     set[model.ServiceID]
 	forget    []leftover
 }
@@ -93,6 +94,7 @@ func newPlane(ctx context.Context, deps Deps, log *slog.Logger, book map[model.N
 		bells:     map[model.ServiceID]*nodelink.Table{},
 		spans:     set[model.ServiceID]{},
 		answers:   map[model.ServiceID]uint64{},
+		applied:   map[model.ServiceID]map[model.ClusterID]uint64{},
 	}
 	for n, prefix := range book {
 		p.worker(n).subnet = prefix
@@ -106,13 +108,13 @@ func newPlane(ctx context.Context, deps Deps, log *slog.Logger, book map[model.N
 func (p *plane) step(now time.Time) (next time.Time) {
 	p.tryGate(now)
 	p.forgetMarks(now)
-	for {
+	for again := true; again; {
 		p.flush(now)
-		if !p.settle(now) {
-			break
+		if again = p.settle(now); !again {
+			p.sendOutward()
+			again = p.settle(now) // some wait for what was sent outward
 		}
 	}
-	p.sendOutward()
 	p.serveSubnets(now)
 	return p.next()
 }

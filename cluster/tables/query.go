@@ -195,6 +195,7 @@ func (p *plane) rootTable(t RootTable, now time.Time) {
 	if changed {
 		p.staleForeign()
 		p.named(t.Service)
+		p.tellApplied(t, now)
 	}
 	waiting := p.asks
 	p.asks = nil

@@ -30,6 +30,7 @@ type rig struct {
 	blocks  int
 	rings   []nodelink.UpdatesAvailable
 	outward map[string]Interest
+	applied []map[model.ClusterID]uint64
 }
 
 // agent is a model of a NetManager: it applies what it gets by the rules of
@@ -63,6 +64,10 @@ func (r *rig) Inbound() <-chan nodelink.Inbound { return nil }
 func (r *rig) Allow([]model.NodeID)             {}
 func (r *rig) SendSlice(s Slice)                { r.slices = append(r.slices, s) }
 func (r *rig) RequestBlock([]netip.Prefix)      { r.blocks++ }
+
+func (r *rig) SendApplied(_ model.ServiceID, v map[model.ClusterID]uint64) {
+	r.applied = append(r.applied, v)
+}
 
 func (r *rig) SendInterest(i Interest) {
 	r.asked = append(r.asked, i)

@@ -40,8 +40,9 @@ type Attempts interface {
 	// still report keep their containers; nothing else is pruned.
 	ForgetService(id model.ServiceID)
 	// Leave is step 1 of the removal order: the endpoint leaves every table,
-	// and Leave returns when all connected interested nodes have acked, or
-	// after 2 s, or when ctx ends. Leaving what is unknown returns at once.
+	// and Leave returns when all connected interested nodes have acked, and
+	// those clusters whose workers talk to the service, or after 2 s, or when
+	// ctx ends. Leaving what is unknown returns at once.
 	Leave(ctx context.Context, a instance.Attempt)
 	// Gone says that nothing is left of an attempt on its node.
 	Gone(a instance.Attempt)
@@ -54,6 +55,9 @@ type Outside interface {
 	// RootPeers takes workers of other clusters that talk to services here:
 	// all of them, for one service. Their ids are written <cluster>/<node>.
 	RootPeers(service model.ServiceID, peers []nodelink.Peer)
+	// SliceApplied says that another cluster's workers use a version of this
+	// cluster's slice of a service, or a later one.
+	SliceApplied(service model.ServiceID, by model.ClusterID, version uint64)
 	// Blocks sets the address blocks the root has leased to this cluster.
 	Blocks(blocks []netip.Prefix)
 }
@@ -63,6 +67,8 @@ type Outside interface {
 type Uplink interface {
 	SendSlice(s Slice)
 	SendInterest(i Interest)
+	// SendApplied tells the hosts of slices that the workers here use them.
+	SendApplied(service model.ServiceID, versions map[model.ClusterID]uint64)
 	RequestBlock(held []netip.Prefix)
 }
 

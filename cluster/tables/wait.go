@@ -103,15 +103,19 @@ func (p *plane) leave(a instance.Attempt, done chan struct{}, now time.Time) {
 	p.touchService(service)
 	p.waits = append(p.waits, &wait{
 		deadline: now.Add(leaveWait),
+		ready:    p.usedAbroad(service),
 		done:     func(time.Time) { close(done) },
-		who: func() set[model.NodeID] {
-			all := set[model.NodeID]{}
-			for _, x := range []index{p.hosts, p.watchers} {
-				for n := range x.by[service] {
-					all[n] = struct{}{}
-				}
-			}
-			return all
-		},
+		who:      func() set[model.NodeID] { return p.balancers(service) },
 	})
+}
+
+// balancers are the workers here that hold a service's table.
+func (p *plane) balancers(service model.ServiceID) set[model.NodeID] {
+	all := set[model.NodeID]{}
+	for _, x := range []index{p.hosts, p.watchers} {
+		for n := range x.by[service] {
+			all[n] = struct{}{}
+		}
+	}
+	return all
 }

@@ -345,6 +345,18 @@ func (b *Book) name(id model.ClusterID) string {
 	return string(id)
 }
 
+// named finds the cluster of a name, "" when there is none.
+func (b *Book) named(name string) model.ClusterID {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for id, e := range b.clusters {
+		if e.Name == name {
+			return id
+		}
+	}
+	return ""
+}
+
 // Connected says whether a cluster has a stream, be it silent.
 func (b *Book) Connected(id model.ClusterID) bool {
 	b.mu.RLock()

@@ -34,6 +34,8 @@ func (s *Server) handle(ctx context.Context, sess *session, id model.ClusterID, 
 		s.tables.slice(id, sess, body.Slice)
 	case *linkv1.Up_Interest:
 		s.tables.interest(id, sess, body.Interest)
+	case *linkv1.Up_TableApplied:
+		s.tables.applied(id, sess, body.TableApplied)
 	case *linkv1.Up_Event:
 		s.noted(id, body.Event)
 	case *linkv1.Up_NodeOrdered:

@@ -16,6 +16,7 @@ import (
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/testkit"
+	"oakestra/root/events"
 )
 
 // desk answers as it is told and notes what it is asked. A cluster's id is its
@@ -102,14 +103,39 @@ type rig struct {
 	desk *desk
 	book *Book
 	wire *bufconn.Listener
+	told *told
+}
+
+// told keeps events.
+type told struct {
+	mu   sync.Mutex
+	list []events.Event
+}
+
+func (r *told) Record(e events.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.list = append(r.list, e)
+}
+
+// of lists the reasons of events of a cluster, with their messages.
+func (r *told) of(id string) (list []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.list {
+		if e.Subject.Type == events.Cluster && e.Subject.ID == id {
+			list = append(list, e.Reason+": "+e.Message)
+		}
+	}
+	return list
 }
 
 // bubble runs a test against a server in virtual time.
 func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{t: t, desk: &desk{}, book: NewBook(nil), wire: bufconn.Listen(64 << 10)}
-		server := NewServer(r.book, r.desk, testkit.Logger(t)).GRPC()
+		r := &rig{t: t, desk: &desk{}, book: NewBook(nil), wire: bufconn.Listen(64 << 10), told: &told{}}
+		server := NewServer(r.book, r.desk, testkit.Logger(t), r.told).GRPC()
 		var done sync.WaitGroup
 		done.Go(func() { _ = server.Serve(r.wire) })
 		t.Cleanup(func() {

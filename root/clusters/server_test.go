@@ -16,6 +16,7 @@ import (
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
+	"oakestra/root/store"
 )
 
 // ended checks how a stream ended.
@@ -56,6 +57,17 @@ func TestARefusalNamesItsReason(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestARefusalIsAnEventOfTheClusterThatHasTheName(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.book.Know(store.Cluster{Cluster: model.Cluster{ID: "6b09", Name: "north"}})
+		r.desk.refusal = fmt.Errorf("the name belongs to another: %w", errs.Conflict)
+		r.dial(false).hello("north")
+		if got := r.told.of("6b09"); len(got) != 1 || !strings.HasPrefix(got[0], "Refused: from") || !strings.Contains(got[0], "belongs to another") {
+			t.Errorf("events of the holder: %q", got)
+		}
+	})
 }
 
 func TestWelcomeThenTheSnapshot(t *testing.T) {
@@ -280,6 +292,28 @@ func TestTablesFollowTheStreams(t *testing.T) {
 		b.say(&linkv1.Up{Body: &linkv1.Up_Aggregate{Aggregate: &linkv1.Aggregate{}}})
 		if h := b.heard(); len(h) != 1 || h[0].GetTable().GetKnown() {
 			t.Errorf("a deleted service: %v", h)
+		}
+	})
+}
+
+// What a cluster's workers have applied is told to the cluster whose slice it
+// is, and to nobody else.
+func TestWhatIsAppliedReachesTheHost(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		r.desk.services = []model.Service{service("s", 1)}
+		a, b, c := r.dial(false).hello("a"), r.dial(false).hello("b"), r.dial(false).hello("c")
+		for _, p := range []*caller{a, b, c} {
+			p.heard()
+		}
+		b.say(&linkv1.Up{Body: &linkv1.Up_TableApplied{TableApplied: &linkv1.TableApplied{ServiceId: "s", Slices: []*linkv1.SliceVersion{
+			{ClusterId: "a", Version: 7}, {ClusterId: "nobody", Version: 1},
+		}}}})
+		h := a.heard()
+		if len(h) != 1 || h[0].GetSliceApplied().GetServiceId() != "s" || h[0].GetSliceApplied().GetClusterId() != "b" || h[0].GetSliceApplied().GetVersion() != 7 {
+			t.Errorf("the host heard %v", h)
+		}
+		if hb, hc := b.heard(), c.heard(); len(hb)+len(hc) != 0 {
+			t.Errorf("others heard %v %v", hb, hc)
 		}
 	})
 }

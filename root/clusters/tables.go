@@ -82,6 +82,24 @@ func (t *tables) slice(id model.ClusterID, sess *session, s *linkv1.Slice) {
 	t.push(svc)
 }
 
+// applied passes on, to those whose slices are named, that a cluster's workers
+// use them. Somebody may be waiting for it with the end of an instance.
+func (t *tables) applied(id model.ClusterID, sess *session, m *linkv1.TableApplied) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.book.speaks(id, sess) {
+		return
+	}
+	sessions := t.book.sessions()
+	for _, s := range m.GetSlices() {
+		if host := sessions[model.ClusterID(s.GetClusterId())]; host != nil {
+			host.replace("applied "+m.GetServiceId()+" "+string(id), &linkv1.Down{Body: &linkv1.Down_SliceApplied{SliceApplied: &linkv1.SliceApplied{
+				ServiceId: m.GetServiceId(), ClusterId: string(id), Version: s.GetVersion(),
+			}}})
+		}
+	}
+}
+
 func (t *tables) drop(svc model.ServiceID, id model.ClusterID) {
 	delete(t.slices[svc], id)
 	if len(t.slices[svc]) == 0 {

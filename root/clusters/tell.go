@@ -16,8 +16,10 @@ type change struct {
 	known    bool // something was known before
 }
 
+// tellRefused tells of whoever may not join. It is an event of the cluster that
+// has the name it asked for: what it says of its id proves nothing.
 func (s *Server) tellRefused(h Hello, err error) {
-	s.events.Record(events.OfCluster(h.ID, h.Name).Say(events.Warning, "Refused", "from %s: %v", h.Address, err))
+	s.events.Record(events.OfCluster(s.book.named(h.Name), h.Name).Say(events.Warning, "Refused", "from %s: %v", h.Address, err))
 }
 
 // tellChanges makes events of what is new in a report. A cluster that comes

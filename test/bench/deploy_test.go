@@ -34,14 +34,28 @@ func BenchmarkDeploy(b *testing.B) {
 	service := api.service(marker)
 
 	own := newOwn(b, s, "31536002")
+	hops := []hop{
+		{"root: assigned to a cluster, stored", s.Root, []string{"instance assigned", "%s/%d "}},
+		{"NodeEngine: accepted", s.Engine["w1"], []string{"attempt accepted", "%s-%d-"}},
+		{"NodeEngine: container and task are made", s.Engine["w1"], []string{"attempt changed", "%s-%d-", "to=CREATED"}},
+		{"NetManager: attached, rules are in", s.Network["w1"], []string{"container attached", "instance=%d "}},
+		{"NodeEngine: started", s.Engine["w1"], []string{"attempt changed", "%s-%d-", "to=RUNNING"}},
+	}
 	var ours, floor, handled sample
+	var ways [][]float64
 	for i := range rounds + 2 { // two rounds warm up
+		begin := time.Now()
 		a, post := api.measure(service, marker)
 		f := own.measure(i)
-		if i >= 2 {
-			ours, floor, handled = append(ours, a), append(floor, f), append(handled, post)
+		if i < 2 {
+			continue
+		}
+		ours, floor, handled = append(ours, a), append(floor, f), append(handled, post)
+		if way := trace(b, hops, service, i, begin); way != nil {
+			ways = append(ways, way)
 		}
 	}
+	report(hops, ways)
 	fmt.Printf("\nPOST instance -> process executes, ms: %v\n", ours)
 	fmt.Printf("  of which the POST itself, durable:   %v\n", handled)
 	fmt.Printf("containerd create + start, ms:         %v\n", floor)

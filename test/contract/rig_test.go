@@ -61,7 +61,9 @@ func (b *book) DropSubnet(_ context.Context, id model.NodeID) error {
 
 func (b *book) SendSlice(tables.Slice)       {}
 func (b *book) SendInterest(tables.Interest) {}
-func (b *book) RequestBlock([]netip.Prefix)  {}
+func (b *book) SendApplied(model.ServiceID, map[model.ClusterID]uint64) {
+}
+func (b *book) RequestBlock([]netip.Prefix) {}
 
 // site is one cluster: its manager's network plane and the workers.
 type site struct {

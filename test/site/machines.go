@@ -35,6 +35,19 @@ func (s *Site) StartManager(c Cluster, book string) *netlab.Process {
 			"CLUSTER_LOCATION=" + cmp.Or(c.Location, "48.1,11.5,1000")}})
 }
 
+// AddWorker makes a spare machine a worker of a cluster.
+func (s *Site) AddWorker(cluster, machine string) {
+	clusters := slices.Clone(s.cfg.Clusters)
+	for i, c := range clusters {
+		if c.Name == cluster {
+			clusters[i].Workers = append(slices.Clone(c.Workers), machine)
+		}
+	}
+	s.cfg.Clusters = clusters
+	s.cfg.Spare = slices.DeleteFunc(slices.Clone(s.cfg.Spare), func(m string) bool { return m == machine })
+	s.startWorker(machine)
+}
+
 // startWorker runs the two agents as the README says, with a private containerd.
 func (s *Site) startWorker(w string) {
 	c, h := s.Of(w), s.Lab.Host(w)

@@ -16,6 +16,7 @@ import (
 // Config says what to start. The zero Config is Default.
 type Config struct {
 	Clusters []Cluster
+	Spare    []string // machines on which nothing runs yet
 }
 
 // Cluster is one cluster-manager with its workers. Names of machines and
@@ -155,7 +156,7 @@ func (s *Site) machines() []string {
 			list = append(list, c.Host)
 		}
 	}
-	return append(append(list, s.Workers()...), "outside")
+	return slices.Concat(list, s.Workers(), s.cfg.Spare, []string{"outside"})
 }
 
 // Workers are the names of all workers, cluster by cluster.

@@ -311,6 +311,7 @@ type Up struct {
 	//	*Up_Applied
 	//	*Up_Event
 	//	*Up_NodeOrdered
+	//	*Up_TableApplied
 	Body          isUp_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -461,6 +462,15 @@ func (x *Up) GetNodeOrdered() *NodeOrdered {
 	return nil
 }
 
+func (x *Up) GetTableApplied() *TableApplied {
+	if x != nil {
+		if x, ok := x.Body.(*Up_TableApplied); ok {
+			return x.TableApplied
+		}
+	}
+	return nil
+}
+
 type isUp_Body interface {
 	isUp_Body()
 }
@@ -513,6 +523,10 @@ type Up_NodeOrdered struct {
 	NodeOrdered *NodeOrdered `protobuf:"bytes,20,opt,name=node_ordered,json=nodeOrdered,proto3,oneof"`
 }
 
+type Up_TableApplied struct {
+	TableApplied *TableApplied `protobuf:"bytes,21,opt,name=table_applied,json=tableApplied,proto3,oneof"`
+}
+
 func (*Up_Hello) isUp_Body() {}
 
 func (*Up_Report) isUp_Body() {}
@@ -536,6 +550,8 @@ func (*Up_Applied) isUp_Body() {}
 func (*Up_Event) isUp_Body() {}
 
 func (*Up_NodeOrdered) isUp_Body() {}
+
+func (*Up_TableApplied) isUp_Body() {}
 
 // Hello opens a Control stream.
 type Hello struct {
@@ -2038,6 +2054,175 @@ func (x *Interest) GetPeers() []*Peer {
 	return nil
 }
 
+// TableApplied says that this cluster's workers balance by these slices of
+// other clusters now, or by later ones; what they do not hold any more gets no
+// new flow from here.
+type TableApplied struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ServiceId     string                 `protobuf:"bytes,1,opt,name=service_id,json=serviceId,proto3" json:"service_id,omitempty"`
+	Slices        []*SliceVersion        `protobuf:"bytes,2,rep,name=slices,proto3" json:"slices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TableApplied) Reset() {
+	*x = TableApplied{}
+	mi := &file_api_link_v1_link_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TableApplied) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TableApplied) ProtoMessage() {}
+
+func (x *TableApplied) ProtoReflect() protoreflect.Message {
+	mi := &file_api_link_v1_link_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TableApplied.ProtoReflect.Descriptor instead.
+func (*TableApplied) Descriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *TableApplied) GetServiceId() string {
+	if x != nil {
+		return x.ServiceId
+	}
+	return ""
+}
+
+func (x *TableApplied) GetSlices() []*SliceVersion {
+	if x != nil {
+		return x.Slices
+	}
+	return nil
+}
+
+type SliceVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // whose slice
+	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SliceVersion) Reset() {
+	*x = SliceVersion{}
+	mi := &file_api_link_v1_link_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SliceVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SliceVersion) ProtoMessage() {}
+
+func (x *SliceVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_api_link_v1_link_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SliceVersion.ProtoReflect.Descriptor instead.
+func (*SliceVersion) Descriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *SliceVersion) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *SliceVersion) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// SliceApplied passes TableApplied on to a cluster whose slice is named: it may
+// end what it took out of that version.
+type SliceApplied struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ServiceId     string                 `protobuf:"bytes,1,opt,name=service_id,json=serviceId,proto3" json:"service_id,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // who has applied it
+	Version       uint64                 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SliceApplied) Reset() {
+	*x = SliceApplied{}
+	mi := &file_api_link_v1_link_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SliceApplied) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SliceApplied) ProtoMessage() {}
+
+func (x *SliceApplied) ProtoReflect() protoreflect.Message {
+	mi := &file_api_link_v1_link_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SliceApplied.ProtoReflect.Descriptor instead.
+func (*SliceApplied) Descriptor() ([]byte, []int) {
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SliceApplied) GetServiceId() string {
+	if x != nil {
+		return x.ServiceId
+	}
+	return ""
+}
+
+func (x *SliceApplied) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *SliceApplied) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 // Peer is what a worker must know of another: where its subnet is, and which
 // container address is which instance.
 type Peer struct {
@@ -2055,7 +2240,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_api_link_v1_link_proto_msgTypes[18]
+	mi := &file_api_link_v1_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2252,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[18]
+	mi := &file_api_link_v1_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2265,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{18}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Peer) GetNodeId() string {
@@ -2143,7 +2328,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_api_link_v1_link_proto_msgTypes[19]
+	mi := &file_api_link_v1_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2155,7 +2340,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[19]
+	mi := &file_api_link_v1_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2168,7 +2353,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{19}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Identity) GetNamespaceAddress() string {
@@ -2202,7 +2387,7 @@ type BlockRequest struct {
 
 func (x *BlockRequest) Reset() {
 	*x = BlockRequest{}
-	mi := &file_api_link_v1_link_proto_msgTypes[20]
+	mi := &file_api_link_v1_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2399,7 @@ func (x *BlockRequest) String() string {
 func (*BlockRequest) ProtoMessage() {}
 
 func (x *BlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[20]
+	mi := &file_api_link_v1_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2412,7 @@ func (x *BlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockRequest.ProtoReflect.Descriptor instead.
 func (*BlockRequest) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{20}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *BlockRequest) GetHeld() []string {
@@ -2249,7 +2434,7 @@ type Claims struct {
 
 func (x *Claims) Reset() {
 	*x = Claims{}
-	mi := &file_api_link_v1_link_proto_msgTypes[21]
+	mi := &file_api_link_v1_link_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2261,7 +2446,7 @@ func (x *Claims) String() string {
 func (*Claims) ProtoMessage() {}
 
 func (x *Claims) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[21]
+	mi := &file_api_link_v1_link_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2274,7 +2459,7 @@ func (x *Claims) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claims.ProtoReflect.Descriptor instead.
 func (*Claims) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Claims) GetAssignments() []*Assignment {
@@ -2301,7 +2486,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_api_link_v1_link_proto_msgTypes[22]
+	mi := &file_api_link_v1_link_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2313,7 +2498,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[22]
+	mi := &file_api_link_v1_link_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2326,7 +2511,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Applied) GetRevision() uint64 {
@@ -2350,7 +2535,7 @@ type EventNote struct {
 
 func (x *EventNote) Reset() {
 	*x = EventNote{}
-	mi := &file_api_link_v1_link_proto_msgTypes[23]
+	mi := &file_api_link_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2362,7 +2547,7 @@ func (x *EventNote) String() string {
 func (*EventNote) ProtoMessage() {}
 
 func (x *EventNote) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[23]
+	mi := &file_api_link_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2375,7 +2560,7 @@ func (x *EventNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventNote.ProtoReflect.Descriptor instead.
 func (*EventNote) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{23}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EventNote) GetKind() string {
@@ -2419,7 +2604,7 @@ type NodeOrdered struct {
 
 func (x *NodeOrdered) Reset() {
 	*x = NodeOrdered{}
-	mi := &file_api_link_v1_link_proto_msgTypes[24]
+	mi := &file_api_link_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2431,7 +2616,7 @@ func (x *NodeOrdered) String() string {
 func (*NodeOrdered) ProtoMessage() {}
 
 func (x *NodeOrdered) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[24]
+	mi := &file_api_link_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2444,7 +2629,7 @@ func (x *NodeOrdered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeOrdered.ProtoReflect.Descriptor instead.
 func (*NodeOrdered) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{24}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *NodeOrdered) GetId() string {
@@ -2488,7 +2673,7 @@ type NodeInstance struct {
 
 func (x *NodeInstance) Reset() {
 	*x = NodeInstance{}
-	mi := &file_api_link_v1_link_proto_msgTypes[25]
+	mi := &file_api_link_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2500,7 +2685,7 @@ func (x *NodeInstance) String() string {
 func (*NodeInstance) ProtoMessage() {}
 
 func (x *NodeInstance) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[25]
+	mi := &file_api_link_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2513,7 +2698,7 @@ func (x *NodeInstance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeInstance.ProtoReflect.Descriptor instead.
 func (*NodeInstance) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *NodeInstance) GetServiceId() string {
@@ -2556,6 +2741,7 @@ type Down struct {
 	//	*Down_Attach
 	//	*Down_Peers
 	//	*Down_NodeOrder
+	//	*Down_SliceApplied
 	Body          isDown_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2563,7 +2749,7 @@ type Down struct {
 
 func (x *Down) Reset() {
 	*x = Down{}
-	mi := &file_api_link_v1_link_proto_msgTypes[26]
+	mi := &file_api_link_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2575,7 +2761,7 @@ func (x *Down) String() string {
 func (*Down) ProtoMessage() {}
 
 func (x *Down) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[26]
+	mi := &file_api_link_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2588,7 +2774,7 @@ func (x *Down) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Down.ProtoReflect.Descriptor instead.
 func (*Down) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Down) GetBody() isDown_Body {
@@ -2670,6 +2856,15 @@ func (x *Down) GetNodeOrder() *NodeOrder {
 	return nil
 }
 
+func (x *Down) GetSliceApplied() *SliceApplied {
+	if x != nil {
+		if x, ok := x.Body.(*Down_SliceApplied); ok {
+			return x.SliceApplied
+		}
+	}
+	return nil
+}
+
 type isDown_Body interface {
 	isDown_Body()
 }
@@ -2706,6 +2901,10 @@ type Down_NodeOrder struct {
 	NodeOrder *NodeOrder `protobuf:"bytes,20,opt,name=node_order,json=nodeOrder,proto3,oneof"`
 }
 
+type Down_SliceApplied struct {
+	SliceApplied *SliceApplied `protobuf:"bytes,21,opt,name=slice_applied,json=sliceApplied,proto3,oneof"`
+}
+
 func (*Down_Welcome) isDown_Body() {}
 
 func (*Down_Desired) isDown_Body() {}
@@ -2722,6 +2921,8 @@ func (*Down_Peers) isDown_Body() {}
 
 func (*Down_NodeOrder) isDown_Body() {}
 
+func (*Down_SliceApplied) isDown_Body() {}
+
 // Welcome answers Hello.
 type Welcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2736,7 +2937,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_api_link_v1_link_proto_msgTypes[27]
+	mi := &file_api_link_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2748,7 +2949,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[27]
+	mi := &file_api_link_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2761,7 +2962,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Welcome) GetClusterId() string {
@@ -2815,7 +3016,7 @@ type Desired struct {
 
 func (x *Desired) Reset() {
 	*x = Desired{}
-	mi := &file_api_link_v1_link_proto_msgTypes[28]
+	mi := &file_api_link_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2827,7 +3028,7 @@ func (x *Desired) String() string {
 func (*Desired) ProtoMessage() {}
 
 func (x *Desired) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[28]
+	mi := &file_api_link_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2840,7 +3041,7 @@ func (x *Desired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Desired.ProtoReflect.Descriptor instead.
 func (*Desired) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Desired) GetSnapshot() bool {
@@ -2887,7 +3088,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_api_link_v1_link_proto_msgTypes[29]
+	mi := &file_api_link_v1_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2899,7 +3100,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[29]
+	mi := &file_api_link_v1_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2912,7 +3113,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Assignment) GetServiceId() string {
@@ -2992,7 +3193,7 @@ type ServiceSpec struct {
 
 func (x *ServiceSpec) Reset() {
 	*x = ServiceSpec{}
-	mi := &file_api_link_v1_link_proto_msgTypes[30]
+	mi := &file_api_link_v1_link_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +3205,7 @@ func (x *ServiceSpec) String() string {
 func (*ServiceSpec) ProtoMessage() {}
 
 func (x *ServiceSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[30]
+	mi := &file_api_link_v1_link_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +3218,7 @@ func (x *ServiceSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceSpec.ProtoReflect.Descriptor instead.
 func (*ServiceSpec) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ServiceSpec) GetApplicationId() string {
@@ -3172,7 +3373,7 @@ type Constraint struct {
 
 func (x *Constraint) Reset() {
 	*x = Constraint{}
-	mi := &file_api_link_v1_link_proto_msgTypes[31]
+	mi := &file_api_link_v1_link_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3184,7 +3385,7 @@ func (x *Constraint) String() string {
 func (*Constraint) ProtoMessage() {}
 
 func (x *Constraint) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[31]
+	mi := &file_api_link_v1_link_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3197,7 +3398,7 @@ func (x *Constraint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraint.ProtoReflect.Descriptor instead.
 func (*Constraint) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{31}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Constraint) GetType() string {
@@ -3246,7 +3447,7 @@ type ServiceTable struct {
 
 func (x *ServiceTable) Reset() {
 	*x = ServiceTable{}
-	mi := &file_api_link_v1_link_proto_msgTypes[32]
+	mi := &file_api_link_v1_link_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3258,7 +3459,7 @@ func (x *ServiceTable) String() string {
 func (*ServiceTable) ProtoMessage() {}
 
 func (x *ServiceTable) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[32]
+	mi := &file_api_link_v1_link_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3271,7 +3472,7 @@ func (x *ServiceTable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceTable.ProtoReflect.Descriptor instead.
 func (*ServiceTable) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{32}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ServiceTable) GetQuery() string {
@@ -3341,7 +3542,7 @@ type BlockGrant struct {
 
 func (x *BlockGrant) Reset() {
 	*x = BlockGrant{}
-	mi := &file_api_link_v1_link_proto_msgTypes[33]
+	mi := &file_api_link_v1_link_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3353,7 +3554,7 @@ func (x *BlockGrant) String() string {
 func (*BlockGrant) ProtoMessage() {}
 
 func (x *BlockGrant) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[33]
+	mi := &file_api_link_v1_link_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3366,7 +3567,7 @@ func (x *BlockGrant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockGrant.ProtoReflect.Descriptor instead.
 func (*BlockGrant) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{33}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *BlockGrant) GetBlocks() []string {
@@ -3394,7 +3595,7 @@ type PeerSet struct {
 
 func (x *PeerSet) Reset() {
 	*x = PeerSet{}
-	mi := &file_api_link_v1_link_proto_msgTypes[34]
+	mi := &file_api_link_v1_link_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3406,7 +3607,7 @@ func (x *PeerSet) String() string {
 func (*PeerSet) ProtoMessage() {}
 
 func (x *PeerSet) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[34]
+	mi := &file_api_link_v1_link_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3419,7 +3620,7 @@ func (x *PeerSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerSet.ProtoReflect.Descriptor instead.
 func (*PeerSet) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{34}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PeerSet) GetServiceId() string {
@@ -3452,7 +3653,7 @@ type Attach struct {
 
 func (x *Attach) Reset() {
 	*x = Attach{}
-	mi := &file_api_link_v1_link_proto_msgTypes[35]
+	mi := &file_api_link_v1_link_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3464,7 +3665,7 @@ func (x *Attach) String() string {
 func (*Attach) ProtoMessage() {}
 
 func (x *Attach) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[35]
+	mi := &file_api_link_v1_link_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3477,7 +3678,7 @@ func (x *Attach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attach.ProtoReflect.Descriptor instead.
 func (*Attach) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{35}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Attach) GetSessionId() string {
@@ -3547,7 +3748,7 @@ type SessionFrame struct {
 
 func (x *SessionFrame) Reset() {
 	*x = SessionFrame{}
-	mi := &file_api_link_v1_link_proto_msgTypes[36]
+	mi := &file_api_link_v1_link_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3559,7 +3760,7 @@ func (x *SessionFrame) String() string {
 func (*SessionFrame) ProtoMessage() {}
 
 func (x *SessionFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[36]
+	mi := &file_api_link_v1_link_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3572,7 +3773,7 @@ func (x *SessionFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionFrame.ProtoReflect.Descriptor instead.
 func (*SessionFrame) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{36}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SessionFrame) GetSessionId() string {
@@ -3651,7 +3852,7 @@ type NodeOrder struct {
 
 func (x *NodeOrder) Reset() {
 	*x = NodeOrder{}
-	mi := &file_api_link_v1_link_proto_msgTypes[37]
+	mi := &file_api_link_v1_link_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3663,7 +3864,7 @@ func (x *NodeOrder) String() string {
 func (*NodeOrder) ProtoMessage() {}
 
 func (x *NodeOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_api_link_v1_link_proto_msgTypes[37]
+	mi := &file_api_link_v1_link_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3676,7 +3877,7 @@ func (x *NodeOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeOrder.ProtoReflect.Descriptor instead.
 func (*NodeOrder) Descriptor() ([]byte, []int) {
-	return file_api_link_v1_link_proto_rawDescGZIP(), []int{37}
+	return file_api_link_v1_link_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *NodeOrder) GetId() string {
@@ -3704,7 +3905,7 @@ var File_api_link_v1_link_proto protoreflect.FileDescriptor
 
 const file_api_link_v1_link_proto_rawDesc = "" +
 	"\n" +
-	"\x16api/link/v1/link.proto\x12\x10oakestra.link.v1\"\xb7\x05\n" +
+	"\x16api/link/v1/link.proto\x12\x10oakestra.link.v1\"\xfe\x05\n" +
 	"\x02Up\x12/\n" +
 	"\x05hello\x18\x01 \x01(\v2\x17.oakestra.link.v1.HelloH\x00R\x05hello\x122\n" +
 	"\x06report\x18\x02 \x01(\v2\x18.oakestra.link.v1.ReportH\x00R\x06report\x12;\n" +
@@ -3718,7 +3919,8 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\aapplied\x18\n" +
 	" \x01(\v2\x19.oakestra.link.v1.AppliedH\x00R\aapplied\x123\n" +
 	"\x05event\x18\v \x01(\v2\x1b.oakestra.link.v1.EventNoteH\x00R\x05event\x12B\n" +
-	"\fnode_ordered\x18\x14 \x01(\v2\x1d.oakestra.link.v1.NodeOrderedH\x00R\vnodeOrderedB\x06\n" +
+	"\fnode_ordered\x18\x14 \x01(\v2\x1d.oakestra.link.v1.NodeOrderedH\x00R\vnodeOrdered\x12E\n" +
+	"\rtable_applied\x18\x15 \x01(\v2\x1e.oakestra.link.v1.TableAppliedH\x00R\ftableAppliedB\x06\n" +
 	"\x04body\"\xcc\x02\n" +
 	"\x05Hello\x12!\n" +
 	"\fcluster_name\x18\x01 \x01(\tR\vclusterName\x12\x1a\n" +
@@ -3861,7 +4063,21 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\bInterest\x12\x14\n" +
 	"\x05query\x18\x01 \x01(\tR\x05query\x12\x16\n" +
 	"\x06remove\x18\x02 \x01(\bR\x06remove\x12,\n" +
-	"\x05peers\x18\x03 \x03(\v2\x16.oakestra.link.v1.PeerR\x05peers\"\xe6\x01\n" +
+	"\x05peers\x18\x03 \x03(\v2\x16.oakestra.link.v1.PeerR\x05peers\"e\n" +
+	"\fTableApplied\x12\x1d\n" +
+	"\n" +
+	"service_id\x18\x01 \x01(\tR\tserviceId\x126\n" +
+	"\x06slices\x18\x02 \x03(\v2\x1e.oakestra.link.v1.SliceVersionR\x06slices\"G\n" +
+	"\fSliceVersion\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\"f\n" +
+	"\fSliceApplied\x12\x1d\n" +
+	"\n" +
+	"service_id\x18\x01 \x01(\tR\tserviceId\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\"\xe6\x01\n" +
 	"\x04Peer\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x17\n" +
 	"\ahost_ip\x18\x02 \x01(\tR\x06hostIp\x12\x1b\n" +
@@ -3900,7 +4116,7 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06number\x18\x02 \x01(\rR\x06number\x12\x1c\n" +
 	"\n" +
 	"to_node_id\x18\x03 \x01(\tR\btoNodeId\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xce\x03\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x95\x04\n" +
 	"\x04Down\x125\n" +
 	"\awelcome\x18\x01 \x01(\v2\x19.oakestra.link.v1.WelcomeH\x00R\awelcome\x125\n" +
 	"\adesired\x18\x02 \x01(\v2\x19.oakestra.link.v1.DesiredH\x00R\adesired\x12;\n" +
@@ -3910,7 +4126,8 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06attach\x18\x06 \x01(\v2\x18.oakestra.link.v1.AttachH\x00R\x06attach\x121\n" +
 	"\x05peers\x18\a \x01(\v2\x19.oakestra.link.v1.PeerSetH\x00R\x05peers\x12<\n" +
 	"\n" +
-	"node_order\x18\x14 \x01(\v2\x1b.oakestra.link.v1.NodeOrderH\x00R\tnodeOrderB\x06\n" +
+	"node_order\x18\x14 \x01(\v2\x1b.oakestra.link.v1.NodeOrderH\x00R\tnodeOrder\x12E\n" +
+	"\rslice_applied\x18\x15 \x01(\v2\x1e.oakestra.link.v1.SliceAppliedH\x00R\fsliceAppliedB\x06\n" +
 	"\x04body\"\xac\x01\n" +
 	"\aWelcome\x12\x1d\n" +
 	"\n" +
@@ -4051,7 +4268,7 @@ func file_api_link_v1_link_proto_rawDescGZIP() []byte {
 }
 
 var file_api_link_v1_link_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_api_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_api_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_api_link_v1_link_proto_goTypes = []any{
 	(Verdict)(0),          // 0: oakestra.link.v1.Verdict
 	(NodeLiveness)(0),     // 1: oakestra.link.v1.NodeLiveness
@@ -4076,26 +4293,29 @@ var file_api_link_v1_link_proto_goTypes = []any{
 	(*Slice)(nil),         // 20: oakestra.link.v1.Slice
 	(*Endpoint)(nil),      // 21: oakestra.link.v1.Endpoint
 	(*Interest)(nil),      // 22: oakestra.link.v1.Interest
-	(*Peer)(nil),          // 23: oakestra.link.v1.Peer
-	(*Identity)(nil),      // 24: oakestra.link.v1.Identity
-	(*BlockRequest)(nil),  // 25: oakestra.link.v1.BlockRequest
-	(*Claims)(nil),        // 26: oakestra.link.v1.Claims
-	(*Applied)(nil),       // 27: oakestra.link.v1.Applied
-	(*EventNote)(nil),     // 28: oakestra.link.v1.EventNote
-	(*NodeOrdered)(nil),   // 29: oakestra.link.v1.NodeOrdered
-	(*NodeInstance)(nil),  // 30: oakestra.link.v1.NodeInstance
-	(*Down)(nil),          // 31: oakestra.link.v1.Down
-	(*Welcome)(nil),       // 32: oakestra.link.v1.Welcome
-	(*Desired)(nil),       // 33: oakestra.link.v1.Desired
-	(*Assignment)(nil),    // 34: oakestra.link.v1.Assignment
-	(*ServiceSpec)(nil),   // 35: oakestra.link.v1.ServiceSpec
-	(*Constraint)(nil),    // 36: oakestra.link.v1.Constraint
-	(*ServiceTable)(nil),  // 37: oakestra.link.v1.ServiceTable
-	(*BlockGrant)(nil),    // 38: oakestra.link.v1.BlockGrant
-	(*PeerSet)(nil),       // 39: oakestra.link.v1.PeerSet
-	(*Attach)(nil),        // 40: oakestra.link.v1.Attach
-	(*SessionFrame)(nil),  // 41: oakestra.link.v1.SessionFrame
-	(*NodeOrder)(nil),     // 42: oakestra.link.v1.NodeOrder
+	(*TableApplied)(nil),  // 23: oakestra.link.v1.TableApplied
+	(*SliceVersion)(nil),  // 24: oakestra.link.v1.SliceVersion
+	(*SliceApplied)(nil),  // 25: oakestra.link.v1.SliceApplied
+	(*Peer)(nil),          // 26: oakestra.link.v1.Peer
+	(*Identity)(nil),      // 27: oakestra.link.v1.Identity
+	(*BlockRequest)(nil),  // 28: oakestra.link.v1.BlockRequest
+	(*Claims)(nil),        // 29: oakestra.link.v1.Claims
+	(*Applied)(nil),       // 30: oakestra.link.v1.Applied
+	(*EventNote)(nil),     // 31: oakestra.link.v1.EventNote
+	(*NodeOrdered)(nil),   // 32: oakestra.link.v1.NodeOrdered
+	(*NodeInstance)(nil),  // 33: oakestra.link.v1.NodeInstance
+	(*Down)(nil),          // 34: oakestra.link.v1.Down
+	(*Welcome)(nil),       // 35: oakestra.link.v1.Welcome
+	(*Desired)(nil),       // 36: oakestra.link.v1.Desired
+	(*Assignment)(nil),    // 37: oakestra.link.v1.Assignment
+	(*ServiceSpec)(nil),   // 38: oakestra.link.v1.ServiceSpec
+	(*Constraint)(nil),    // 39: oakestra.link.v1.Constraint
+	(*ServiceTable)(nil),  // 40: oakestra.link.v1.ServiceTable
+	(*BlockGrant)(nil),    // 41: oakestra.link.v1.BlockGrant
+	(*PeerSet)(nil),       // 42: oakestra.link.v1.PeerSet
+	(*Attach)(nil),        // 43: oakestra.link.v1.Attach
+	(*SessionFrame)(nil),  // 44: oakestra.link.v1.SessionFrame
+	(*NodeOrder)(nil),     // 45: oakestra.link.v1.NodeOrder
 }
 var file_api_link_v1_link_proto_depIdxs = []int32{
 	6,  // 0: oakestra.link.v1.Up.hello:type_name -> oakestra.link.v1.Hello
@@ -4105,59 +4325,62 @@ var file_api_link_v1_link_proto_depIdxs = []int32{
 	18, // 4: oakestra.link.v1.Up.nodes:type_name -> oakestra.link.v1.NodeUpdate
 	20, // 5: oakestra.link.v1.Up.slice:type_name -> oakestra.link.v1.Slice
 	22, // 6: oakestra.link.v1.Up.interest:type_name -> oakestra.link.v1.Interest
-	25, // 7: oakestra.link.v1.Up.block_request:type_name -> oakestra.link.v1.BlockRequest
-	26, // 8: oakestra.link.v1.Up.claims:type_name -> oakestra.link.v1.Claims
-	27, // 9: oakestra.link.v1.Up.applied:type_name -> oakestra.link.v1.Applied
-	28, // 10: oakestra.link.v1.Up.event:type_name -> oakestra.link.v1.EventNote
-	29, // 11: oakestra.link.v1.Up.node_ordered:type_name -> oakestra.link.v1.NodeOrdered
-	7,  // 12: oakestra.link.v1.Hello.held:type_name -> oakestra.link.v1.Held
-	10, // 13: oakestra.link.v1.Report.instances:type_name -> oakestra.link.v1.InstanceFacts
-	15, // 14: oakestra.link.v1.Report.orphans:type_name -> oakestra.link.v1.Orphan
-	11, // 15: oakestra.link.v1.InstanceFacts.placement:type_name -> oakestra.link.v1.Placement
-	13, // 16: oakestra.link.v1.InstanceFacts.observed:type_name -> oakestra.link.v1.Observed
-	14, // 17: oakestra.link.v1.InstanceFacts.vital:type_name -> oakestra.link.v1.Vital
-	1,  // 18: oakestra.link.v1.InstanceFacts.node_liveness:type_name -> oakestra.link.v1.NodeLiveness
-	0,  // 19: oakestra.link.v1.Placement.verdict:type_name -> oakestra.link.v1.Verdict
-	12, // 20: oakestra.link.v1.Placement.reasons:type_name -> oakestra.link.v1.Reason
-	2,  // 21: oakestra.link.v1.Observed.state:type_name -> oakestra.link.v1.State
-	17, // 22: oakestra.link.v1.Aggregate.capacity:type_name -> oakestra.link.v1.Resources
-	17, // 23: oakestra.link.v1.Aggregate.reserved:type_name -> oakestra.link.v1.Resources
-	17, // 24: oakestra.link.v1.Aggregate.largest:type_name -> oakestra.link.v1.Resources
-	19, // 25: oakestra.link.v1.NodeUpdate.nodes:type_name -> oakestra.link.v1.Node
-	17, // 26: oakestra.link.v1.Node.capacity:type_name -> oakestra.link.v1.Resources
-	17, // 27: oakestra.link.v1.Node.reserved:type_name -> oakestra.link.v1.Resources
-	1,  // 28: oakestra.link.v1.Node.liveness:type_name -> oakestra.link.v1.NodeLiveness
-	21, // 29: oakestra.link.v1.Slice.endpoints:type_name -> oakestra.link.v1.Endpoint
-	23, // 30: oakestra.link.v1.Interest.peers:type_name -> oakestra.link.v1.Peer
-	24, // 31: oakestra.link.v1.Peer.identities:type_name -> oakestra.link.v1.Identity
-	34, // 32: oakestra.link.v1.Claims.assignments:type_name -> oakestra.link.v1.Assignment
-	3,  // 33: oakestra.link.v1.NodeOrdered.result:type_name -> oakestra.link.v1.OrderResult
-	30, // 34: oakestra.link.v1.NodeOrdered.instances:type_name -> oakestra.link.v1.NodeInstance
-	32, // 35: oakestra.link.v1.Down.welcome:type_name -> oakestra.link.v1.Welcome
-	33, // 36: oakestra.link.v1.Down.desired:type_name -> oakestra.link.v1.Desired
-	8,  // 37: oakestra.link.v1.Down.heartbeat:type_name -> oakestra.link.v1.Heartbeat
-	37, // 38: oakestra.link.v1.Down.table:type_name -> oakestra.link.v1.ServiceTable
-	38, // 39: oakestra.link.v1.Down.blocks:type_name -> oakestra.link.v1.BlockGrant
-	40, // 40: oakestra.link.v1.Down.attach:type_name -> oakestra.link.v1.Attach
-	39, // 41: oakestra.link.v1.Down.peers:type_name -> oakestra.link.v1.PeerSet
-	42, // 42: oakestra.link.v1.Down.node_order:type_name -> oakestra.link.v1.NodeOrder
-	34, // 43: oakestra.link.v1.Desired.changed:type_name -> oakestra.link.v1.Assignment
-	7,  // 44: oakestra.link.v1.Desired.unknown:type_name -> oakestra.link.v1.Held
-	35, // 45: oakestra.link.v1.Assignment.spec:type_name -> oakestra.link.v1.ServiceSpec
-	17, // 46: oakestra.link.v1.ServiceSpec.demand:type_name -> oakestra.link.v1.Resources
-	36, // 47: oakestra.link.v1.ServiceSpec.constraints:type_name -> oakestra.link.v1.Constraint
-	20, // 48: oakestra.link.v1.ServiceTable.slices:type_name -> oakestra.link.v1.Slice
-	23, // 49: oakestra.link.v1.PeerSet.peers:type_name -> oakestra.link.v1.Peer
-	4,  // 50: oakestra.link.v1.NodeOrder.verb:type_name -> oakestra.link.v1.NodeVerb
-	5,  // 51: oakestra.link.v1.Link.Control:input_type -> oakestra.link.v1.Up
-	41, // 52: oakestra.link.v1.Link.Session:input_type -> oakestra.link.v1.SessionFrame
-	31, // 53: oakestra.link.v1.Link.Control:output_type -> oakestra.link.v1.Down
-	41, // 54: oakestra.link.v1.Link.Session:output_type -> oakestra.link.v1.SessionFrame
-	53, // [53:55] is the sub-list for method output_type
-	51, // [51:53] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	28, // 7: oakestra.link.v1.Up.block_request:type_name -> oakestra.link.v1.BlockRequest
+	29, // 8: oakestra.link.v1.Up.claims:type_name -> oakestra.link.v1.Claims
+	30, // 9: oakestra.link.v1.Up.applied:type_name -> oakestra.link.v1.Applied
+	31, // 10: oakestra.link.v1.Up.event:type_name -> oakestra.link.v1.EventNote
+	32, // 11: oakestra.link.v1.Up.node_ordered:type_name -> oakestra.link.v1.NodeOrdered
+	23, // 12: oakestra.link.v1.Up.table_applied:type_name -> oakestra.link.v1.TableApplied
+	7,  // 13: oakestra.link.v1.Hello.held:type_name -> oakestra.link.v1.Held
+	10, // 14: oakestra.link.v1.Report.instances:type_name -> oakestra.link.v1.InstanceFacts
+	15, // 15: oakestra.link.v1.Report.orphans:type_name -> oakestra.link.v1.Orphan
+	11, // 16: oakestra.link.v1.InstanceFacts.placement:type_name -> oakestra.link.v1.Placement
+	13, // 17: oakestra.link.v1.InstanceFacts.observed:type_name -> oakestra.link.v1.Observed
+	14, // 18: oakestra.link.v1.InstanceFacts.vital:type_name -> oakestra.link.v1.Vital
+	1,  // 19: oakestra.link.v1.InstanceFacts.node_liveness:type_name -> oakestra.link.v1.NodeLiveness
+	0,  // 20: oakestra.link.v1.Placement.verdict:type_name -> oakestra.link.v1.Verdict
+	12, // 21: oakestra.link.v1.Placement.reasons:type_name -> oakestra.link.v1.Reason
+	2,  // 22: oakestra.link.v1.Observed.state:type_name -> oakestra.link.v1.State
+	17, // 23: oakestra.link.v1.Aggregate.capacity:type_name -> oakestra.link.v1.Resources
+	17, // 24: oakestra.link.v1.Aggregate.reserved:type_name -> oakestra.link.v1.Resources
+	17, // 25: oakestra.link.v1.Aggregate.largest:type_name -> oakestra.link.v1.Resources
+	19, // 26: oakestra.link.v1.NodeUpdate.nodes:type_name -> oakestra.link.v1.Node
+	17, // 27: oakestra.link.v1.Node.capacity:type_name -> oakestra.link.v1.Resources
+	17, // 28: oakestra.link.v1.Node.reserved:type_name -> oakestra.link.v1.Resources
+	1,  // 29: oakestra.link.v1.Node.liveness:type_name -> oakestra.link.v1.NodeLiveness
+	21, // 30: oakestra.link.v1.Slice.endpoints:type_name -> oakestra.link.v1.Endpoint
+	26, // 31: oakestra.link.v1.Interest.peers:type_name -> oakestra.link.v1.Peer
+	24, // 32: oakestra.link.v1.TableApplied.slices:type_name -> oakestra.link.v1.SliceVersion
+	27, // 33: oakestra.link.v1.Peer.identities:type_name -> oakestra.link.v1.Identity
+	37, // 34: oakestra.link.v1.Claims.assignments:type_name -> oakestra.link.v1.Assignment
+	3,  // 35: oakestra.link.v1.NodeOrdered.result:type_name -> oakestra.link.v1.OrderResult
+	33, // 36: oakestra.link.v1.NodeOrdered.instances:type_name -> oakestra.link.v1.NodeInstance
+	35, // 37: oakestra.link.v1.Down.welcome:type_name -> oakestra.link.v1.Welcome
+	36, // 38: oakestra.link.v1.Down.desired:type_name -> oakestra.link.v1.Desired
+	8,  // 39: oakestra.link.v1.Down.heartbeat:type_name -> oakestra.link.v1.Heartbeat
+	40, // 40: oakestra.link.v1.Down.table:type_name -> oakestra.link.v1.ServiceTable
+	41, // 41: oakestra.link.v1.Down.blocks:type_name -> oakestra.link.v1.BlockGrant
+	43, // 42: oakestra.link.v1.Down.attach:type_name -> oakestra.link.v1.Attach
+	42, // 43: oakestra.link.v1.Down.peers:type_name -> oakestra.link.v1.PeerSet
+	45, // 44: oakestra.link.v1.Down.node_order:type_name -> oakestra.link.v1.NodeOrder
+	25, // 45: oakestra.link.v1.Down.slice_applied:type_name -> oakestra.link.v1.SliceApplied
+	37, // 46: oakestra.link.v1.Desired.changed:type_name -> oakestra.link.v1.Assignment
+	7,  // 47: oakestra.link.v1.Desired.unknown:type_name -> oakestra.link.v1.Held
+	38, // 48: oakestra.link.v1.Assignment.spec:type_name -> oakestra.link.v1.ServiceSpec
+	17, // 49: oakestra.link.v1.ServiceSpec.demand:type_name -> oakestra.link.v1.Resources
+	39, // 50: oakestra.link.v1.ServiceSpec.constraints:type_name -> oakestra.link.v1.Constraint
+	20, // 51: oakestra.link.v1.ServiceTable.slices:type_name -> oakestra.link.v1.Slice
+	26, // 52: oakestra.link.v1.PeerSet.peers:type_name -> oakestra.link.v1.Peer
+	4,  // 53: oakestra.link.v1.NodeOrder.verb:type_name -> oakestra.link.v1.NodeVerb
+	5,  // 54: oakestra.link.v1.Link.Control:input_type -> oakestra.link.v1.Up
+	44, // 55: oakestra.link.v1.Link.Session:input_type -> oakestra.link.v1.SessionFrame
+	34, // 56: oakestra.link.v1.Link.Control:output_type -> oakestra.link.v1.Down
+	44, // 57: oakestra.link.v1.Link.Session:output_type -> oakestra.link.v1.SessionFrame
+	56, // [56:58] is the sub-list for method output_type
+	54, // [54:56] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_api_link_v1_link_proto_init() }
@@ -4178,8 +4401,9 @@ func file_api_link_v1_link_proto_init() {
 		(*Up_Applied)(nil),
 		(*Up_Event)(nil),
 		(*Up_NodeOrdered)(nil),
+		(*Up_TableApplied)(nil),
 	}
-	file_api_link_v1_link_proto_msgTypes[26].OneofWrappers = []any{
+	file_api_link_v1_link_proto_msgTypes[29].OneofWrappers = []any{
 		(*Down_Welcome)(nil),
 		(*Down_Desired)(nil),
 		(*Down_Heartbeat)(nil),
@@ -4188,6 +4412,7 @@ func file_api_link_v1_link_proto_init() {
 		(*Down_Attach)(nil),
 		(*Down_Peers)(nil),
 		(*Down_NodeOrder)(nil),
+		(*Down_SliceApplied)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4195,7 +4420,7 @@ func file_api_link_v1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_link_v1_link_proto_rawDesc), len(file_api_link_v1_link_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   38,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

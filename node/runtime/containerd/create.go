@@ -21,10 +21,17 @@ import (
 	"oakestra/pkg/errs"
 )
 
-// Create makes snapshot, container and task.
+// Create makes snapshot, container and task. Once begun it goes on when ctx
+// ends: a creation that is cut off leaves a process, a shim and a bundle that
+// containerd 1.6 does not know of.
 func (e *Engine) Create(ctx context.Context, s runtime.Spec) (runtime.Container, error) {
-	ctx = namespaces.WithNamespace(ctx, Namespace)
+	if err := ctx.Err(); err != nil {
+		return runtime.Container{}, classed("create container "+s.ID(), err)
+	}
+	ctx, cancel := uncut(ctx)
+	defer cancel()
 	c, err := e.client.LoadContainer(ctx, s.ID())
+	found := err == nil
 	if errdefs.IsNotFound(err) {
 		c, err = e.makeContainer(ctx, s)
 	}
@@ -33,7 +40,7 @@ func (e *Engine) Create(ctx context.Context, s runtime.Spec) (runtime.Container,
 	}
 	task, err := c.Task(ctx, nil)
 	if errdefs.IsNotFound(err) {
-		task, err = e.makeTask(ctx, c, s)
+		task, err = e.makeTask(ctx, c, s, found)
 	}
 	if err != nil {
 		return runtime.Container{}, classed("create task "+s.ID(), err)
@@ -108,19 +115,46 @@ func (e *Engine) makeContainer(ctx context.Context, s runtime.Spec) (client.Cont
 	return c, err
 }
 
-func (e *Engine) makeTask(ctx context.Context, c client.Container, s runtime.Spec) (client.Task, error) {
+// makeTask makes the task of a container. left says that an earlier process
+// made the container: it may have been killed in the middle of this, and
+// containerd may still be busy with what it asked for.
+func (e *Engine) makeTask(ctx context.Context, c client.Container, s runtime.Spec, left bool) (client.Task, error) {
 	if _, err := e.writeFiles(s); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(e.logDir(), 0o750); err != nil {
 		return nil, err
 	}
-	return c.NewTask(ctx, cio.LogFile(e.LogPath(s.ID())))
+	tries := 1
+	if left {
+		tries = remakeTries
+		e.sweep(s.ID(), cgroupPath(s))
+	}
+	for {
+		task, err := c.NewTask(ctx, cio.LogFile(e.LogPath(s.ID())))
+		if err == nil {
+			return task, nil
+		}
+		e.sweep(s.ID(), cgroupPath(s))
+		if tries--; tries == 0 {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(remakePause):
+		}
+	}
 }
 
-// Start executes the task. One that runs or has ended is left alone.
+// Start executes the task. One that runs or has ended is left alone. As a
+// creation it is not cut off.
 func (e *Engine) Start(ctx context.Context, id string) error {
-	ctx = namespaces.WithNamespace(ctx, Namespace)
+	if err := ctx.Err(); err != nil {
+		return classed("start "+id, err)
+	}
+	ctx, cancel := uncut(ctx)
+	defer cancel()
 	task, err := e.task(ctx, id)
 	if err != nil {
 		return classed("start "+id, err)
@@ -221,12 +255,15 @@ func (e *Engine) Remove(ctx context.Context, id string, logs bool) error {
 
 func (e *Engine) removeContainer(ctx context.Context, c client.Container) error {
 	task, err := c.Task(ctx, nil)
-	if err == nil {
+	switch {
+	case err == nil:
 		if _, err = task.Delete(ctx, client.WithProcessKill); err != nil && !errdefs.IsNotFound(err) {
 			return err
 		}
-	} else if !errdefs.IsNotFound(err) {
+	case !errdefs.IsNotFound(err):
 		return err
+	default:
+		e.sweepOf(ctx, c)
 	}
 	if err := c.Delete(ctx, client.WithSnapshotCleanup); err != nil && !errdefs.IsNotFound(err) {
 		return err

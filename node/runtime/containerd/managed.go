@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -139,24 +138,8 @@ func (m Managed) Stop(ctx context.Context) error {
 
 // endShims kills what is left of the shims of this containerd. One whose task
 // was deleted as containerd went is told by nobody to end, and has nothing to
-// look after any more. They are known by the socket they were started with.
-func (m Managed) endShims() {
-	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is right
-	for _, file := range lines {
-		line, err := os.ReadFile(file)
-		if err != nil {
-			continue // it has ended
-		}
-		args := strings.Split(string(line), "\x00")
-		at := slices.Index(args, "-address")
-		if !strings.HasPrefix(filepath.Base(args[0]), "containerd-shim") || at < 0 || at+1 >= len(args) || args[at+1] != m.Socket() {
-			continue
-		}
-		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
-		}
-	}
-}
+// look after any more.
+func (m Managed) endShims() { killShims(m.Socket(), "") }
 
 // pid is the running private containerd, or 0. The command line is compared,
 // since a number alone may by now be another process.
