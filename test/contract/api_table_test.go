@@ -227,6 +227,9 @@ func siteRows() []row {
 		{op: "GET /api/clusters/{id}", want: toUsers, shape: cluster, call: at("/api/clusters/{cluster}")},
 		{op: "DELETE /api/cluster/{id}", want: toSites, shape: "message:s orphaned:a", call: forget("/api/cluster/")},
 		{op: "DELETE /api/clusters/{id}", want: toSites, shape: "message:s orphaned:a", call: forget("/api/clusters/")},
+		// Nobody asks for its name; one who does is in root/assign's TestALostKeyIsApproved.
+		{op: "POST /api/cluster/{id}/approve", want: "401 401 403 403 403 404 404", call: at("/api/cluster/{cluster}/approve")},
+		{op: "POST /api/clusters/{id}/approve", want: "401 401 403 403 403 404 404", call: at("/api/clusters/{cluster}/approve")},
 		{op: "GET /api/cluster/{id}/events", want: toUsers, shape: "[]" + event, call: at("/api/cluster/{cluster}/events")},
 		{op: "GET /api/clusters/{id}/events", want: toUsers, shape: "[]" + event, call: at("/api/clusters/{cluster}/events")},
 
