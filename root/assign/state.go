@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -76,6 +77,7 @@ func (s *state) put(in store.Instance) *slot {
 	v, ok := s.instances[in.ID]
 	if !ok {
 		v = &slot{refused: map[model.ClusterID]bool{}, former: map[model.ClusterID]instance.Grant{}}
+		maps.Copy(v.former, in.Former)
 		s.instances[in.ID] = v
 	}
 	v.Instance = in

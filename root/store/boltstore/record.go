@@ -213,6 +213,7 @@ type instanceRecord struct {
 	Address   netip.Addr      `json:"address,omitzero"`
 	Cluster   model.ClusterID `json:"cluster,omitempty"`
 	Grant     instance.Grant  `json:"grant,omitempty"`
+	Former    grants          `json:"former,omitempty"`
 	Unplaced  instance.Word   `json:"unplaced,omitempty"`
 	Reasons   []reasonFields  `json:"reasons,omitempty"`
 	Revision  uint64          `json:"revision"`
@@ -220,6 +221,8 @@ type instanceRecord struct {
 	Assigned  serviceFields   `json:"assigned,omitzero"` // the service as it was assigned
 	CreatedAt time.Time       `json:"created_at,omitzero"`
 }
+
+type grants = map[model.ClusterID]instance.Grant
 
 type reasonFields struct {
 	Name   string `json:"name"`
@@ -230,7 +233,7 @@ type reasonFields struct {
 func fromInstance(in store.Instance) instanceRecord {
 	r := instanceRecord{
 		header: current(), Service: in.ID.Service, Number: in.ID.Number, Address: in.Address, Cluster: in.Cluster,
-		Grant: in.Grant, Unplaced: in.Unplaced, Revision: in.Revision, Tombstone: in.Tombstone,
+		Grant: in.Grant, Former: in.Former, Unplaced: in.Unplaced, Revision: in.Revision, Tombstone: in.Tombstone,
 		Assigned: serviceFieldsOf(in.Service), CreatedAt: in.CreatedAt,
 	}
 	for _, x := range in.Reasons {
@@ -242,7 +245,7 @@ func fromInstance(in store.Instance) instanceRecord {
 func (r instanceRecord) model() store.Instance {
 	in := store.Instance{
 		ID: model.InstanceID{Service: r.Service, Number: r.Number}, Address: r.Address, Cluster: r.Cluster,
-		Grant: r.Grant, Unplaced: r.Unplaced, Revision: r.Revision, Tombstone: r.Tombstone,
+		Grant: r.Grant, Former: r.Former, Unplaced: r.Unplaced, Revision: r.Revision, Tombstone: r.Tombstone,
 		Service: r.Assigned.model(), CreatedAt: r.CreatedAt,
 	}
 	for _, x := range r.Reasons {

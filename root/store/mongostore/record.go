@@ -1,7 +1,9 @@
 package mongostore
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"oakestra/pkg/core/instance"
@@ -199,12 +201,19 @@ type instanceRecord struct {
 	Address   string         `bson:"address,omitempty"`
 	Cluster   string         `bson:"cluster,omitempty"`
 	Grant     int64          `bson:"grant,omitempty"` // the bits of a Grant, which is unsigned
+	Former    []formerFields `bson:"former,omitempty"`
 	Unplaced  instance.Word  `bson:"unplaced,omitempty"`
 	Reasons   []reasonFields `bson:"reasons,omitempty"`
 	Revision  uint64         `bson:"revision"`
 	Tombstone bool           `bson:"tombstone,omitempty"`
 	Assigned  ServiceFields  `bson:"assigned,omitempty"` // the service as it was assigned
 	CreatedAt string         `bson:"created_at,omitempty"`
+}
+
+// formerFields is a cluster that had the slot before.
+type formerFields struct {
+	Cluster string `bson:"cluster"`
+	Grant   int64  `bson:"grant"`
 }
 
 type reasonFields struct {
@@ -226,6 +235,10 @@ func (r *instanceRecord) set(in store.Instance) {
 	for _, x := range in.Reasons {
 		r.Reasons = append(r.Reasons, reasonFields(x))
 	}
+	r.Former = nil
+	for _, id := range slices.Sorted(maps.Keys(in.Former)) {
+		r.Former = append(r.Former, formerFields{string(id), int64(in.Former[id])})
+	}
 }
 
 func (r *instanceRecord) model() store.Instance {
@@ -236,6 +249,12 @@ func (r *instanceRecord) model() store.Instance {
 	}
 	for _, x := range r.Reasons {
 		in.Reasons = append(in.Reasons, instance.Reason(x))
+	}
+	for _, x := range r.Former {
+		if in.Former == nil {
+			in.Former = map[model.ClusterID]instance.Grant{}
+		}
+		in.Former[model.ClusterID(x.Cluster)] = instance.Grant(x.Grant)
 	}
 	return in
 }
