@@ -13,7 +13,7 @@ import (
 )
 
 func (c *core) have(s *slot) Have {
-	h := Have{Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Braked: c.now.Before(c.brakeUntil), Running: s.running, Unheard: len(c.where.unheard) > 0}
+	h := Have{Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Recovering: s.Recovering, Braked: c.now.Before(c.brakeUntil), Running: s.running, Unheard: len(c.where.unheard) > 0}
 	for _, id := range c.involved(s) {
 		if n := c.nodes[id]; n != nil {
 			h.Nodes[id] = NodeHave{n.live, n.completeAt, n.Original, n.Draining}
@@ -175,7 +175,7 @@ func (c *core) settleOn(s *slot, id model.NodeID) {
 
 func (c *core) place(s *slot) {
 	if s.Placement.Try == 0 {
-		s.LastTry++
+		s.LastTry = c.firstTry(s)
 		s.Placement.Try = s.LastTry
 	}
 	choice, err := c.index.Place(request(s))

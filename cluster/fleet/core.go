@@ -64,6 +64,8 @@ type core struct {
 	blocks       []netip.Prefix
 	revision     uint64
 	synced       bool
+	started      time.Time
+	blank        bool                      // the book held nothing at the start
 	deaf         bool                      // the broker is gone: nobody can be heard
 	look         map[model.InstanceID]bool // plan again now
 	timers       map[model.InstanceID]time.Time
@@ -94,12 +96,13 @@ type core struct {
 
 func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 	c := &core{
-		f: f, ctx: ctx, now: time.Now(), nodes: map[model.NodeID]*node{}, slots: map[model.InstanceID]*slot{}, byJob: map[string]model.ServiceID{},
+		f: f, ctx: ctx, now: time.Now(), blank: len(s.Slots)+len(s.Nodes) == 0, nodes: map[model.NodeID]*node{}, slots: map[model.InstanceID]*slot{}, byJob: map[string]model.ServiceID{},
 		index: placement.NewIndex(), blocks: s.Blocks, revision: s.Revision, look: map[model.InstanceID]bool{}, timers: map[model.InstanceID]time.Time{},
 		aggregates: uint64(time.Now().UnixMilli()) << 16,
 		dirty:      map[model.InstanceID]bool{}, tell: map[model.InstanceID]bool{}, dirtyNodes: map[model.NodeID]bool{}, changedNodes: map[model.NodeID]bool{},
 		where: newWhere(), vitals: map[model.InstanceID]bool{},
 	}
+	c.started = c.now
 	for _, n := range s.Nodes {
 		v := &node{Node: n, witness: witness{Base: c.now.Add(returnWithin), Networked: n.Network}}
 		c.nodes[n.ID] = v
@@ -120,6 +123,9 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		c.where.add(sl)
 		c.look[v.Instance] = true
 		c.where.services[v.Instance.Service] = true
+		if v.Recovering {
+			c.recovers(sl)
+		}
 	}
 	c.tellServices()
 	if len(c.blocks) > 0 {

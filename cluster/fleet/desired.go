@@ -12,8 +12,9 @@ import (
 
 func (c *core) desired(d Desired) {
 	for _, a := range d.Changed {
-		c.assign(a)
+		c.assign(a, d.Snapshot && c.blank)
 	}
+	c.blank = c.blank && !d.Snapshot
 	if d.Snapshot && !c.synced {
 		c.synced = true
 		for k := range c.slots {
@@ -28,7 +29,7 @@ func (c *core) desired(d Desired) {
 	}
 }
 
-func (c *core) assign(a Assignment) {
+func (c *core) assign(a Assignment, recovers bool) {
 	s := c.slots[a.Instance]
 	if s != nil && a.Grant < s.Grant {
 		return
@@ -38,6 +39,8 @@ func (c *core) assign(a Assignment) {
 		s.Instance = a.Instance
 		c.slots[a.Instance] = s
 		c.where.add(s)
+	} else {
+		recovers = false
 	}
 	again := s.Grant != 0 && a.Grant > s.Grant
 	if again {
@@ -50,6 +53,9 @@ func (c *core) assign(a Assignment) {
 	s.Service, s.Description, s.Address = a.Service, a.Description, a.Address
 	c.byJob[a.Service.Name.String()] = a.Instance.Service
 	c.change(s)
+	if recovers {
+		c.recovers(s)
+	}
 	if again && !s.Tombstone {
 		c.place(s) // before anybody who waits for room: what it had is its own
 	}

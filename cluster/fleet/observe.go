@@ -145,6 +145,9 @@ func (c *core) container(n *node, was map[model.InstanceID][]Seen, k nodelink.Co
 		got.State = instance.Running // originals: presence
 	}
 	s := c.slots[id]
+	if s != nil && foreign(s, e) {
+		c.takeUp(n, s, got)
+	}
 	if s == nil || !ours(s.Slot, e) || e.IsZero() {
 		if s == nil && !e.IsZero() { // a tombstone may still come for it
 			n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State})

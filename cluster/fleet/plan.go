@@ -99,7 +99,9 @@ type Have struct {
 	Nodes  map[model.NodeID]NodeHave
 	Seen   []Seen
 	Synced bool // the root gave a snapshot since start
-	Braked bool // too many nodes were lost at once: nothing is replaced
+	// Recovering: an earlier life of the book may have placed it, see recovers.
+	Recovering bool
+	Braked     bool // too many nodes were lost at once: nothing is replaced
 	// Unheard: a worker that is not lost has not said since start what it holds.
 	Unheard bool
 	// Running is since when the attempt runs, zero when that is not known.
@@ -192,6 +194,9 @@ func (p *planner) tombstone() {
 			p.add(Leave, p.w.Placement.Node, p.w.Epoch(), "")
 		}
 		return
+	}
+	if p.h.Recovering && !p.due(p.w.RetryAt) {
+		return // a worker that has not come yet may hold it
 	}
 	if len(p.w.Old) == 0 && len(p.acts) == 0 && !p.h.Unheard {
 		for _, n := range p.h.Nodes {

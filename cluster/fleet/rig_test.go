@@ -221,6 +221,9 @@ func newRig(t *testing.T, hosts ...string) *rig {
 		r.join(h)
 	}
 	t.Cleanup(func() { cancel(); r.wg.Wait() })
+	if err := r.f.Desired(ctx, Desired{Snapshot: true}); err != nil { // a new cluster was given nothing yet
+		t.Fatal(err)
+	}
 	return r
 }
 

@@ -51,6 +51,9 @@ type Slot struct {
 	Placement   instance.Placement
 	LastTry     uint32 // greatest try ever used under Grant
 	Old         []Old  // earlier attempts that may still exist
+	// Recovering: an earlier life of the book may have placed it, and no worker
+	// has said so yet.
+	Recovering bool
 	// Carried is the epoch under which the container of the current attempt was
 	// started, when a later try took it up again. Zero: its own.
 	Carried instance.Epoch

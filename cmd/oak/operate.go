@@ -88,7 +88,7 @@ func (m moveView) name() string {
 }
 
 func clusterCommand(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "cluster", Short: "forget clusters, confirm losses"}
+	cmd := &cobra.Command{Use: "cluster", Short: "forget clusters, confirm losses, approve one that lost its data"}
 	var force bool
 	rm := &cobra.Command{Use: "rm NAME", Short: "forget a cluster that is away", Args: cobra.ExactArgs(1),
 		Long: `Forgets a cluster (name or id) and frees its subnets. Stop its cluster manager
@@ -125,6 +125,14 @@ replaces nothing for five minutes: the fault is then more likely its own network
 		}}
 	cmd.AddCommand(confirm)
 	rm.Flags().BoolVar(&force, "force", false, "also when instances are assigned to it")
-	cmd.AddCommand(rm)
+	approve := &cobra.Command{Use: "approve NAME", Short: "let a site that lost its data directory be itself again", Args: cobra.ExactArgs(1),
+		Long: `A cluster manager without its data directory has a new key, and the root
+refuses it: the name belongs to the key of before. This makes the one that asked
+last that cluster (name or id). It gets its assignments back and takes up what
+its workers still run.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.operate(cmd.Context(), http.MethodPost, "/api/cluster/"+url.PathEscape(args[0])+"/approve")
+		}}
+	cmd.AddCommand(rm, approve)
 	return cmd
 }

@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sort"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -369,10 +370,9 @@ func (r *Runner) measure(ctx context.Context) {
 
 func (r *Runner) publish() {
 	out := make([]Record, 0, len(r.records))
-	for _, rec := range r.records {
-		out = append(out, *rec)
+	for _, id := range slices.Sorted(maps.Keys(r.records)) { // after every step: an id is dear to make
+		out = append(out, *r.records[id])
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Spec.ID() < out[j].Spec.ID() })
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.snapshot = out

@@ -153,9 +153,31 @@ func (d *Desk) storeGrant(ctx context.Context, v *grant) (store.Instance, error)
 		if in.Tombstone {
 			return in, fmt.Errorf("%s was deleted meanwhile: %w", in.ID, errs.Conflict)
 		}
+		in.Former = v.in.leaves(v.to)
 		in.Cluster, in.Grant, in.Service = v.to, g, v.service
 		return in, nil
 	})
+}
+
+// leaves lists the clusters that may hold a slot when another one gets it, nil
+// for none.
+func (in *slot) leaves(to model.ClusterID) map[model.ClusterID]instance.Grant {
+	var out map[model.ClusterID]instance.Grant
+	add := func(id model.ClusterID, g instance.Grant) {
+		if out == nil {
+			out = map[model.ClusterID]instance.Grant{}
+		}
+		out[id] = g
+	}
+	for id, g := range in.former {
+		if id != to {
+			add(id, g)
+		}
+	}
+	if in.Cluster != "" && in.Cluster != to {
+		add(in.Cluster, in.Grant)
+	}
+	return out
 }
 
 // again looks at a service anew in a moment, not at once: what failed would

@@ -21,7 +21,7 @@ const maxClusterName = 64
 
 // Welcome says who a cluster is: the same key is the same cluster, whatever
 // its name or address. A name belongs to the key that has it, unless that
-// cluster is away and runs nothing of ours.
+// cluster is away and runs nothing of ours, or somebody approves the new key.
 func (d *Desk) Welcome(ctx context.Context, h clusters.Hello) (clusters.Welcome, error) {
 	if h.Name = strings.TrimSpace(h.Name); h.Name == "" || len(h.Name) > maxClusterName {
 		return clusters.Welcome{}, fmt.Errorf("cluster name %q: must have 1 to %d characters: %w", h.Name, maxClusterName, errs.Invalid)
@@ -88,7 +88,7 @@ func (d *Desk) identify(s *state, h clusters.Hello) (store.Cluster, error) {
 	}
 	if byName != nil {
 		if s.awaited[byName.ID] || d.deps.Book.Active(byName.ID) || d.holdsAnything(s, byName.ID) {
-			return store.Cluster{}, fmt.Errorf("the cluster name %q belongs to a cluster with another key (id %s); give this one another CLUSTER_NAME, or restore its data directory: %w", h.Name, byName.ID, errs.Conflict)
+			return store.Cluster{}, d.applies(s, *byName, h)
 		}
 		byName.KeyHash = hash
 		return *byName, nil

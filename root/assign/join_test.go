@@ -1,6 +1,7 @@
 package assign_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	linkv1 "oakestra/api/link/v1"
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
 )
 
 func TestTheSameKeyIsTheSameClusterAcrossRestarts(t *testing.T) {
@@ -66,6 +69,58 @@ func TestANameBelongsToItsKey(t *testing.T) {
 		pass(seconds(60))
 		if thief.join(r); thief.why() != nil || thief.id != a.id {
 			t.Errorf("a cluster that lost its data and holds nothing: %v, id %s", thief.why(), thief.id)
+		}
+	})
+}
+
+// A site whose data directory is lost asks with another key. Approved, it is
+// the same cluster with the same assignments; the key of before is none.
+func TestALostKeyIsApproved(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		svc := r.service("one", wants{memory: 100})
+		a := newFake("a").join(r)
+		r.deploy(svc.ID, 1)
+		grant := r.instance(svc.ID, 0).Grant
+		approve := func(id string) error { _, err := r.desk.ApproveCluster(t.Context(), model.ClusterID(id)); return err }
+		if err := approve(a.id); !errors.Is(err, errs.NotFound) {
+			t.Errorf("nobody asks: %v", err)
+		}
+		again := newFake("a")
+		again.key = "another-key-0123456789"
+		again.join(r)
+		if err := approve(a.id); !errors.Is(err, errs.Conflict) {
+			t.Errorf("while it is connected: %v", err)
+		}
+		again.leave()
+		a.leave()
+		pass(seconds(60))
+		again.join(r)
+		if err := again.why(); err == nil || !strings.Contains(err.Error(), "oak cluster approve a") {
+			t.Errorf("it does not learn how to be approved: %v", err)
+		}
+		again.leave()
+		if err := approve(a.id); err != nil {
+			t.Fatal(err)
+		}
+		if again.join(r); again.why() != nil || again.id != a.id || !again.executes(svc.ID, 0) {
+			t.Fatalf("approved: %v, id %s, want %s with its instance", again.why(), again.id, a.id)
+		}
+		if in := r.instance(svc.ID, 0); in.Grant != grant {
+			t.Errorf("its grant was %v and is %v", grant, in.Grant)
+		}
+		if known := r.mem.Record().Clusters; len(known) != 1 || known[0].ID != a.id {
+			t.Errorf("the witness knows %+v", known)
+		}
+		if a.join(r); status.Code(a.why()) != codes.AlreadyExists {
+			t.Errorf("the key of before: %v", a.why())
+		}
+		a.leave()
+		pass(seconds(3600))
+		again.leave()
+		pass(seconds(60))
+		if err := approve(a.id); !errors.Is(err, errs.NotFound) {
+			t.Errorf("long after it was asked: %v", err)
 		}
 	})
 }

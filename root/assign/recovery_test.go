@@ -49,7 +49,8 @@ func (r *rig) everything() everything {
 		r.t.Fatal(err)
 	}
 	for i := range ins {
-		ins[i].CreatedAt, ins[i].Revision, ins[i].Service.NextNumber = time.Time{}, 0, 0
+		// Who had it before is known to a root that lost its store once they come.
+		ins[i].CreatedAt, ins[i].Revision, ins[i].Service.NextNumber, ins[i].Former = time.Time{}, 0, 0, nil
 		ins[i].Service.Spec = model.ServiceSpec{Image: ins[i].Service.Spec.Image}
 	}
 	out := everything{Applications: apps, Services: svcs, Instances: ins, Claims: claims, Blocks: blocks}

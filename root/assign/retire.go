@@ -104,6 +104,7 @@ func (d *Desk) retireCluster(ctx context.Context, s *state, c store.Cluster, lis
 	delete(s.rooms, c.ID)
 	delete(s.settle, c.ID)
 	delete(s.held, c.ID)
+	delete(s.applicants, c.ID)
 	s.index.Apply(placement.Delta{Remove: []string{string(c.ID)}})
 	d.remember(ctx, s)
 	d.log.Warn("cluster removed", "cluster", c.Name, "id", c.ID, "instances", len(list))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -45,6 +46,7 @@ type state struct {
 	recovery    bool
 	forgetful   error                               // why the witness file could not be written
 	awaited     map[model.ClusterID]bool            // clusters to be heard in recovery
+	applicants  map[model.ClusterID]applicant       // who asked for a name that is taken, last
 	held        map[model.ClusterID][]clusters.Held // what was heard: answered when recovery ends
 	adopted     map[model.ServiceID]bool            // services clusters have brought since the start
 	adoptedApps map[model.ApplicationID]bool        // applications, too
@@ -84,7 +86,7 @@ type slot struct {
 func newState() *state {
 	return &state{
 		settle: map[model.ClusterID]map[model.InstanceID]settling{}, rooms: map[model.ClusterID]clusters.Room{},
-		awaited: map[model.ClusterID]bool{}, held: map[model.ClusterID][]clusters.Held{},
+		awaited: map[model.ClusterID]bool{}, applicants: map[model.ClusterID]applicant{}, held: map[model.ClusterID][]clusters.Held{},
 		adopted: map[model.ServiceID]bool{}, adoptedApps: map[model.ApplicationID]bool{},
 	}
 }
@@ -94,6 +96,7 @@ func (s *state) put(in store.Instance) *slot {
 	v, ok := s.instances[in.ID]
 	if !ok {
 		v = &slot{refused: map[model.ClusterID]bool{}, former: map[model.ClusterID]instance.Grant{}}
+		maps.Copy(v.former, in.Former)
 		s.instances[in.ID] = v
 	}
 	v.Instance = in

@@ -75,6 +75,41 @@ func TestATombstoneOfSomethingNeverPlacedIsCarriedOutAtOnce(t *testing.T) {
 	})
 }
 
+// A cluster that had the slot before and is away is not forgotten when the
+// root starts anew: it, too, hears that the slot is deleted.
+func TestAFormerClusterIsRememberedOverARestart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		svc := r.service("one", wants{memory: 100})
+		a := newFake("a").set(func(f *fake) { f.refuse, f.mute = true, false }).join(r)
+		r.deploy(svc.ID, 1)
+		a.leave() // with the order, which it refuses
+		pass(seconds(60))
+		b := newFake("b").join(r)
+		if in := r.instance(svc.ID, 0); string(in.Cluster) != b.id {
+			t.Fatalf("%+v", in)
+		}
+		if _, _, holds := a.has(svc.ID, 0); !holds {
+			t.Fatal("a should still hold it")
+		}
+		b.leave()
+		r = r.restart()
+		if err := r.ctl.DeleteService(t.Context(), admin, svc.ID); err != nil {
+			t.Fatal(err)
+		}
+		b.join(r)
+		pass(seconds(5))
+		if r.gone(svc.ID, 0) {
+			t.Error("gone although a cluster that may hold it was not heard")
+		}
+		a.join(r)
+		pass(seconds(5))
+		if _, _, holds := a.has(svc.ID, 0); holds || !r.gone(svc.ID, 0) {
+			t.Errorf("a holds it: %v; gone: %v", holds, r.gone(svc.ID, 0))
+		}
+	})
+}
+
 // The cluster never got the order, or has carried the tombstone out and the
 // word was lost.
 func TestATombstoneTheClusterKnowsNothingOfIsConfirmed(t *testing.T) {

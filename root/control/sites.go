@@ -45,6 +45,9 @@ type Sites interface {
 	// Ask has a cluster explain which worker would take one more instance, and
 	// list up to most workers.
 	Ask(ctx context.Context, cluster model.ClusterID, svc model.Service, most int) Answer
+	// ApproveCluster lets who asked for a cluster's name with another key be
+	// that cluster; see assign.Desk.
+	ApproveCluster(ctx context.Context, id model.ClusterID) (from string, err error)
 	// On lists what clusters report on their workers.
 	On() map[model.ClusterID]map[model.NodeID][]model.InstanceID
 }
@@ -184,4 +187,19 @@ func (c *Control) RemoveCluster(ctx context.Context, who Caller, id string, forc
 	}
 	c.log.Warn("cluster removed", "cluster", v.Name, "id", v.ID, "orphans", len(orphans), "user", who.Name)
 	return orphans, nil
+}
+
+// ApproveCluster lets who asked for a cluster's name with another key be that
+// cluster, since it lost its own with its data directory. It says from where
+// that one asked. Errors: NotFound, Conflict while the cluster is connected.
+func (c *Control) ApproveCluster(ctx context.Context, who Caller, id string) (from string, err error) {
+	v, err := c.Cluster(id)
+	if err != nil {
+		return "", err
+	}
+	if from, err = c.places.ApproveCluster(ctx, v.ID); err != nil {
+		return "", err
+	}
+	c.log.Warn("cluster approved", "cluster", v.Name, "id", v.ID, "from", from, "user", who.Name)
+	return from, nil
 }

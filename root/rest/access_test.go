@@ -27,6 +27,8 @@ var restricted = map[string][]string{
 	"DELETE /api/clusters":            {auth.RoleAdmin, auth.RoleInfrastructure},
 	"POST /api/cluster/confirm-loss":  {auth.RoleAdmin, auth.RoleInfrastructure},
 	"POST /api/clusters/confirm-loss": {auth.RoleAdmin, auth.RoleInfrastructure},
+	"POST /api/cluster/approve":       {auth.RoleAdmin, auth.RoleInfrastructure},
+	"POST /api/clusters/approve":      {auth.RoleAdmin, auth.RoleInfrastructure},
 	"GET /api/nodes":                  {auth.RoleAdmin, auth.RoleInfrastructure},
 	"DELETE /api/nodes":               {auth.RoleAdmin, auth.RoleInfrastructure},
 	"POST /api/nodes/cordon":          {auth.RoleAdmin, auth.RoleInfrastructure},

@@ -250,6 +250,30 @@ func (a *api) confirmLoss(c *gin.Context) {
 	c.PureJSON(http.StatusOK, wire.Message{Message: "ok"})
 }
 
+// approveCluster lets a site that lost its data directory be itself again.
+//
+//	@summary		Approve a cluster under a new key
+//	@description	A cluster manager that lost its data directory has another key and is refused, since its name belongs to the key of before. This makes the one that asked last that cluster: the same id, and everything assigned to it. The old key is no longer one.
+//	@tags			infrastructure
+//	@produce		json
+//	@security		Bearer
+//	@param			id	path		string	true	"cluster id or name"
+//	@success		200	{object}	wire.Message
+//	@failure		401	{object}	wire.Error
+//	@failure		403	{object}	wire.Error	"needs the role Admin or Infrastructure_Provider"
+//	@failure		404	{object}	wire.Error	"no such cluster, or nobody asks for its name"
+//	@failure		409	{object}	wire.Error	"it is connected"
+//	@router			/api/cluster/{id}/approve [post]
+//	@router			/api/clusters/{id}/approve [post]
+func (a *api) approveCluster(c *gin.Context) {
+	from, err := a.Control.ApproveCluster(c.Request.Context(), caller(c), c.Param("id"))
+	if err != nil {
+		a.fail(c, err)
+		return
+	}
+	c.PureJSON(http.StatusOK, wire.Message{Message: "approved: the cluster manager at " + from + " is this cluster"})
+}
+
 func toNodeDetail(n control.NodeDetail) wire.Node {
 	out := toNode(n.NodeView)
 	out.Draining = n.Draining

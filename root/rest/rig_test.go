@@ -351,4 +351,9 @@ func (f *fakePlaces) RemoveCluster(_ context.Context, id model.ClusterID, force 
 	return f.orphans, f.err
 }
 
+func (f *fakePlaces) ApproveCluster(_ context.Context, id model.ClusterID) (string, error) {
+	f.asked = append(f.asked, fmt.Sprintf("approve %s", id))
+	return "192.0.2.7", f.err
+}
+
 func (f *fakePlaces) On() map[model.ClusterID]map[model.NodeID][]model.InstanceID { return f.on }

@@ -187,6 +187,8 @@ func (a *api) workloads() []route {
 		{users, read, get, "/api/clusters/active", a.listActiveClusters},
 		{users, read, get, "/api/cluster/:id", a.getCluster},
 		{users, read, get, "/api/clusters/:id", a.getCluster},
+		{operators, admin, post, "/api/cluster/:id/approve", a.approveCluster},
+		{operators, admin, post, "/api/clusters/:id/approve", a.approveCluster},
 		{operators, admin, del, "/api/cluster/:id", a.deleteCluster},
 		{operators, admin, del, "/api/clusters/:id", a.deleteCluster},
 		{operators, admin, post, "/api/cluster/:id/confirm-loss", a.confirmLoss},

@@ -51,11 +51,15 @@ type Services interface {
 // Instance is a slot as the root stores it: what was decided, not what was seen.
 // Why none of the clusters can take it is seen.
 type Instance struct {
-	ID       model.InstanceID
-	Address  netip.Addr      // 10.30.x.y of the slot
-	Cluster  model.ClusterID // "" until assigned
-	Grant    instance.Grant  // 0 until assigned
-	Revision uint64          // grows with every change of this record
+	ID      model.InstanceID
+	Address netip.Addr      // 10.30.x.y of the slot
+	Cluster model.ClusterID // "" until assigned
+	Grant   instance.Grant  // 0 until assigned
+	// Former clusters had it before, under these grants, and may still hold it.
+	// One that has let go since stays here until the record is written again;
+	// it says so anew when it connects.
+	Former   map[model.ClusterID]instance.Grant
+	Revision uint64 // grows with every change of this record
 	// Tombstone: the user deleted it. The record and its addresses stay until
 	// the cluster has said that nothing is left.
 	Tombstone bool

@@ -231,6 +231,9 @@ func siteRows() []row {
 		{op: "DELETE /api/clusters/{id}", want: toSites, shape: "message:s orphaned:a", call: forget("/api/clusters/")},
 		{op: "POST /api/cluster/{id}/confirm-loss", want: toSites, shape: message, call: at("/api/cluster/{cluster}/confirm-loss")},
 		{op: "POST /api/clusters/{id}/confirm-loss", want: toSites, shape: message, call: at("/api/clusters/{cluster}/confirm-loss")},
+		// Nobody asks for its name; one who does is in root/assign's TestALostKeyIsApproved.
+		{op: "POST /api/cluster/{id}/approve", want: "401 401 403 403 403 404 404", call: at("/api/cluster/{cluster}/approve")},
+		{op: "POST /api/clusters/{id}/approve", want: "401 401 403 403 403 404 404", call: at("/api/clusters/{cluster}/approve")},
 		{op: "GET /api/cluster/{id}/events", want: toUsers, shape: "[]" + event, call: at("/api/cluster/{cluster}/events")},
 		{op: "GET /api/clusters/{id}/events", want: toUsers, shape: "[]" + event, call: at("/api/clusters/{cluster}/events")},
 

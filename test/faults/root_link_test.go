@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"oakestra/test/site"
 )
 
 // TestRootLinkDown is F1: the root is cut off for two minutes while 20 services
@@ -57,6 +59,14 @@ func TestRootLinkDown(t *testing.T) {
 	f.unchanged(before)
 
 	up := f.heal("root")
+	linked := eventually(t, "the cluster is active again", time.Minute, func() error {
+		var active []site.ClusterView
+		if _, err := f.do("GET", "/api/clusters/active", nil, &active); err != nil || len(active) != 1 {
+			return fmt.Errorf("%w: %v", err, active)
+		}
+		return nil
+	})
+	figure(t, "the cluster is active again %s after the heal", linked.Round(10*time.Millisecond))
 	for i := range 10 {
 		f.waitRunning(ids[fmt.Sprintf("web%d", i)], 2, time.Minute)
 	}

@@ -72,7 +72,7 @@ func ContainersOf(workers ...string) []Container {
 		}
 		for _, line := range strings.Split(string(data), "\n") {
 			_, path, ok := strings.Cut(line, "/oakestra/")
-			if !ok {
+			if !ok || strings.HasSuffix(path, " (deleted)") { // of a process that has ended and was not waited for
 				continue
 			}
 			worker, _, _ := strings.Cut(path, "/")

@@ -3,7 +3,8 @@ package fakeruntime
 import (
 	"context"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -194,10 +195,9 @@ func (f *Fake) List(context.Context) ([]runtime.Container, error) {
 		return nil, err
 	}
 	out := make([]runtime.Container, 0, len(f.containers))
-	for _, c := range f.containers {
-		out = append(out, c)
+	for _, id := range slices.Sorted(maps.Keys(f.containers)) {
+		out = append(out, f.containers[id])
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Spec.ID() < out[j].Spec.ID() })
 	return out, nil
 }
 

@@ -213,16 +213,19 @@ type instanceRecord struct {
 	Address   netip.Addr      `json:"address,omitzero"`
 	Cluster   model.ClusterID `json:"cluster,omitempty"`
 	Grant     instance.Grant  `json:"grant,omitempty"`
+	Former    grants          `json:"former,omitempty"`
 	Revision  uint64          `json:"revision"`
 	Tombstone bool            `json:"tombstone,omitempty"`
 	Assigned  serviceFields   `json:"assigned,omitzero"` // the service as it was assigned
 	CreatedAt time.Time       `json:"created_at,omitzero"`
 }
 
+type grants = map[model.ClusterID]instance.Grant
+
 func fromInstance(in store.Instance) instanceRecord {
 	return instanceRecord{
 		header: current(), Service: in.ID.Service, Number: in.ID.Number, Address: in.Address, Cluster: in.Cluster,
-		Grant: in.Grant, Revision: in.Revision, Tombstone: in.Tombstone,
+		Grant: in.Grant, Former: in.Former, Revision: in.Revision, Tombstone: in.Tombstone,
 		Assigned: serviceFieldsOf(in.Service), CreatedAt: in.CreatedAt,
 	}
 }
@@ -230,7 +233,7 @@ func fromInstance(in store.Instance) instanceRecord {
 func (r instanceRecord) model() store.Instance {
 	return store.Instance{
 		ID: model.InstanceID{Service: r.Service, Number: r.Number}, Address: r.Address, Cluster: r.Cluster,
-		Grant: r.Grant, Revision: r.Revision, Tombstone: r.Tombstone,
+		Grant: r.Grant, Former: r.Former, Revision: r.Revision, Tombstone: r.Tombstone,
 		Service: r.Assigned.model(), CreatedAt: r.CreatedAt,
 	}
 }

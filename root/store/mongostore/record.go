@@ -1,7 +1,9 @@
 package mongostore
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"oakestra/pkg/core/instance"
@@ -194,15 +196,22 @@ func (f specFields) model() model.ServiceSpec {
 
 type instanceRecord struct {
 	Head      `bson:",inline"`
-	Service   string        `bson:"service"`
-	Number    int           `bson:"number"`
-	Address   string        `bson:"address,omitempty"`
-	Cluster   string        `bson:"cluster,omitempty"`
-	Grant     int64         `bson:"grant,omitempty"` // the bits of a Grant, which is unsigned
-	Revision  uint64        `bson:"revision"`
-	Tombstone bool          `bson:"tombstone,omitempty"`
-	Assigned  ServiceFields `bson:"assigned,omitempty"` // the service as it was assigned
-	CreatedAt string        `bson:"created_at,omitempty"`
+	Service   string         `bson:"service"`
+	Number    int            `bson:"number"`
+	Address   string         `bson:"address,omitempty"`
+	Cluster   string         `bson:"cluster,omitempty"`
+	Grant     int64          `bson:"grant,omitempty"` // the bits of a Grant, which is unsigned
+	Former    []formerFields `bson:"former,omitempty"`
+	Revision  uint64         `bson:"revision"`
+	Tombstone bool           `bson:"tombstone,omitempty"`
+	Assigned  ServiceFields  `bson:"assigned,omitempty"` // the service as it was assigned
+	CreatedAt string         `bson:"created_at,omitempty"`
+}
+
+// formerFields is a cluster that had the slot before.
+type formerFields struct {
+	Cluster string `bson:"cluster"`
+	Grant   int64  `bson:"grant"`
 }
 
 func fromInstance(in store.Instance) *instanceRecord {
@@ -215,14 +224,25 @@ func (r *instanceRecord) set(in store.Instance) {
 	r.Service, r.Number, r.Address, r.Cluster = string(in.ID.Service), in.ID.Number, text(in.Address), string(in.Cluster)
 	r.Grant, r.Revision, r.Tombstone = int64(in.Grant), in.Revision, in.Tombstone
 	r.Assigned, r.CreatedAt = serviceFieldsOf(in.Service), stamp(in.CreatedAt)
+	r.Former = nil
+	for _, id := range slices.Sorted(maps.Keys(in.Former)) {
+		r.Former = append(r.Former, formerFields{string(id), int64(in.Former[id])})
+	}
 }
 
 func (r *instanceRecord) model() store.Instance {
-	return store.Instance{
+	in := store.Instance{
 		ID: model.InstanceID{Service: model.ServiceID(r.Service), Number: r.Number}, Address: addr(r.Address), Cluster: model.ClusterID(r.Cluster),
 		Grant: instance.Grant(r.Grant), Revision: r.Revision, Tombstone: r.Tombstone,
 		Service: r.Assigned.model(), CreatedAt: moment(r.CreatedAt),
 	}
+	for _, x := range r.Former {
+		if in.Former == nil {
+			in.Former = map[model.ClusterID]instance.Grant{}
+		}
+		in.Former[model.ClusterID(x.Cluster)] = instance.Grant(x.Grant)
+	}
+	return in
 }
 
 // claimRecord has the address as its id.

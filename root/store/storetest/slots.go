@@ -75,6 +75,7 @@ func instancesPut(t *testing.T, b *bench) {
 	slot := store.Instance{
 		ID: model.InstanceID{Service: s[0].ID, Number: 12}, Address: addr("10.30.2.12"), Cluster: "c1",
 		Grant: instance.MakeGrant(3, 4), Service: s[0], CreatedAt: now, Revision: 5,
+		Former: map[model.ClusterID]instance.Grant{"c2": instance.MakeGrant(3, 1), "c3": instance.MakeGrant(2, 9)},
 	}
 	ok(t, b.Instances().Put(b.ctx, slot))
 	got, err := b.Instances().Get(b.ctx, slot.ID)
