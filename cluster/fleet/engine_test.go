@@ -39,6 +39,7 @@ type engine struct {
 	specs   map[string]*nodelink.Deploy
 	pull    time.Duration // how long a start takes
 	fails   string        // why nothing starts
+	quiet   bool          // its lists are lost on the way
 	deploys []time.Time
 	deletes []time.Time
 	reports []listing
@@ -177,6 +178,9 @@ func (e *engine) report(ctx context.Context) {
 	for {
 		e.link.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Original: true}})
 		for i := range e.lists {
+			if e.isQuiet() {
+				continue
+			}
 			r := &nodelink.NodeReport{Original: true, ContainersOnly: true}
 			e.mu.Lock()
 			for k, runs := range e.tasks {
@@ -195,6 +199,12 @@ func (e *engine) report(ctx context.Context) {
 		case <-time.After(2 * time.Second):
 		}
 	}
+}
+
+func (e *engine) isQuiet() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.quiet
 }
 
 // told counts deploys and deletes; runs says whether anything does.

@@ -106,6 +106,28 @@ func TestOriginalGetsNoNewTryTooEarly(t *testing.T) {
 	}
 }
 
+// Time alone proves nothing: with lists lost on the way, two have to come.
+func TestOriginalIsHeardTwiceBeforeANewTry(t *testing.T) {
+	each(t, func(t *testing.T, r *rig, e *engine) {
+		r.desire(false)
+		time.Sleep(10*time.Second + 500*time.Millisecond)
+		e.exits(1)
+		for deletes := 0; deletes == 0; _, deletes, _ = e.told() {
+			time.Sleep(100 * time.Millisecond)
+		}
+		e.set(func(e *engine) { e.quiet = true })
+		time.Sleep(20 * time.Second)
+		r.wantTold(e, 1, 1)
+		e.set(func(e *engine) { e.quiet, e.reports = false, nil })
+		for deploys := 1; deploys == 1; deploys, _, _ = e.told() {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := len(e.reports); n != 2 {
+			t.Errorf("deployed again after %d lists", n)
+		}
+	})
+}
+
 // Until the first sign of a try, DEAD and UNDEPLOYED are the last words of
 // another one; FAILED is not.
 func TestWordsBeforeTheFirstSign(t *testing.T) {
