@@ -197,6 +197,7 @@ func (c *core) changed(n *node, ch *nodelink.StateChange) {
 	o.Epoch = e
 	if o.State.Terminal() {
 		ended(n.seen[id], o)
+		delete(n.lists, listKey(ch.JobName, ch.Number))
 	}
 	c.observed(n, s, o)
 }

@@ -303,9 +303,12 @@ func TestListsOfSeveralRuntimes(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		r.wantFacts(instance.Running, 1, "w1")
 		r.wantTold(e, 1, 0)
-		e.restarts()
+		e.exits(1)
 		time.Sleep(30 * time.Second)
 		r.wantFacts(instance.Running, 2, "w1")
+		e.restarts()
+		time.Sleep(30 * time.Second)
+		r.wantFacts(instance.Running, 3, "w1")
 		if gap := e.deploys[1].Sub(e.deletes[0]); gap < 6*time.Second {
 			t.Errorf("deployed again %s after the delete", gap)
 		}
