@@ -12,6 +12,7 @@ import (
 
 func each(t *testing.T, fn func(t *testing.T, g Generation, m *manager)) {
 	t.Helper()
+	t.Parallel()
 	for _, g := range Generations() {
 		t.Run(g.Name, func(t *testing.T) {
 			t.Parallel()
