@@ -16,6 +16,7 @@ import (
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/testkit"
+	"oakestra/root/events"
 )
 
 // desk answers as it is told and notes what it is asked. A cluster's id is its
@@ -102,6 +103,31 @@ type rig struct {
 	desk *desk
 	book *Book
 	wire *bufconn.Listener
+	told told
+}
+
+// told keeps events.
+type told struct {
+	mu   sync.Mutex
+	list []events.Event
+}
+
+func (e *told) Record(v events.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.list = append(e.list, v)
+}
+
+// of lists the messages of one word about a cluster.
+func (e *told) of(id, reason string) (out []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, v := range e.list {
+		if v.Subject.Type == events.Cluster && v.Subject.ID == id && v.Reason == reason {
+			out = append(out, v.Message)
+		}
+	}
+	return out
 }
 
 // bubble runs a test against a server in virtual time.
@@ -109,7 +135,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t, desk: &desk{}, book: NewBook(nil), wire: bufconn.Listen(64 << 10)}
-		server := NewServer(r.book, r.desk, testkit.Logger(t)).GRPC()
+		server := NewServer(r.book, r.desk, testkit.Logger(t), &r.told).GRPC()
 		var done sync.WaitGroup
 		done.Go(func() { _ = server.Serve(r.wire) })
 		t.Cleanup(func() {
@@ -128,6 +154,7 @@ type caller struct {
 	mu     sync.Mutex
 	downs  []*linkv1.Down
 	err    error // how the stream ended
+	echo   bool
 }
 
 // dial opens a stream and says nothing. A caller that is deaf never reads.
@@ -160,7 +187,11 @@ func (p *caller) receive() {
 			return
 		}
 		p.downs = append(p.downs, m)
+		echo := p.echo
 		p.mu.Unlock()
+		if h := m.GetHeartbeat(); echo && h != nil && !h.GetEcho() {
+			_ = p.stream.Send(&linkv1.Up{Body: &linkv1.Up_Heartbeat{Heartbeat: &linkv1.Heartbeat{Seq: h.GetSeq(), Echo: true}}})
+		}
 	}
 }
 
@@ -172,6 +203,20 @@ func (p *caller) say(u *linkv1.Up) {
 
 func (p *caller) hello(name string, held ...*linkv1.Held) *caller {
 	p.say(&linkv1.Up{Body: &linkv1.Up_Hello{Hello: &linkv1.Hello{ClusterName: name, Held: held}}})
+	return p
+}
+
+// present says hello as a process of a cluster with a key.
+func (p *caller) present(name, key, process string) *caller {
+	p.say(&linkv1.Up{Body: &linkv1.Up_Hello{Hello: &linkv1.Hello{ClusterName: name, ClusterKey: key, Session: process}}})
+	return p
+}
+
+// echoes makes the caller answer heartbeats from now on, as a manager does.
+func (p *caller) echoes() *caller {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.echo = true
 	return p
 }
 

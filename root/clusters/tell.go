@@ -17,7 +17,7 @@ type change struct {
 }
 
 func (s *Server) tellRefused(h Hello, err error) {
-	s.events.Record(events.OfCluster(h.ID, h.Name).Say(events.Warning, "Refused", "from %s: %v", h.Address, err))
+	s.events.Record(events.OfCluster(s.book.meant(h.ID, h.Name), h.Name).Say(events.Warning, "Refused", "from %s: %v", h.Address, err))
 }
 
 // tellChanges makes events of what is new in a report. A cluster that comes
