@@ -30,6 +30,9 @@ import (
 const (
 	beat   = 5 * time.Second
 	silent = 15 * time.Second
+	// maxMessage is the root's limit, too: all orders of a large cluster are one
+	// message. gRPC's own limit for clients is 4 MiB.
+	maxMessage = 64 << 20
 )
 
 // Config says where the root is and who we are.
@@ -90,7 +93,8 @@ type Link struct {
 	session   string
 	out       outbox
 	connected atomic.Bool
-	cluster   atomic.Value // string
+	cluster   atomic.Value                                                // string
+	dial      func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
 }
 
 var (
@@ -132,7 +136,13 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 	if err != nil {
 		return err
 	}
-	conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+	}
+	if l.dial != nil {
+		options = append(options, grpc.WithContextDialer(l.dial))
+	}
+	conn, err := grpc.NewClient("passthrough:///"+target, options...)
 	if err != nil {
 		return fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
 	}
