@@ -51,6 +51,8 @@ func TestAResumeSendsOnlyWhatDiffers(t *testing.T) {
 			r.cut()
 			time.Sleep(2 * time.Second)
 		}
+		r.holder.mu.Lock()
+		defer r.holder.mu.Unlock()
 		for _, d := range r.holder.desired {
 			if !d.Snapshot || len(d.Changed) != 0 {
 				t.Errorf("ordered %v", d)
