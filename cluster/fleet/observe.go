@@ -260,7 +260,20 @@ func (c *core) changed(n *node, ch *nodelink.StateChange) {
 	}
 	o := ch.Observed
 	o.Epoch = e
+	if o.State.Terminal() {
+		ended(n.seen[id], o)
+		delete(n.lists, listKey(ch.JobName, ch.Number))
+	}
 	c.observed(n, s, o)
+}
+
+// ended notes that an attempt of the last report runs no more.
+func ended(seen []Seen, o instance.Observed) {
+	for i, v := range seen {
+		if v.Epoch == o.Epoch {
+			seen[i].State = o.State
+		}
+	}
 }
 
 // observed merges a report about the current attempt.

@@ -49,7 +49,7 @@ func (c *core) listed(n *node, r *nodelink.NodeReport) []nodelink.Container {
 		n.lists = map[string]listed{}
 	}
 	for _, k := range r.Containers {
-		n.lists[fmt.Sprintf("%s/%d", k.JobName, k.Number)] = listed{c.now, k}
+		n.lists[listKey(k.JobName, k.Number)] = listed{c.now, k}
 	}
 	var out []nodelink.Container
 	for key, v := range n.lists {
@@ -64,6 +64,8 @@ func (c *core) listed(n *node, r *nodelink.NodeReport) []nodelink.Container {
 	})
 	return out
 }
+
+func listKey(job string, number int) string { return fmt.Sprintf("%s/%d", job, number) }
 
 // networked notes that an original node has a NetManager: its NodeEngine
 // registers before it knows, and never says so later.

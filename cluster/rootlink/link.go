@@ -31,6 +31,9 @@ import (
 const (
 	beat   = 5 * time.Second
 	silent = 15 * time.Second
+	// maxMessage is the root's limit, too: all orders of a large cluster are one
+	// message. gRPC's own limit for clients is 4 MiB.
+	maxMessage = 64 << 20
 	// Tries are short and near one another: a site whose uplink is back should
 	// be heard within seconds, and to dial a root is cheap for both.
 	connectWithin = 4 * time.Second
@@ -100,7 +103,8 @@ type Link struct {
 	session   string
 	out       outbox
 	connected atomic.Bool
-	cluster   atomic.Value // string
+	cluster   atomic.Value                                                // string
+	dial      func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
 }
 
 var (
@@ -144,8 +148,14 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 		if err != nil {
 			return err
 		}
-		conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectWithin}))
+		options := []grpc.DialOption{
+			grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+			grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectWithin}),
+		}
+		if l.dial != nil {
+			options = append(options, grpc.WithContextDialer(l.dial))
+		}
+		conn, err := grpc.NewClient("passthrough:///"+target, options...)
 		if err != nil {
 			return fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
 		}

@@ -22,6 +22,8 @@ import (
 // grant rules of a real one, and reports.
 type fake struct {
 	name, key   string
+	start       string // of its process
+	place       string
 	id          string
 	incarnation uint32
 
@@ -84,7 +86,7 @@ func (f *fake) connect(r *rig) {
 	f.mu.Lock()
 	f.stream, f.downs, f.ended = stream, nil, make(chan error, 1)
 	hello := &linkv1.Hello{
-		ClusterName: f.name, Location: "here", ClusterId: f.id, ClusterKey: f.key, Session: fmt.Sprint(time.Now().UnixNano()), Version: "test",
+		ClusterName: f.name, Location: f.place, ClusterId: f.id, ClusterKey: f.key, Session: f.start, Version: "test",
 		RootIncarnation: f.incarnation, Blocks: f.blocks,
 	}
 	for _, k := range slices.Sorted(maps.Keys(f.held)) {

@@ -276,3 +276,27 @@ func TestABlockIsNeverLeasedTwice(t *testing.T) {
 		}
 	})
 }
+
+// A cluster is its key, not its address: behind one address there may be many,
+// each with its place as it was written.
+func TestTwoClustersBehindOneAddress(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		a, b := newFake("a").set(func(f *fake) { f.place = "48.15,11.58,1000" }), newFake("b").set(func(f *fake) { f.place = "the cellar, left" })
+		a.join(r)
+		b.join(r)
+		svc := r.service("one", wants{memory: 100})
+		r.deploy(svc.ID, 2)
+		if a.id == b.id || a.count()+b.count() != 2 {
+			t.Fatalf("ids %s and %s, %d and %d run", a.id, b.id, a.count(), b.count())
+		}
+		list := r.book.Clusters()
+		if len(list) != 2 || list[0].Location != "48.15,11.58,1000" || list[1].Location != "the cellar, left" || list[0].Address != list[1].Address {
+			t.Fatalf("%+v", list)
+		}
+		a.leave()
+		if list = r.book.Clusters(); list[0].Active || !list[1].Active {
+			t.Errorf("%+v", list)
+		}
+	})
+}

@@ -314,6 +314,30 @@ func (b *Book) leave(id model.ClusterID, s *session) bool {
 	return true
 }
 
+// find is the cluster that is meant by an id or else by a name; "" for none.
+// The caller holds mu.
+func (b *Book) find(id model.ClusterID, name string) model.ClusterID {
+	if _, known := b.clusters[id]; known {
+		return id
+	}
+	for other, e := range b.clusters {
+		if e.Name == name {
+			return other
+		}
+	}
+	return ""
+}
+
+// holder is the present stream of the cluster that a Hello names, nil for none.
+func (b *Book) holder(id model.ClusterID, name string) *session {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if e := b.clusters[b.find(id, name)]; e != nil {
+		return e.session
+	}
+	return nil
+}
+
 // speaks says whether s is the present stream of a cluster.
 func (b *Book) speaks(id model.ClusterID, s *session) bool {
 	b.mu.RLock()

@@ -103,7 +103,7 @@ type rig struct {
 	desk *desk
 	book *Book
 	wire *bufconn.Listener
-	told *told
+	told told
 }
 
 // told keeps events.
@@ -112,30 +112,30 @@ type told struct {
 	list []events.Event
 }
 
-func (r *told) Record(e events.Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.list = append(r.list, e)
+func (e *told) Record(v events.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.list = append(e.list, v)
 }
 
-// of lists the reasons of events of a cluster, with their messages.
-func (r *told) of(id string) (list []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, e := range r.list {
-		if e.Subject.Type == events.Cluster && e.Subject.ID == id {
-			list = append(list, e.Reason+": "+e.Message)
+// of lists the messages of one word about a cluster.
+func (e *told) of(id, reason string) (out []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, v := range e.list {
+		if v.Subject.Type == events.Cluster && v.Subject.ID == id && v.Reason == reason {
+			out = append(out, v.Message)
 		}
 	}
-	return list
+	return out
 }
 
 // bubble runs a test against a server in virtual time.
 func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{t: t, desk: &desk{}, book: NewBook(nil), wire: bufconn.Listen(64 << 10), told: &told{}}
-		server := NewServer(r.book, r.desk, testkit.Logger(t), r.told).GRPC()
+		r := &rig{t: t, desk: &desk{}, book: NewBook(nil), wire: bufconn.Listen(64 << 10)}
+		server := NewServer(r.book, r.desk, testkit.Logger(t), &r.told).GRPC()
 		var done sync.WaitGroup
 		done.Go(func() { _ = server.Serve(r.wire) })
 		t.Cleanup(func() {
@@ -154,6 +154,7 @@ type caller struct {
 	mu     sync.Mutex
 	downs  []*linkv1.Down
 	err    error // how the stream ended
+	echo   bool
 }
 
 // dial opens a stream and says nothing. A caller that is deaf never reads.
@@ -186,7 +187,11 @@ func (p *caller) receive() {
 			return
 		}
 		p.downs = append(p.downs, m)
+		echo := p.echo
 		p.mu.Unlock()
+		if h := m.GetHeartbeat(); echo && h != nil && !h.GetEcho() {
+			_ = p.stream.Send(&linkv1.Up{Body: &linkv1.Up_Heartbeat{Heartbeat: &linkv1.Heartbeat{Seq: h.GetSeq(), Echo: true}}})
+		}
 	}
 }
 
@@ -198,6 +203,20 @@ func (p *caller) say(u *linkv1.Up) {
 
 func (p *caller) hello(name string, held ...*linkv1.Held) *caller {
 	p.say(&linkv1.Up{Body: &linkv1.Up_Hello{Hello: &linkv1.Hello{ClusterName: name, Held: held}}})
+	return p
+}
+
+// present says hello as a process of a cluster with a key.
+func (p *caller) present(name, key, process string) *caller {
+	p.say(&linkv1.Up{Body: &linkv1.Up_Hello{Hello: &linkv1.Hello{ClusterName: name, ClusterKey: key, Session: process}}})
+	return p
+}
+
+// echoes makes the caller answer heartbeats from now on, as a manager does.
+func (p *caller) echoes() *caller {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.echo = true
 	return p
 }
 

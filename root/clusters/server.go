@@ -88,7 +88,12 @@ func (s *Server) Control(stream grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]
 	if err != nil {
 		return toStatus(err)
 	}
-	welcome, err := s.desk.Welcome(ctx, hello)
+	sess.key, sess.start = hello.Key, hello.Session
+	err = s.single(ctx, hello)
+	var welcome Welcome
+	if err == nil {
+		welcome, err = s.desk.Welcome(ctx, hello)
+	}
 	if err != nil {
 		s.tellRefused(hello, err)
 		s.log.Warn("cluster refused", "cluster", hello.Name, "from", hello.Address.String(), "error", err)
@@ -130,6 +135,17 @@ func (s *Server) Control(stream grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]
 	err = s.serve(ctx, sess, id, incoming)
 	sess.end(err)
 	return toStatus(err)
+}
+
+// single refuses a second process with the key of a cluster whose first one
+// answers: a copy of a data directory. A manager that dials anew is the same
+// process, and one that was started anew has left no other behind.
+func (s *Server) single(ctx context.Context, h Hello) error {
+	first := s.book.holder(h.ID, h.Name)
+	if first == nil || first.key != h.Key || first.start == h.Session || !first.answers(ctx) {
+		return nil
+	}
+	return fmt.Errorf("another cluster manager with the key of %q is connected: stop one of the two, or give this one an empty data directory and another CLUSTER_NAME: %w", h.Name, errs.Conflict)
 }
 
 // order queues assignments.
@@ -212,6 +228,7 @@ func (s *Server) serve(ctx context.Context, sess *session, id model.ClusterID, i
 		if !s.book.speaks(id, sess) {
 			return errReplaced // what it still says is old
 		}
+		sess.spoke()
 		if s.book.seen(id) {
 			s.desk.Moved(id)
 		}

@@ -16,7 +16,6 @@ import (
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
-	"oakestra/root/store"
 )
 
 // ended checks how a stream ended.
@@ -57,17 +56,6 @@ func TestARefusalNamesItsReason(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestARefusalIsAnEventOfTheClusterThatHasTheName(t *testing.T) {
-	bubble(t, func(t *testing.T, r *rig) {
-		r.book.Know(store.Cluster{Cluster: model.Cluster{ID: "6b09", Name: "north"}})
-		r.desk.refusal = fmt.Errorf("the name belongs to another: %w", errs.Conflict)
-		r.dial(false).hello("north")
-		if got := r.told.of("6b09"); len(got) != 1 || !strings.HasPrefix(got[0], "Refused: from") || !strings.Contains(got[0], "belongs to another") {
-			t.Errorf("events of the holder: %q", got)
-		}
-	})
 }
 
 func TestWelcomeThenTheSnapshot(t *testing.T) {

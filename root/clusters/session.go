@@ -23,11 +23,50 @@ type session struct {
 	// abilities are what the cluster can be asked besides; set before anybody
 	// else can reach the session.
 	abilities []string
+	key       string // of the cluster
+	start     string // of its manager: another one is another process
 
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex    // guards what follows
+	ask  chan struct{} // closed at the next message of the cluster; nil when nobody waits
 	list []*linkv1.Down
 	at   map[string]int // where a message with a key waits
 	over bool
+}
+
+// probeWait is how long a cluster has to answer when another process says that
+// it is the same cluster.
+const probeWait = 2 * time.Second
+
+// answers asks the cluster for a sign of life.
+func (s *session) answers(ctx context.Context) bool {
+	s.mu.Lock()
+	if s.ask == nil {
+		s.ask = make(chan struct{})
+	}
+	heard := s.ask
+	s.mu.Unlock()
+	if !s.queue(&linkv1.Down{Body: &linkv1.Down_Heartbeat{Heartbeat: &linkv1.Heartbeat{}}}) {
+		return false
+	}
+	limit := time.NewTimer(probeWait)
+	defer limit.Stop()
+	select {
+	case <-heard:
+		return true
+	case <-limit.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// spoke notes a message of the cluster.
+func (s *session) spoke() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ask != nil {
+		close(s.ask)
+		s.ask = nil
+	}
 }
 
 func newSession(cut context.CancelCauseFunc) *session {

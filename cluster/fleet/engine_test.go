@@ -1,0 +1,224 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"oakestra/cluster/nodelink"
+	"oakestra/cluster/nodelink/memlink"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+)
+
+// generation is what differs between original engines.
+type generation struct {
+	name       string
+	started    instance.State // what it says first of a container that runs
+	background bool           // deletes are carried out beside other commands
+	unknown    bool           // the delete of something unknown is answered
+	oneShot    bool           // it knows COMPLETED
+}
+
+var generations = []generation{
+	{name: "v0.4.2", started: instance.Running, unknown: true},
+	{name: "v0.4.402", started: instance.Created, unknown: true, oneShot: true},
+	{name: "v0.4.410", started: instance.Created, background: true, oneShot: true},
+}
+
+// engine is an original NodeEngine, in virtual time: one task per slot, no
+// epochs, a list of tasks every 2 s for each of its runtimes.
+type engine struct {
+	gen   generation
+	link  *memlink.Node
+	lists int // runtimes; the first holds the containers
+
+	mu      sync.Mutex
+	tasks   map[string]bool // true: it runs, false: it is being pulled
+	specs   map[string]*nodelink.Deploy
+	pull    time.Duration // how long a start takes
+	fails   string        // why nothing starts
+	quiet   bool          // its lists are lost on the way
+	deploys []time.Time
+	deletes []time.Time
+	reports []listing
+}
+
+// listing is a report, and whether it named any task.
+type listing struct {
+	at  time.Time
+	any bool
+}
+
+func (r *rig) engine(g generation, host string) *engine {
+	r.t.Helper()
+	in := registration(host)
+	in.Key, in.Runtimes = "", []string{"docker", "container"}
+	id := r.register(in)
+	e := &engine{gen: g, link: r.hub.Node(model.NodeID(id)), lists: 1, tasks: map[string]bool{}, specs: map[string]*nodelink.Deploy{}}
+	r.wg.Go(func() { e.obey(r.ctx) })
+	r.wg.Go(func() { e.report(r.ctx) })
+	return e
+}
+
+func (e *engine) obey(ctx context.Context) {
+	for {
+		m, ok := e.link.Recv(ctx)
+		if !ok {
+			return
+		}
+		switch {
+		case m.Deploy != nil:
+			e.deploy(m.Deploy)
+		case m.Delete != nil && e.gen.background:
+			go e.delete(m.Delete)
+		case m.Delete != nil:
+			e.delete(m.Delete)
+		}
+	}
+}
+
+func key(name model.ServiceName, number int) string { return fmt.Sprintf("%s/%d", name, number) }
+
+func (e *engine) deploy(d *nodelink.Deploy) {
+	k := key(d.Name, d.Attempt.Instance.Number)
+	e.mu.Lock()
+	e.deploys = append(e.deploys, time.Now())
+	_, there := e.tasks[k]
+	pull, why := e.pull, e.fails
+	if !there {
+		e.tasks[k], e.specs[k] = false, d
+	}
+	e.mu.Unlock()
+	if there {
+		e.say(d.Name, d.Attempt.Instance.Number, nodelink.StateChange{Word: "FAILED", Present: true})
+		return
+	}
+	go func() {
+		time.Sleep(pull)
+		e.mu.Lock()
+		_, still := e.tasks[k]
+		if still && why == "" {
+			e.tasks[k] = true
+		} else {
+			delete(e.tasks, k)
+		}
+		e.mu.Unlock()
+		switch {
+		case why != "":
+			e.word(d, instance.Failed, why)
+		case still:
+			e.word(d, e.gen.started, "")
+		}
+	}()
+}
+
+// delete: the kill waits 5 s for a hand-shake that never comes; the newest does
+// it beside, and says so first.
+func (e *engine) delete(d *nodelink.Delete) {
+	k := key(d.Name, d.Attempt.Instance.Number)
+	e.mu.Lock()
+	e.deletes = append(e.deletes, time.Now())
+	_, there := e.tasks[k]
+	delete(e.tasks, k)
+	e.mu.Unlock()
+	at := &nodelink.Deploy{Name: d.Name, Attempt: d.Attempt}
+	switch {
+	case there && e.gen.background:
+		e.word(at, instance.Undeployed, "")
+		time.Sleep(60 * time.Millisecond)
+		e.word(at, instance.Dead, "Container is starting up")
+	case there:
+		e.word(at, instance.Dead, "")
+		time.Sleep(5 * time.Second)
+		e.word(at, instance.Undeployed, "")
+	case e.gen.unknown:
+		e.word(at, instance.Undeployed, "")
+	}
+}
+
+// exits ends every container.
+func (e *engine) exits(code int) {
+	e.mu.Lock()
+	var ended []*nodelink.Deploy
+	for k, runs := range e.tasks {
+		if runs {
+			ended = append(ended, e.specs[k])
+			delete(e.tasks, k)
+		}
+	}
+	e.mu.Unlock()
+	for _, d := range ended {
+		if d.Spec.OneShot && code == 0 && e.gen.oneShot {
+			e.word(d, instance.Completed, "")
+			continue
+		}
+		e.word(d, instance.Dead, fmt.Sprintf("Container exited with status: %d", code))
+	}
+}
+
+// restarts is kill and start of the agent: everything is gone, nothing is said.
+func (e *engine) restarts() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.tasks)
+}
+
+func (e *engine) word(d *nodelink.Deploy, s instance.State, why string) {
+	e.say(d.Name, d.Attempt.Instance.Number, nodelink.StateChange{Observed: instance.Observed{State: s, Reason: why}})
+}
+
+func (e *engine) say(name model.ServiceName, number int, c nodelink.StateChange) {
+	c.JobName, c.Number, c.Original, c.PublicIP = name.String(), number, true, "192.0.2.7"
+	e.link.Send(nodelink.Inbound{Change: &c})
+}
+
+func (e *engine) report(ctx context.Context) {
+	for {
+		e.link.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Original: true}})
+		for i := range e.lists {
+			if e.isQuiet() {
+				continue
+			}
+			r := &nodelink.NodeReport{Original: true, ContainersOnly: true}
+			e.mu.Lock()
+			for k, runs := range e.tasks {
+				if runs && i == 0 {
+					d := e.specs[k]
+					r.Containers = append(r.Containers, nodelink.Container{JobName: d.Name.String(), Number: d.Attempt.Instance.Number})
+				}
+			}
+			e.reports = append(e.reports, listing{time.Now(), len(r.Containers) > 0})
+			e.mu.Unlock()
+			e.link.Send(nodelink.Inbound{Report: r})
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(2 * time.Second):
+		}
+	}
+}
+
+func (e *engine) isQuiet() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.quiet
+}
+
+// told counts deploys and deletes; runs says whether anything does.
+func (e *engine) told() (deploys, deletes int, runs bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, r := range e.tasks {
+		runs = runs || r
+	}
+	return len(e.deploys), len(e.deletes), runs
+}
+
+func (e *engine) set(fn func(*engine)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	fn(e)
+}
