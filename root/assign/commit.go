@@ -122,7 +122,7 @@ func (d *Desk) storeGrants(ctx context.Context, s *state, w *work) {
 		}
 		d.tellAssigned(s, v)
 		if in.Cluster != "" && in.Cluster != v.to {
-			in.former[in.Cluster] = in.Grant
+			in.heldBy(in.Cluster, in.Grant)
 			w.order(in.Cluster, tombstone(in.Instance, in.Grant))
 		}
 		delete(in.former, v.to)
