@@ -174,7 +174,7 @@ func (d *Desk) noteReasons(list []unplaced) {
 		if was.word == u.word && slices.EqualFunc(was.reasons, u.reasons, same) {
 			continue
 		}
-		d.log.Warn("no cluster for an instance", "instance", u.in.ID.String(), "word", string(u.word), "reason", u.err.Error())
+		d.log.Warn("no cluster for an instance", "instance", u.in.ID.String(), "word", string(u.word), "reason", u.err)
 		d.tellUnplaced(u)
 	}
 	d.resolve.explain(list)
