@@ -128,7 +128,7 @@ func (d *Desk) storeGrants(ctx context.Context, s *state, w *work) {
 		}
 		d.tellAssigned(s, v)
 		if in.Cluster != "" && in.Cluster != v.to {
-			in.former[in.Cluster] = in.Grant
+			in.heldBy(in.Cluster, in.Grant)
 			w.order(in.Cluster, tombstone(in.Instance, in.Grant))
 		}
 		delete(in.former, v.to)
@@ -202,7 +202,7 @@ func (d *Desk) noteReasons(list []unplaced) {
 		if was.word == u.word && slices.EqualFunc(was.reasons, u.reasons, same) {
 			continue
 		}
-		d.log.Warn("no cluster for an instance", "instance", u.in.ID.String(), "word", string(u.word), "reason", u.err.Error())
+		d.log.Warn("no cluster for an instance", "instance", u.in.ID.String(), "word", string(u.word), "reason", u.err)
 		d.tellUnplaced(u)
 	}
 	d.resolve.explain(list)

@@ -89,19 +89,17 @@ func NewDesk(d Deps) *Desk {
 	}
 }
 
-// Wake tells that a service or several of its wanted instances changed.
-func (d *Desk) Wake(id model.ServiceID) {
+// Wake tells that a service or its wanted instances changed. With numbers,
+// nothing but those instances did, and it costs the same however many the
+// service has.
+func (d *Desk) Wake(id model.ServiceID, numbers ...int) {
 	d.mu.Lock()
-	d.woken[id] = true
-	d.mu.Unlock()
-	d.ring()
-}
-
-// WakeSlot tells that one slot is new or was changed. It costs the same
-// however many the service has.
-func (d *Desk) WakeSlot(id model.InstanceID) {
-	d.mu.Lock()
-	d.turned[id] = true
+	if len(numbers) == 0 {
+		d.woken[id] = true
+	}
+	for _, n := range numbers {
+		d.turned[model.InstanceID{Service: id, Number: n}] = true
+	}
 	d.mu.Unlock()
 	d.ring()
 }

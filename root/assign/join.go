@@ -180,7 +180,7 @@ func compare(s *state, id model.ClusterID, held []clusters.Held, w *work) (list 
 				list = append(list, in.Instance)
 			}
 		case holds:
-			in.former[id] = h.Grant
+			in.heldBy(id, h.Grant)
 			if in.Tombstone {
 				list = append(list, tombstone(in.Instance, h.Grant))
 			}

@@ -58,7 +58,8 @@ func (d *Desk) judge(s *state, from model.ClusterID, in *slot, f clusters.Facts,
 	case f.Placement.Verdict == instance.Refused:
 		// It has booked nothing, so nothing is reserved there either.
 		s.index.Release(in.ID.String())
-		in.refused[from], s.refusing[in.ID] = true, true
+		in.refusedBy(from)
+		s.refusing[in.ID] = true
 		d.elsewhere(s, in, w)
 	}
 }
@@ -120,7 +121,7 @@ func (d *Desk) superseded(s *state, from model.ClusterID, in *slot, f clusters.F
 		}
 		return
 	}
-	in.former[from] = f.Grant
+	in.heldBy(from, f.Grant)
 	if s.recovery {
 		return
 	}

@@ -70,7 +70,7 @@ func (v settling) counted(r clusters.Room) bool {
 type slot struct {
 	store.Instance
 	retryAt time.Time                // while it waits: when it is looked at again, zero for now
-	refused map[model.ClusterID]bool // until they have more room
+	refused map[model.ClusterID]bool // until they have more room; nil for none
 	// former clusters were given the slot before, or hold it for other
 	// reasons, and have not said that nothing is left there.
 	former map[model.ClusterID]instance.Grant
@@ -95,8 +95,7 @@ func newState() *state {
 func (s *state) put(in store.Instance) *slot {
 	v, ok := s.instances[in.ID]
 	if !ok {
-		v = &slot{refused: map[model.ClusterID]bool{}, former: map[model.ClusterID]instance.Grant{}}
-		maps.Copy(v.former, in.Former)
+		v = &slot{former: maps.Clone(in.Former)}
 		s.instances[in.ID] = v
 	}
 	v.Instance = in
@@ -110,6 +109,22 @@ func (s *state) put(in store.Instance) *slot {
 		delete(s.refusing, in.ID)
 	}
 	return v
+}
+
+// heldBy notes that a cluster was given the slot before.
+func (in *slot) heldBy(id model.ClusterID, g instance.Grant) {
+	if in.former == nil { // as most
+		in.former = map[model.ClusterID]instance.Grant{}
+	}
+	in.former[id] = g
+}
+
+// refusedBy notes that a cluster cannot take the slot.
+func (in *slot) refusedBy(id model.ClusterID) {
+	if in.refused == nil {
+		in.refused = map[model.ClusterID]bool{}
+	}
+	in.refused[id] = true
 }
 
 // know enters a service.
@@ -303,7 +318,7 @@ func (d *Desk) stop(in *slot, out orders) {
 	}
 	for c, f := range d.deps.Book.Reports(in.ID) {
 		if c != in.Cluster && f.Grant < in.Grant {
-			in.former[c] = f.Grant
+			in.heldBy(c, f.Grant)
 		}
 	}
 	for c, g := range in.former {

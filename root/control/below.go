@@ -38,10 +38,9 @@ type Below interface {
 	Nodes() []NodeView
 	// Unknown lists containers that clusters hold and no record explains.
 	Unknown() []UnknownView
-	// Wake tells the assign loop that a service or several of its wanted
-	// instances changed; WakeSlot, that one instance is new or was changed.
-	Wake(id model.ServiceID)
-	WakeSlot(id model.InstanceID)
+	// Wake tells the assign loop that a service or its wanted instances
+	// changed; with numbers, that nothing but those instances did.
+	Wake(id model.ServiceID, numbers ...int)
 	// Recovery says whether the root waits for clusters after it lost its
 	// store, and for which.
 	Recovery() (on bool, waitingFor []string)

@@ -36,7 +36,7 @@ func (c *Control) Deploy(ctx context.Context, who Caller, id model.ServiceID) (s
 	if err != nil {
 		return store.Instance{}, err
 	}
-	c.below.WakeSlot(in.ID)
+	c.below.Wake(id, in.ID.Number)
 	c.log.Info("instance wanted", "service", id, "instance", in.ID.Number, "address", in.Address.String(), "user", who.Name)
 	c.events.Record(events.Of(svc, in.ID.Number).Say(events.Normal, "Wanted", "by %s, at address %s", who.Name, in.Address))
 	return in, nil
@@ -75,7 +75,7 @@ func (c *Control) Undeploy(ctx context.Context, who Caller, id model.ServiceID, 
 	if number == All {
 		c.below.Wake(id) // some may be stored even when one failed
 	} else {
-		c.below.WakeSlot(gone[0])
+		c.below.Wake(id, number)
 	}
 	if err != nil {
 		return fmt.Errorf("undeploy instance %d of service %s: %w", number, id, err)

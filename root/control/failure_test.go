@@ -75,9 +75,8 @@ func (quiet) Clusters() []ClusterView                     { return nil }
 func (quiet) Waits(model.InstanceID) (instance.Word, []instance.Reason) {
 	return "", nil
 }
-func (quiet) Wake(model.ServiceID)       {}
-func (quiet) WakeSlot(model.InstanceID)  {}
-func (quiet) Recovery() (bool, []string) { return false, nil }
+func (quiet) Wake(model.ServiceID, ...int) {}
+func (quiet) Recovery() (bool, []string)   { return false, nil }
 
 func TestAddressesComeBackWhenTheStoreFails(t *testing.T) {
 	s, _, err := boltstore.Open(filepath.Join(t.TempDir(), "root.db"))

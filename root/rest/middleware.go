@@ -3,6 +3,7 @@ package rest
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -54,6 +55,9 @@ func (a *api) audit(c *gin.Context) {
 	}
 	start := time.Now()
 	c.Next()
+	if !a.Logger.Enabled(c.Request.Context(), slog.LevelInfo) {
+		return
+	}
 	who, token := "", ""
 	if id, ok := identity(c); ok {
 		who, token = id.Name, id.Token

@@ -271,13 +271,11 @@ func (f *fakeBelow) AcceptRecovery(context.Context) error {
 	return nil
 }
 
-func (f *fakeBelow) Wake(id model.ServiceID) {
+func (f *fakeBelow) Wake(id model.ServiceID, _ ...int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.woken = append(f.woken, id)
 }
-
-func (f *fakeBelow) WakeSlot(id model.InstanceID) { f.Wake(id.Service) }
 
 var seenAt = time.Date(2025, 3, 4, 5, 6, 7, 0, time.UTC)
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"runtime"
 	"strings"
 
@@ -134,6 +135,23 @@ func save(b *bucket, key []byte, record any) error {
 		return fmt.Errorf("encode record %q: %w", key, errors.Join(errs.Internal, err))
 	}
 	return put(b, key, raw)
+}
+
+// saveRead saves a record that was read, with other plain fields, and remembers
+// it: the next to add to a service need not decode what this one encoded. What
+// it points to is that of the one that was read, which never changes.
+func saveRead[R versioned](b *bucket, key []byte, record R) error {
+	raw, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("encode record %q: %w", key, errors.Join(errs.Internal, err))
+	}
+	if err := put(b, key, raw); err != nil {
+		return err
+	}
+	if b.recall != nil {
+		b.recall.put(key, maphash.Bytes(b.recall.seed, raw), record)
+	}
+	return nil
 }
 
 func put(b *bucket, key, value []byte) error {

@@ -3,6 +3,7 @@ package boltstore
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -12,11 +13,28 @@ import (
 // everything that has queued up so far, its own write included, and hands the
 // lead to the first that came meanwhile. Nobody waits for a lock that all want:
 // with one, the writes that were done stood in line with those to come.
+//
+// Callers that write again and again would fall into two crowds, each waiting
+// for the sync of the other and then for its own. So the leader gathers: it
+// waits for as many writes as were there together a moment ago, for at most
+// half of what the last transaction took.
 type group struct {
 	mu    sync.Mutex // guards what follows
 	queue []*write
 	led   bool // somebody runs a transaction, and will look at queue
+	last  batchSeen
+	full  chan struct{} // closed once queue is as long as last.crowd; nil while nobody gathers
 }
+
+// batchSeen is what is known of the last transaction.
+type batchSeen struct {
+	crowd int // its writes, and those that came meanwhile
+	took  time.Duration
+	ended time.Time
+}
+
+// gatherMost bounds the gathering where syncs are slow.
+const gatherMost = 2 * time.Millisecond
 
 // write is one caller's part of a transaction.
 type write struct {
@@ -38,6 +56,10 @@ func (g *group) do(db *bolt.DB, m *memory, f func(*txn) error) error {
 	w := &write{f: f, told: make(chan turn, 1)}
 	g.mu.Lock()
 	g.queue = append(g.queue, w)
+	if g.full != nil && len(g.queue) >= g.last.crowd {
+		close(g.full)
+		g.full = nil
+	}
 	first := !g.led
 	g.led = true
 	g.mu.Unlock()
@@ -52,12 +74,12 @@ func (g *group) do(db *bolt.DB, m *memory, f func(*txn) error) error {
 
 // lead runs what has queued up, own among it.
 func (g *group) lead(db *bolt.DB, m *memory, own *write) {
-	g.mu.Lock()
-	batch := g.queue
-	g.queue = nil
-	g.mu.Unlock()
+	batch := g.gather()
+	began := time.Now()
 	commit(db, m, batch)
 	g.mu.Lock()
+	now := time.Now()
+	g.last = batchSeen{len(batch) + len(g.queue), now.Sub(began), now}
 	var next *write
 	if g.led = len(g.queue) > 0; g.led {
 		next = g.queue[0]
@@ -71,6 +93,30 @@ func (g *group) lead(db *bolt.DB, m *memory, own *write) {
 			w.told <- done
 		}
 	}
+}
+
+// gather takes what has queued up, once the others of the last crowd are back
+// or take too long. Who comes alone, or after a pause, does not wait.
+func (g *group) gather() []*write {
+	g.mu.Lock()
+	patience := min(g.last.took/2, gatherMost)
+	if len(g.queue) < g.last.crowd && time.Since(g.last.ended) < patience {
+		full := make(chan struct{})
+		g.full = full
+		g.mu.Unlock()
+		late := time.NewTimer(patience)
+		select {
+		case <-full:
+		case <-late.C:
+		}
+		late.Stop()
+		g.mu.Lock()
+		g.full = nil
+	}
+	defer g.mu.Unlock()
+	batch := g.queue
+	g.queue = nil
+	return batch
 }
 
 // commit runs the writes of a batch in order. One that fails ends the

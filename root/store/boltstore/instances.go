@@ -61,13 +61,14 @@ func (i instances) List(ctx context.Context, svc model.ServiceID) (out []store.I
 
 func (i instances) Add(ctx context.Context, svc model.ServiceID, address netip.Addr, at time.Time) (out store.Instance, err error) {
 	err = i.s.update(ctx, func(tx *txn) error {
-		owner, err := getService(tx, svc)
+		services, key := tx.Bucket(bucketServices), []byte(svc)
+		owner, err := load[serviceRecord](services, key)
 		if err != nil {
-			return err
+			return fmt.Errorf("service %q: %w", svc, err)
 		}
 		id := model.InstanceID{Service: svc, Number: owner.NextNumber}
 		owner.NextNumber++
-		if err := putService(tx, owner); err != nil {
+		if err := saveRead(services, key, owner); err != nil {
 			return err
 		}
 		if err := claim(tx, store.Claim{Address: address, Holder: id.String()}, i.s.now()); err != nil {

@@ -3,7 +3,10 @@ package boltstore
 import (
 	"bytes"
 	"net/netip"
+	"strconv"
+	"time"
 
+	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 )
 
@@ -17,6 +20,7 @@ type quick interface{ quick(raw []byte) bool }
 var (
 	_ quick = (*serviceRecord)(nil)
 	_ quick = (*claimRecord)(nil)
+	_ quick = (*instanceRecord)(nil)
 )
 
 func (r *serviceRecord) quick(raw []byte) bool {
@@ -46,6 +50,37 @@ func (r *claimRecord) quick(raw []byte) bool {
 	return c.whole()
 }
 
+func (r *instanceRecord) quick(raw []byte) bool {
+	c := cursor{left: raw}
+	c.object(func(key []byte) {
+		switch string(key) {
+		case "v":
+			r.V = int(c.number())
+		case "service":
+			r.Service = model.ServiceID(c.text())
+		case "number":
+			r.Number = int(c.number())
+		case "address":
+			r.Address = c.address()
+		case "cluster":
+			r.Cluster = model.ClusterID(c.text())
+		case "grant":
+			r.Grant = instance.Grant(c.wide())
+		case "revision":
+			r.Revision = c.wide()
+		case "tombstone":
+			r.Tombstone = c.flag()
+		case "assigned":
+			c.object(func(key []byte) { c.service(&r.Assigned, key) })
+		case "created_at":
+			r.CreatedAt = c.time()
+		default:
+			c.odd = true
+		}
+	})
+	return c.whole()
+}
+
 func (c *cursor) service(f *serviceFields, key []byte) {
 	switch string(key) {
 	case "id":
@@ -57,8 +92,7 @@ func (c *cursor) service(f *serviceFields, key []byte) {
 	case "name":
 		f.Name = c.text()
 	case "address":
-		a, err := netip.ParseAddr(c.text())
-		f.Address, c.odd = a, c.odd || err != nil
+		f.Address = c.address()
 	case "chosen":
 		f.Chosen = c.flag()
 	case "next_number":
@@ -99,6 +133,18 @@ func (c *cursor) spec(f *specFields, key []byte) {
 	default: // seldom there
 		c.odd = true
 	}
+}
+
+func (c *cursor) address() netip.Addr {
+	a, err := netip.ParseAddr(c.text())
+	c.odd = c.odd || err != nil
+	return a
+}
+
+// time is what time.Time reads itself.
+func (c *cursor) time() (t time.Time) {
+	c.odd = t.UnmarshalText(c.plain()) != nil || c.odd
+	return t
 }
 
 func (c *cursor) port() (p portFields) {
@@ -202,6 +248,21 @@ func (c *cursor) number() (n int64) {
 		return 0
 	}
 	c.left = c.left[digits:] // a fraction is odd at what follows
+	return n
+}
+
+// wide is a whole one, not below zero, of 64 bits.
+func (c *cursor) wide() uint64 {
+	digits := 0
+	for digits < len(c.left) && c.left[digits] >= '0' && c.left[digits] <= '9' {
+		digits++
+	}
+	n, err := strconv.ParseUint(string(c.left[:digits]), 10, 64)
+	if c.odd || err != nil || digits > 1 && c.left[0] == '0' {
+		c.odd = true
+		return 0
+	}
+	c.left = c.left[digits:]
 	return n
 }
 

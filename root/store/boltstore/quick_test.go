@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 )
 
@@ -24,6 +25,10 @@ func TestQuickReadsWhatJSONReads(t *testing.T) {
 			c.Until = time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "until"), 0).UTC()
 		}
 		compare(t, c)
+		in := someInstance(t)
+		if s := (serviceRecord{header: current(), serviceFields: in.Assigned}); compare(t, in) == 0 && plain(t, s) && in.Service != "" {
+			t.Fatalf("gives up at %+v", in)
+		}
 	})
 }
 
@@ -88,16 +93,35 @@ func someService(t *rapid.T) serviceFields {
 	return f
 }
 
+func someInstance(t *rapid.T) instanceRecord {
+	in := instanceRecord{
+		header: current(), Service: model.ServiceID(rapid.StringMatching(`[0-9a-f]{0,24}`).Draw(t, "service")), Number: rapid.IntRange(0, 1<<40).Draw(t, "number"),
+		Cluster: model.ClusterID(rapid.StringMatching(`[0-9a-f]{0,24}`).Draw(t, "cluster")), Grant: instance.Grant(rapid.Uint64().Draw(t, "grant")),
+		Revision: rapid.Uint64().Draw(t, "at"), Tombstone: rapid.Bool().Draw(t, "ended"),
+		CreatedAt: time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "made"), rapid.Int64Range(0, 1e9-1).Draw(t, "nanoseconds")).UTC(),
+	}
+	if rapid.Bool().Draw(t, "assigned") {
+		in.Assigned = someService(t)
+	}
+	if rapid.Bool().Draw(t, "reachable") {
+		in.Address = netip.AddrFrom4([4]byte{10, 30, rapid.Byte().Draw(t, "x"), rapid.Byte().Draw(t, "y")})
+	}
+	return in
+}
+
 // FuzzQuick: damaged records, too, are refused or read as encoding/json does.
 func FuzzQuick(f *testing.F) {
 	for _, s := range []string{
 		`{"v":1,"id":"a","spec":{"image":"x","ports":[{"host":1,"container":65535,"protocol":"tcp"}],"command":["a"]},"address":"10.30.0.1","chosen":true,"next_number":3}`,
 		`{"v":01}`, `{"v":1.5}`, `{"v":1,}`, `{,"v":1}`, `{"v":1}}`, `{"chosen":tru`, `{"spec":{"ports":[{"host":65536}]}}`, `{"v":1,"holder":"a"}`, `{"address":""}`,
+		`{"v":1,"service":"a","number":2,"address":"10.30.0.9","cluster":"c","grant":18446744073709551615,"revision":3,"tombstone":true,"assigned":{"id":"a"},"created_at":"2026-01-02T03:04:05.000000006Z"}`,
+		`{"grant":18446744073709551616}`, `{"grant":01}`, `{"grant":}`, `{"created_at":"2026-01-02T03:04:05+24:00"}`, `{"created_at":""}`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		agree[serviceRecord](t, raw)
 		agree[claimRecord](t, raw)
+		agree[instanceRecord](t, raw)
 	})
 }
