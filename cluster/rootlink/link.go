@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
 	linkv1 "oakestra/api/link/v1"
@@ -30,7 +31,20 @@ import (
 const (
 	beat   = 5 * time.Second
 	silent = 15 * time.Second
+
+	// Between tries to reach the root. For some time after a loss they come
+	// quickly: another system manager takes over within 4 s, and what users
+	// want waits meanwhile.
+	pauseMin = 500 * time.Millisecond
+	pauseMax = 4 * time.Second
+	hurry    = 15 * time.Second
 )
+
+// connecting leaves the pauses to Run: between two tries gRPC has forgotten
+// that the one before failed. A dial to a machine that is gone takes dialTime.
+const dialTime = 5 * time.Second
+
+var connecting = grpc.ConnectParams{MinConnectTimeout: dialTime, Backoff: backoff.Config{BaseDelay: pauseMin / 5, Multiplier: 1, MaxDelay: pauseMin / 5}}
 
 // Config says where the root is and who we are.
 type Config struct {
@@ -132,19 +146,24 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 	if err != nil {
 		return err
 	}
-	conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(connecting))
 	if err != nil {
 		return fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
 	}
 	defer func() { _ = conn.Close() }()
-	pause := lifecycle.NewBackoff(time.Second, 30*time.Second)
+	pause, lost := lifecycle.NewBackoff(pauseMin, pauseMax), time.Now()
 	for {
 		s := &session{link: l, book: book, fleet: f, tables: t, id: &id, welcomed: pause.Reset}
 		err := s.run(ctx, linkv1.NewLinkClient(conn))
-		l.connected.Store(false)
+		if l.connected.Swap(false) {
+			lost = time.Now()
+		}
 		l.out.disconnect()
 		if ctx.Err() != nil {
 			return nil
+		}
+		if time.Since(lost) < hurry {
+			pause.Reset()
 		}
 		wait := pause.Next()
 		l.log.Warn("no link to the root; the cluster works on alone", "root", target, "error", err, "again_in", wait)
