@@ -9,6 +9,7 @@ import (
 
 	"oakestra/cluster/fleet"
 	"oakestra/cluster/http"
+	"oakestra/cluster/metrics"
 	"oakestra/cluster/nodelink"
 	"oakestra/cluster/rootlink"
 	"oakestra/cluster/store"
@@ -45,9 +46,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	_, portText, _ := net.SplitHostPort(ln.Addr().String())
 	port, _ := strconv.ParseUint(portText, 10, 16)
 	root := rootlink.New(rootlink.Config{Root: d.cfg.Root, Name: d.cfg.Name, Location: d.cfg.Location, Version: d.cfg.Version, Port: uint16(port)}, d.deps.Logger)
+	var workers *fleet.Fleet
+	m := metrics.New(metrics.Sources{Count: func(ctx context.Context) (fleet.Count, error) { return workers.Count(ctx) }, Connected: root.Connected})
 	plane := tables.New(tables.Deps{Link: d.deps.Link, Uplink: root, Subnets: d.deps.Store, Logger: d.deps.Logger})
-	workers := fleet.New(fleet.Config{LostAfter: d.cfg.LostAfter}, fleet.Deps{Book: d.deps.Store, Link: d.deps.Link, Network: plane, Root: root, Logger: d.deps.Logger})
-	handler := http.Handler(http.Config{Name: d.cfg.Name, MQTTHost: d.cfg.MQTTHost, MQTTPort: d.cfg.MQTTPort}, workers, root)
+	workers = fleet.New(fleet.Config{LostAfter: d.cfg.LostAfter}, fleet.Deps{Book: d.deps.Store, Link: d.deps.Link, Network: plane, Root: root, Logger: d.deps.Logger, Lag: m.Lag})
+	handler := http.Handler(http.Config{Name: d.cfg.Name, MQTTHost: d.cfg.MQTTHost, MQTTPort: d.cfg.MQTTPort}, workers, root, m.Handler())
 	parts := []lifecycle.Part{
 		{Name: "fleet", Run: workers.Run},
 		{Name: "tables", Run: plane.Run},

@@ -92,6 +92,7 @@ type core struct {
 	orphansMoved bool
 	after        []func() // once stored
 	leaves       sync.WaitGroup
+	messages     [4]uint64 // of known workers, by kind
 }
 
 func newCore(ctx context.Context, f *Fleet, s store.State) *core {

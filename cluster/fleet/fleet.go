@@ -26,6 +26,8 @@ type Deps struct {
 	Network tables.Network
 	Root    Root
 	Logger  *slog.Logger // may be nil
+	// Lag is told how late the loop came to a tick; may be nil.
+	Lag func(time.Duration)
 }
 
 // Fleet is the loop over workers and placements.
@@ -134,7 +136,10 @@ func (f *Fleet) Run(ctx context.Context) error {
 			c.wake(time.Now())
 			fn(c)
 			c.answer()
-		case <-tick.C:
+		case due := <-tick.C:
+			if f.deps.Lag != nil {
+				f.deps.Lag(time.Since(due))
+			}
 			c.wake(time.Now())
 			c.tick()
 		case <-report.C:

@@ -23,6 +23,7 @@ func (c *core) handle(in nodelink.Inbound) {
 	if n == nil {
 		return
 	}
+	c.messages[kindOf(in)]++
 	switch {
 	case in.Report != nil:
 		n.Engine = c.now

@@ -57,7 +57,7 @@ func TestRegistrationOfEachGeneration(t *testing.T) {
 			r := httptest.NewRequest(http.MethodPost, "/api/node/register", strings.NewReader(string(body)))
 			r.RemoteAddr = "192.0.2.2:40000"
 			w := httptest.NewRecorder()
-			Handler(Config{Name: "c", MQTTPort: "10003"}, d, d).ServeHTTP(w, r)
+			Handler(Config{Name: "c", MQTTPort: "10003"}, d, d, http.NotFoundHandler()).ServeHTTP(w, r)
 			if w.Code != http.StatusOK || len(d.got) != 1 {
 				t.Fatalf("%d %s", w.Code, w.Body)
 			}

@@ -36,8 +36,8 @@ type Config struct {
 	MQTTPort string
 }
 
-// Handler serves port 10100.
-func Handler(cfg Config, f Fleet, r Root) http.Handler {
+// Handler serves port 10100. metrics decides itself who may read it.
+func Handler(cfg Config, f Fleet, r Root, metrics http.Handler) http.Handler {
 	s := server{cfg, f, r}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+mqtt.RegisterPath, s.register)
@@ -46,6 +46,7 @@ func Handler(cfg Config, f Fleet, r Root) http.Handler {
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	mux.HandleFunc("GET /api/cluster/status", s.status)
+	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("/session/", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusNotImplemented, map[string]string{"message": "sessions are not served by this version"})
 	})

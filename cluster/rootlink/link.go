@@ -34,12 +34,20 @@ const (
 	// maxMessage is the root's limit, too: all orders of a large cluster are one
 	// message. gRPC's own limit for clients is 4 MiB.
 	maxMessage = 64 << 20
-	// Tries are short and near one another: a site whose uplink is back should
-	// be heard within seconds, and to dial a root is cheap for both.
-	connectWithin = 4 * time.Second
-	againAfter    = 500 * time.Millisecond
-	againAtMost   = 4 * time.Second
+
+	// Between tries to reach the root. For some time after a loss they come
+	// quickly: another system manager takes over within 4 s, an uplink is back,
+	// and to dial a root is cheap for both.
+	pauseMin = 500 * time.Millisecond
+	pauseMax = 4 * time.Second
+	quick    = 15 * time.Second
 )
+
+// connecting leaves the pauses to Run: between two tries gRPC has forgotten
+// that the one before failed. A dial to a machine that is gone takes dialTime.
+const dialTime = 4 * time.Second
+
+var connecting = grpc.ConnectParams{MinConnectTimeout: dialTime, Backoff: backoff.Config{BaseDelay: pauseMin / 5, Multiplier: 1, MaxDelay: pauseMin / 5}}
 
 // Config says where the root is and who we are.
 type Config struct {
@@ -142,34 +150,24 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 		return err
 	}
 	l.cluster.Store(string(id.Cluster))
-	client, hurry := l.cfg.Client, func() {}
-	if client == nil {
-		target, err := Target(l.cfg.Root)
-		if err != nil {
-			return err
-		}
-		options := []grpc.DialOption{
-			grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
-			grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectWithin}),
-		}
-		if l.dial != nil {
-			options = append(options, grpc.WithContextDialer(l.dial))
-		}
-		conn, err := grpc.NewClient("passthrough:///"+target, options...)
-		if err != nil {
-			return fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
-		}
-		defer func() { _ = conn.Close() }()
-		client, hurry = linkv1.NewLinkClient(conn), conn.ResetConnectBackoff
+	client, again, hangUp, err := l.connect()
+	if err != nil {
+		return err
 	}
-	pause := lifecycle.NewBackoff(againAfter, againAtMost)
+	defer hangUp()
+	pause, lost := lifecycle.NewBackoff(pauseMin, pauseMax), time.Now()
 	for {
 		s := &session{link: l, book: book, fleet: f, tables: t, id: &id, welcomed: pause.Reset}
 		err := s.run(ctx, client)
-		l.connected.Store(false)
+		if l.connected.Swap(false) {
+			lost = time.Now()
+		}
 		l.out.disconnect()
 		if ctx.Err() != nil {
 			return nil
+		}
+		if time.Since(lost) < quick {
+			pause.Reset()
 		}
 		wait := pause.Next()
 		l.log.Warn("no link to the root; the cluster works on alone", "root", l.cfg.Root, "error", err, "again_in", wait)
@@ -178,8 +176,32 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 			return nil
 		case <-time.After(wait):
 		}
-		hurry()
+		again()
 	}
+}
+
+// connect makes the client of the root, what makes it dial anew, and what ends
+// it. It does not dial.
+func (l *Link) connect() (c linkv1.LinkClient, again, hangUp func(), err error) {
+	if l.cfg.Client != nil {
+		return l.cfg.Client, func() {}, func() {}, nil
+	}
+	target, err := Target(l.cfg.Root)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithConnectParams(connecting),
+	}
+	if l.dial != nil {
+		options = append(options, grpc.WithContextDialer(l.dial))
+	}
+	conn, err := grpc.NewClient("passthrough:///"+target, options...)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
+	}
+	return linkv1.NewLinkClient(conn), conn.ResetConnectBackoff, func() { _ = conn.Close() }, nil
 }
 
 // identity makes the cluster's key at the first start.

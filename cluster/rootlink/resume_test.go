@@ -95,22 +95,24 @@ func TestTheIdentityOfACluster(t *testing.T) {
 	})
 }
 
-// The pauses between tries double from againAfter to againAtMost, each a quarter longer at
-// most, by chance.
+// The pauses between tries are short at first and double then, each a quarter
+// longer at most, by chance.
 func TestPausesBetweenTries(t *testing.T) {
 	gaps := map[time.Duration]bool{}
 	for range 5 {
 		bubble(t, func(r *rig) { r.root.refusal = status.Error(codes.AlreadyExists, "another has the name") }, func(t *testing.T, r *rig) {
 			time.Sleep(5 * time.Minute)
-			want := againAfter
+			want := pauseMin
 			tries := r.root.times()
 			for i := 1; i < len(tries); i++ {
+				if tries[i-1].Sub(tries[0]) >= quick {
+					want = min(2*want, pauseMax)
+				}
 				gap := tries[i].Sub(tries[i-1])
 				if gap < want || gap > want+want/4+10*time.Millisecond {
 					t.Errorf("pause %d is %s, want %s to a quarter more", i, gap, want)
 				}
 				gaps[gap] = true
-				want = min(2*want, againAtMost)
 			}
 			if len(tries) < 10 || r.link.Connected() {
 				t.Errorf("%d tries, connected %v", len(tries), r.link.Connected())

@@ -73,7 +73,7 @@ func TestTheFirstBytesDecide(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	const h2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	const h2 = h2preface
 	// In two pieces: a preface may arrive split.
 	for _, part := range []string{h2[:2], h2[2:]} {
 		if _, err := io.WriteString(conn, part); err != nil {

@@ -58,7 +58,7 @@ func sniff(ctx context.Context, conn net.Conn, web, links *sideListener) {
 	}
 	_ = conn.SetReadDeadline(time.Time{})
 	if string(head) == preface {
-		links.deliver(ctx, peeked)
+		links.deliver(ctx, newMeteredConn(peeked))
 		return
 	}
 	web.deliver(ctx, peeked)

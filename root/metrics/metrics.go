@@ -6,9 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"oakestra/pkg/metrics"
 	"oakestra/root/control"
 	"oakestra/root/events"
 )
@@ -34,7 +33,6 @@ type Metrics struct {
 // New registers everything. It starts nothing.
 func New(s Sources) *Metrics {
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "oakestra_http_request_seconds", Help: "Time to answer a request, by route and status.",
 			Buckets: []float64{.001, .005, .02, .1, .5, 2, 10},
@@ -45,7 +43,7 @@ func New(s Sources) *Metrics {
 		}, []string{"operation", "result"}),
 	}
 	m.reads, m.writes = m.store.WithLabelValues("read", "ok"), m.store.WithLabelValues("write", "ok")
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.requests, m.store, scrape{s})
+	m.registry = metrics.New(m.requests, m.store, scrape{s})
 	return m
 }
 
@@ -72,9 +70,7 @@ func (m *Metrics) Store(write bool, took time.Duration, err error) {
 }
 
 // Handler serves the text format.
-func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
-}
+func (m *Metrics) Handler() http.Handler { return metrics.Handler(m.registry) }
 
 // scrape reads the sources.
 type scrape struct{ s Sources }

@@ -20,18 +20,31 @@ const (
 	// smallBody is what nobody has to wait for, and all that callers may send
 	// who have not logged in.
 	smallBody = 64 << 10
+	// firstPiece of a body is read without asking: most end within it.
+	firstPiece = 4 << 10
+	// smallAtOnce bounds the bodies of more than that which are held at a time,
+	// those of users and, apart from them, those of strangers: slow senders
+	// hold what they have sent.
+	smallAtOnce, strangersAtOnce = 128, 32
 	// largeAtOnce bounds the greater bodies that are held at a time: read into
 	// values one takes ten times its size.
 	largeAtOnce = 2
-	// largeWait is how long one waits for its turn.
-	largeWait = 10 * time.Second
+	// turnWait is how long one waits for its turn.
+	turnWait = 10 * time.Second
 	// bodyTime is how long a body may take. Without it a few sockets that send
 	// a byte a second stay for ever.
 	bodyTime = 30 * time.Second
 )
 
-// keyTurn is where a request keeps that it has one of the turns.
-const keyTurn = "oakestra.turn"
+// keyTurns is where a request keeps the turns it has.
+const keyTurns = "oakestra.turns"
+
+// turns are the places for bodies that are held.
+type turns struct{ strangers, small, large chan struct{} }
+
+func newTurns() turns {
+	return turns{make(chan struct{}, strangersAtOnce), make(chan struct{}, smallAtOnce), make(chan struct{}, largeAtOnce)}
+}
 
 // limitBody bounds size and time of a body. The server itself lifts the
 // deadline at the next request; here it is lifted as soon as all was read, for
@@ -43,8 +56,10 @@ func (a *api) limitBody(c *gin.Context) {
 		c.Request.Body = &timed{http.MaxBytesReader(c.Writer, c.Request.Body, maxBody), rc}
 	}
 	defer func() {
-		if c.GetBool(keyTurn) {
-			<-a.large
+		held, _ := c.Get(keyTurns)
+		list, _ := held.([]chan struct{})
+		for _, place := range list {
+			<-place
 		}
 	}()
 	c.Next()
@@ -65,37 +80,66 @@ func (t *timed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readBody reads everything; its error has a class.
+// readBody reads everything; its error has a class. What waits for a turn is
+// not held, but for its first piece.
 func (a *api) readBody(c *gin.Context) ([]byte, error) {
+	_, known := identity(c)
+	if !known && c.Request.ContentLength > smallBody {
+		return nil, unreadable(&http.MaxBytesError{Limit: smallBody})
+	}
 	var raw bytes.Buffer
-	_, err := io.CopyN(&raw, c.Request.Body, smallBody+1)
-	switch {
-	case errors.Is(err, io.EOF):
-		return raw.Bytes(), nil
-	case err == nil:
-		if _, known := identity(c); !known {
-			return nil, fmt.Errorf("read body: %w", errors.Join(errNoJSON, &http.MaxBytesError{Limit: smallBody}))
+	for _, part := range a.parts(c, known) {
+		if part.turn != nil {
+			if err := a.turn(c, part.turn); err != nil {
+				return nil, err
+			}
+			if n := int(c.Request.ContentLength); n < part.upTo { // else it grows as it comes
+				raw.Grow(max(n-raw.Len(), 0) + bytes.MinRead)
+			}
 		}
-		if err := a.turn(c); err != nil {
-			return nil, err
+		_, err := io.CopyN(&raw, c.Request.Body, int64(part.upTo-raw.Len()))
+		switch {
+		case errors.Is(err, io.EOF):
+			return raw.Bytes(), nil
+		case err != nil:
+			return nil, unreadable(err)
 		}
-		_, err = io.Copy(&raw, c.Request.Body)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read body: %w", errors.Join(errNoJSON, err))
-	}
-	return raw.Bytes(), nil
+	return nil, unreadable(&http.MaxBytesError{Limit: int64(raw.Len() - 1)})
 }
 
-// turn waits until a large body may be held; limitBody ends it.
-func (a *api) turn(c *gin.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request.Context(), largeWait)
+func unreadable(why error) error { return fmt.Errorf("read body: %w", errors.Join(errNoJSON, why)) }
+
+// part is how far a body is read, once it has its turn.
+type part struct {
+	turn chan struct{} // nil: at once
+	upTo int
+}
+
+// parts of a body: a longer one than the last ends in is refused. One that
+// says it is large waits before anything of it is read.
+func (a *api) parts(c *gin.Context, known bool) []part {
+	small, large := part{a.small, smallBody + 1}, part{a.large, maxBody + 1}
+	switch {
+	case !known:
+		return []part{{nil, firstPiece}, {a.strangers, smallBody + 1}}
+	case c.Request.ContentLength > smallBody:
+		return []part{large}
+	}
+	return []part{{nil, firstPiece}, small, large}
+}
+
+// turn waits until a body may be held; limitBody ends it.
+func (a *api) turn(c *gin.Context, place chan struct{}) error {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), turnWait)
 	defer cancel()
 	select {
-	case a.large <- struct{}{}:
-		c.Set(keyTurn, true)
+	case place <- struct{}{}:
+		held, _ := c.Get(keyTurns)
+		list, _ := held.([]chan struct{})
+		c.Set(keyTurns, append(list, place))
 		return nil
 	case <-ctx.Done():
-		return inClass(errs.Unavailable, "others are sending bodies of more than %d KiB, try again", smallBody>>10)
+		return inClass(errs.Unavailable, "others are sending bodies of more than %d KiB, try again", firstPiece>>10)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -247,10 +248,12 @@ func (r *rig) happened(services map[string]string) {
 
 // measured gives a root what /metrics shows, and a store to copy.
 func measured(d *Deps) {
-	d.Meter = metrics.New(metrics.Sources{
+	m := metrics.New(metrics.Sources{
 		Clusters: d.Below.Clusters, Nodes: d.Below.Nodes, Recovery: d.Below.Recovery, Events: d.Events.Stats,
 		Words: func() map[string]int { return map[string]int{"RUNNING": 1} },
 	})
+	m.Store(true, time.Millisecond, nil)
+	d.Meter = m
 	d.Backup = func(_ context.Context, w io.Writer) (int64, error) { return io.Copy(w, strings.NewReader("abc")) }
 }
 

@@ -43,7 +43,7 @@ type Deps struct {
 // api holds the handlers.
 type api struct {
 	Deps
-	large chan struct{} // a place for each large body that is held
+	turns
 }
 
 // New returns the handler of every route. It starts nothing.
@@ -96,7 +96,7 @@ func newEngine(d Deps) *gin.Engine {
 	e.HandleMethodNotAllowed = true
 	e.UseRawPath = true          // an escaped slash stays inside its parameter
 	_ = e.SetTrustedProxies(nil) // no proxy: cannot fail
-	a := &api{Deps: d, large: make(chan struct{}, largeAtOnce)}
+	a := &api{Deps: d, turns: newTurns()}
 	e.Use(a.measure, requestID, a.audit, a.recoverPanic, a.cors, a.limitBody)
 	e.NoRoute(func(c *gin.Context) { a.fail(c, notFound(c.Request.URL.Path)) })
 	e.NoMethod(func(c *gin.Context) {

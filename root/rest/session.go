@@ -100,6 +100,7 @@ func (a *api) logout(c *gin.Context) {
 //	@failure		401		{object}	wire.Error	"wrong old password"
 //	@failure		403		{object}	wire.Error	"another user's name"
 //	@failure		422		{object}	wire.Error	"the new password will not do"
+//	@failure		429		{object}	wire.Error	"too many wrong passwords"
 //	@router			/api/user/{name} [post]
 func (a *api) changePassword(c *gin.Context) {
 	name, err := ownName(c)

@@ -106,6 +106,7 @@ func (a *api) permission(c *gin.Context) {
 //	@failure		404		{object}	wire.Error		"unknown user"
 //	@failure		409		{object}	wire.Error		"nobody would be left who is an Admin"
 //	@failure		422		{object}	wire.Error		"errors lists path, value and reason of everything that is wrong"
+//	@failure		429		{object}	wire.Error		"too many wrong passwords"
 //	@router			/api/user/{name} [put]
 func (a *api) updateUser(c *gin.Context) {
 	by, _ := identity(c)

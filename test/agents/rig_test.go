@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	nethttp "net/http"
 	"net/netip"
 	"sync"
 	"testing"
@@ -99,7 +100,7 @@ func (m *manager) start() {
 			m.mqtt = b.Addr().String()
 			_, port, _ := net.SplitHostPort(m.mqtt)
 			close(served)
-			return httpx.Serve(ctx, ln, http.Handler(http.Config{Name: "c", MQTTPort: port}, workers, m.root), nil)
+			return httpx.Serve(ctx, ln, http.Handler(http.Config{Name: "c", MQTTPort: port}, workers, m.root, nethttp.NotFoundHandler()), nil)
 		}})
 	m.stop = func() {
 		cancel()

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -255,6 +256,11 @@ func (r *apiRig) do(t *testing.T, req *http.Request, enough func([]byte) bool) a
 	must(t, err)
 	defer resp.Body.Close()
 	a := answer{code: resp.StatusCode, header: resp.Header}
+	if known, there := r.doc.operation(req.Method, req.URL.Path); there {
+		if _, declared := known.Responses[strconv.Itoa(a.code)]; !declared {
+			t.Errorf("%s %s is answered %d, which the document does not know", req.Method, req.URL.Path, a.code)
+		}
+	}
 	if enough == nil || resp.StatusCode != http.StatusOK {
 		a.body, err = io.ReadAll(resp.Body)
 		must(t, err)

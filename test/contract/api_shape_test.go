@@ -48,6 +48,32 @@ func (d document) operations() map[string]operation {
 	return out
 }
 
+// operation finds the one that a request is for.
+func (d document) operation(method, path string) (operation, bool) {
+	parts := strings.Split(strings.TrimSuffix(path, "/"), "/")
+	best, found, fixed := operation{}, false, -1
+	for pattern, methods := range d.Paths {
+		o, there := methods[strings.ToLower(method)]
+		names := strings.Split(strings.TrimSuffix(pattern, "/"), "/")
+		if !there || len(names) != len(parts) {
+			continue
+		}
+		same := 0
+		for i, name := range names {
+			switch {
+			case name == parts[i]:
+				same++
+			case !strings.HasPrefix(name, "{"):
+				same = -len(names)
+			}
+		}
+		if same > fixed { // /api/clusters/active is not /api/clusters/{id}
+			best, found, fixed = o, true, same
+		}
+	}
+	return best, found
+}
+
 // wrong lists where a value is not of a schema: another type, null, a field
 // that is not declared.
 func (d document) wrong(s schema, at string, v any) []string {

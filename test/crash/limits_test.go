@@ -2,22 +2,33 @@ package crash
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	linkv1 "oakestra/api/link/v1"
 )
 
-// growth is how much memory any of the floods below may cost, in KiB.
-const growth = 64 << 10
+const (
+	growth   = 64 << 10               // how much memory any of the floods below may cost, in KiB
+	patience = 200 * time.Millisecond // in which 99 of 100 requests of others are answered
+	enough   = 500                    // requests, to speak of one in a hundred
+)
 
 // TestFloods sends what no client should. Each is refused with 4xx, or cut
 // off; memory stays bounded, and others are answered meanwhile.
@@ -34,6 +45,8 @@ func TestFloods(t *testing.T) {
 		return func(c net.Conn) error { return send(c, post(path, auth, int64(len(body)))+body) }
 	}
 	deep := strings.Repeat(`{"applications":[`, 5000) + strings.Repeat("]}", 5000)
+	takenBack := resets(t, 5000)
+	written := declared(t, r, "/api/application/", "/api/service/", "/api/auth/login", "/api/service/{id}/instance")
 	const gib = 1 << 30
 	cases := []struct {
 		name  string
@@ -69,7 +82,7 @@ func TestFloods(t *testing.T) {
 			return send(c, "GET /"+strings.Repeat("a", 1<<20)+" HTTP/1.1\r\nHost: x\r\n\r\n")
 		}, []int{431, 414}},
 		{"no HTTP", 50, func(c net.Conn) error { return send(c, strings.Repeat("\x00\xff", 1<<16)) }, []int{400, 431, 0}},
-		{"sockets that are slow in every way", 700, each(
+		{"sockets that are slow in every way", 1000, each(
 			func(net.Conn) error { return nil },
 			func(c net.Conn) error { return trickle(c, "GET / HTTP/1.1\r\nHost: x\r\n", "X-A: a\r\n") },
 			func(c net.Conn) error { return trickle(c, post("/api/application/", auth, 1000), " ") },
@@ -82,21 +95,30 @@ func TestFloods(t *testing.T) {
 			},
 			func(c net.Conn) error { return send(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") },
 		), []int{404, 408, 503, 0}},
+		{"requests of HTTP/2 that are taken back at once", 1000, func(c net.Conn) error { return send(c, takenBack) }, []int{0}},
 	}
 	for _, k := range cases {
 		t.Run(k.name, func(t *testing.T) {
 			before := r.rest()
 			other := watch(t, newClient(r, token))
 			got := flood(t, r.addr, k.conns, k.write)
-			asked, slowest := other()
+			took := other()
 			peak := r.memory("VmHWM") - before
-			t.Logf("%d connections: %v; memory at most +%.1f MiB; others were answered %d times, the slowest in %s", k.conns, got, float64(peak)/1024, asked, slowest.Round(time.Millisecond))
+			p99 := took[len(took)*99/100]
+			t.Logf("%d connections: %v; memory at most +%.1f MiB; others were answered %d times, 99 of 100 within %s, all within %s", k.conns, got,
+				float64(peak)/1024, len(took), p99.Round(time.Millisecond/10), took[len(took)-1].Round(time.Millisecond))
 			if peak > growth {
 				t.Errorf("memory grew by %d KiB, the limit is %d", peak, growth)
+			}
+			if len(took) >= enough && p99 > patience {
+				t.Errorf("99 of 100 answers to others came within %s, the limit is %s", p99, patience)
 			}
 			for status := range got {
 				if !contains(k.want, status) {
 					t.Errorf("answers %v, want %v", got, k.want)
+				}
+				if !undeclared[status] && !slices.ContainsFunc(written, func(o map[string]any) bool { return o[fmt.Sprint(status)] != nil }) {
+					t.Errorf("no operation that was flooded declares %d", status)
 				}
 			}
 		})
@@ -112,6 +134,34 @@ func contains(list []int, v int) bool {
 	return false
 }
 
+// undeclared are what is answered before there is an operation: cut off, not
+// HTTP, too long a head.
+var undeclared = map[int]bool{0: true, 400: true, 414: true, 431: true}
+
+// declared are the responses of the POSTs of paths, as the document says.
+func declared(t *testing.T, r *root, paths ...string) (out []map[string]any) {
+	t.Helper()
+	resp, err := http.Get("http://" + r.addr + "/api/openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var d struct {
+		Paths map[string]map[string]struct{ Responses map[string]any }
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&d); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		o, there := d.Paths[path]["post"]
+		if !there {
+			t.Fatalf("the document has no POST %s", path)
+		}
+		out = append(out, o.Responses)
+	}
+	return out
+}
+
 // rest forgets the peak so far and returns what the process holds now.
 func (r *root) rest() int {
 	r.t.Helper()
@@ -121,30 +171,29 @@ func (r *root) rest() int {
 	return r.memory("VmRSS")
 }
 
-// watch asks as another user would, until stopped.
-func watch(t *testing.T, c *client) (stop func() (asked int, slowest time.Duration)) {
+// watch asks as another user would, until stopped; it returns what each answer
+// took, sorted.
+func watch(t *testing.T, c *client) (stop func() []time.Duration) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	var asked int
-	var slowest time.Duration
+	var took []time.Duration
 	go func() {
 		defer close(ended)
-		for asked == 0 || ctx.Err() == nil {
+		for len(took) == 0 || ctx.Err() == nil {
 			begin := time.Now()
 			f, _, _, err := c.do(http.MethodGet, "/api/services/", nil)
+			took = append(took, time.Since(begin))
 			if f != done {
 				t.Errorf("another user is not answered: %v", err)
 				return
 			}
-			asked++
-			slowest = max(slowest, time.Since(begin))
 			select {
 			case <-ctx.Done():
 			case <-time.After(5 * time.Millisecond):
 			}
 		}
 	}()
-	return func() (int, time.Duration) { cancel(); <-ended; return asked, slowest }
+	return func() []time.Duration { cancel(); <-ended; slices.Sort(took); return took }
 }
 
 // flood opens connections at once and counts how each ends.
@@ -227,6 +276,26 @@ func trickle(c net.Conn, head, drop string) error {
 		err = send(c, drop)
 	}
 	return err
+}
+
+// resets opens streams of HTTP/2 and takes each back (CVE-2023-44487).
+func resets(t *testing.T, n int) string {
+	t.Helper()
+	var out, block bytes.Buffer
+	out.WriteString(http2.ClientPreface)
+	framer, encoder := http2.NewFramer(&out, nil), hpack.NewEncoder(&block)
+	err := framer.WriteSettings()
+	for id := uint32(1); id < uint32(2*n); id += 2 {
+		block.Reset()
+		for _, f := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", linkv1.Link_Control_FullMethodName}, {":authority", "x"}, {"content-type", "application/grpc"}, {"te", "trailers"}} {
+			err = errors.Join(err, encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}))
+		}
+		err = errors.Join(err, framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true}), framer.WriteRSTStream(id, http2.ErrCodeCancel))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
 }
 
 // keys is an object with many of them, as short as can be.

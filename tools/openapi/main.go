@@ -1,6 +1,7 @@
 // Command openapi makes the OpenAPI 3.0 document of the root from swag's 2.0
 // document, and puts the quick start's descriptor into both as the example of
-// every operation that takes a descriptor. It fails when the result is not
+// every operation that takes a descriptor, and into every operation the answers
+// that all of its kind may give (common.go). It fails when the result is not
 // valid. `go generate ./root/rest` runs it.
 package main
 
@@ -59,6 +60,9 @@ func run(doc, example, out string) error {
 // convert returns the 2.0 document with the example in it, and the 3.0 one.
 func convert(raw, sample []byte) (two, three []byte, err error) {
 	if two, err = withExample(raw, sample); err != nil {
+		return nil, nil, err
+	}
+	if two, err = withCommon(two); err != nil {
 		return nil, nil, err
 	}
 	var v2 openapi2.T

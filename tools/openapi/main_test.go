@@ -1,7 +1,10 @@
 package main
 
 import (
+	"encoding/json"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -32,9 +35,23 @@ func TestTheDocumentsAreUpToDateAndValid(t *testing.T) {
 const small = `{
     "swagger": "2.0", "info": {"title": "t", "version": "1"},
     "securityDefinitions": {"Bearer":{"type":"apiKey","name":"Authorization","in":"header"}},
-    "paths": {"/api/application/":{"post":{"consumes":["application/json"],"responses":{"200":{"description":"OK"}},
-        "parameters":[{"in":"body","name":"body","schema":{"$ref":"#/definitions/Descriptor"}}]}}},
+    "paths": {
+        "/api/application/": {
+            "post": {
+                "consumes":["application/json"],
+                "parameters":[{"in":"body","name":"body","schema":{"$ref":"#/definitions/Descriptor"}}],
+                "responses": {
+                    "200": {
+                        "description": "OK"
+                    }
+                }
+            }
+        }
+    },
     "definitions": {
+        "Error": {
+            "type": "object"
+        },
         "Descriptor": {
             "type": "object", "properties": {"customerID": {"type": "string"}}
         }
@@ -69,6 +86,81 @@ func TestOperationID(t *testing.T) {
 		method, path, _ := strings.Cut(in, " ")
 		if got := operationID(method, path); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
+const asSwagWrites = `{
+    "swagger": "2.0",
+    "paths": {
+        "/api/a/": {
+            "post": {
+                "parameters": [
+                    {
+                        "in": "body"
+                    }
+                ],
+                "responses": {
+                    "200": {
+                        "description": "OK"
+                    },
+                    "413": {
+                        "description": "its own words"
+                    }
+                }
+            },
+            "get": {
+                "responses": {
+                    "200": {
+                        "description": "OK"
+                    },
+                    "507": {
+                        "description": "full"
+                    }
+                }
+            }
+        },
+        "/healthz": {
+            "get": {
+                "responses": {
+                    "200": {
+                        "description": "OK"
+                    }
+                }
+            }
+        }
+    }
+}`
+
+func TestWhatIsCommonIsAddedOnce(t *testing.T) {
+	text, err := withCommon([]byte(asSwagWrites))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d struct {
+		Paths map[string]map[string]struct {
+			Responses map[string]struct{ Description string }
+		}
+	}
+	if err := json.Unmarshal(text, &d); err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	for at, want := range map[[2]string]string{{"/api/a/", "post"}: "200 408 413 503", {"/api/a/", "get"}: "200 503 507", {"/healthz", "get"}: "200"} {
+		got := slices.Sorted(maps.Keys(d.Paths[at[0]][at[1]].Responses))
+		if strings.Join(got, " ") != want {
+			t.Errorf("%v has %v, want %s", at, got, want)
+		}
+	}
+	if own := d.Paths["/api/a/"]["post"].Responses["413"].Description; own != "its own words" {
+		t.Errorf("413 says %q", own)
+	}
+	again, err := withCommon(text)
+	if err != nil || string(again) != string(text) {
+		t.Errorf("a second time it changes, %v", err)
+	}
+	for name, wrong := range map[string]string{"another indent": strings.ReplaceAll(asSwagWrites, "    ", "  "), "no JSON": "{"} {
+		if _, err := withCommon([]byte(wrong)); err == nil {
+			t.Errorf("%s: no error", name)
 		}
 	}
 }
