@@ -178,9 +178,9 @@ func TestBlamedOnce(t *testing.T) {
 	l := New(Config{URL: "localhost"}, slog.New(slog.NewTextHandler(&log, nil)))
 	l.Allow([]model.NodeID{"w1", "w2"})
 	for range 5 {
-		l.receive("nodes/w1/job", []byte("{"), false)
-		l.receive("nodes/w2/job", []byte("{"), false)
-		l.receive("nodes/w3/job", []byte("{"), false)
+		l.receive("nodes/w1/job", []byte("{"))
+		l.receive("nodes/w2/job", []byte("{"))
+		l.receive("nodes/w3/job", []byte("{"))
 	}
 	if got := strings.Count(log.String(), "\n"); got != 2 || l.Dropped() != 10 {
 		t.Errorf("%d lines, %d dropped:\n%s", got, l.Dropped(), log.String())

@@ -35,8 +35,9 @@ type Link struct {
 	cfg     Config
 	log     *slog.Logger
 	inbound chan nodelink.Inbound
+	inbox   *inbox // of an outside broker
 	out     chan message
-	stopped chan struct{} // closed when Run returns
+	stopped chan struct{} // closed when Run ends: nobody takes messages any more
 	allowed atomic.Pointer[map[model.NodeID]bool]
 
 	dropped atomic.Int64
@@ -55,6 +56,7 @@ func New(cfg Config, logger *slog.Logger) *Link {
 	l := &Link{
 		cfg: cfg, log: logger.With("part", "nodelink"),
 		inbound: make(chan nodelink.Inbound, cfg.Queue),
+		inbox:   newInbox(8 * cfg.Queue),
 		out:     make(chan message, cfg.Queue),
 		stopped: make(chan struct{}),
 		blamed:  map[model.NodeID]bool{},
@@ -62,7 +64,7 @@ func New(cfg Config, logger *slog.Logger) *Link {
 	if cfg.Local != nil {
 		// The broker asks in the goroutine of the agent that sent: waiting
 		// here slows that agent down, and loses nothing.
-		cfg.Local.Subscribe(filters(), func(topic string, payload []byte) { l.receive(topic, payload, true) })
+		cfg.Local.Subscribe(filters(), l.receive)
 	}
 	return l
 }
@@ -109,18 +111,20 @@ func (l *Link) Send(ctx context.Context, node model.NodeID, m nodelink.Outbound)
 // Run serves until ctx ends. It returns an error only for a configuration
 // that can never work; an absent broker is retried for ever.
 func (l *Link) Run(ctx context.Context) error {
-	defer close(l.stopped)
-	if l.cfg.Local == nil {
-		return l.runRemote(ctx)
-	}
 	g, ctx := errgroup.WithContext(ctx)
+	context.AfterFunc(ctx, func() { close(l.stopped) })
+	if l.cfg.Local == nil {
+		g.Go(func() error { return l.unpack(ctx) })
+		g.Go(func() error { return l.runRemote(ctx) })
+		return g.Wait()
+	}
 	g.Go(func() error {
 		select {
 		case <-l.cfg.Local.Ready():
 		case <-ctx.Done():
 			return nil
 		}
-		l.push(nodelink.Inbound{Serving: &nodelink.Serving{}}, true)
+		l.push(nodelink.Inbound{Serving: &nodelink.Serving{}})
 		return l.pump(ctx, func(m message) error { return l.cfg.Local.Publish(m.topic, m.payload) })
 	})
 	return g.Wait()
@@ -141,33 +145,33 @@ func (l *Link) pump(ctx context.Context, publish func(message) error) error {
 	}
 }
 
-// receive turns an MQTT message into a typed one.
-func (l *Link) receive(topic string, payload []byte, wait bool) {
+// known reads the topic of a message; false when nobody has that id.
+func (l *Link) known(topic string) (node model.NodeID, suffix string, ok bool) {
 	id, suffix, ok := mqtt.SplitNodeTopic(topic)
-	node := model.NodeID(id)
+	node = model.NodeID(id)
 	allowed := l.allowed.Load()
-	if !ok || allowed == nil || !(*allowed)[node] {
-		return
-	}
-	in, err := decode(suffix, payload)
-	if err != nil {
-		l.blame(node, topic, err)
-		return
-	}
-	in.Node = node
-	l.push(in, wait)
+	return node, suffix, ok && allowed != nil && (*allowed)[node]
 }
 
-func (l *Link) push(in nodelink.Inbound, wait bool) {
-	select {
-	case l.inbound <- in:
-		return
-	default:
+// receive turns an MQTT message into a typed one. It waits for room.
+func (l *Link) receive(topic string, payload []byte) {
+	if node, suffix, ok := l.known(topic); ok {
+		l.deliver(raw{node, suffix, payload})
 	}
-	if !wait {
-		l.dropped.Add(1)
+}
+
+func (l *Link) deliver(m raw) {
+	in, err := decode(m.suffix, m.payload)
+	if err != nil {
+		l.blame(m.node, m.suffix, err)
 		return
 	}
+	in.Node = m.node
+	l.push(in)
+}
+
+// push waits for room.
+func (l *Link) push(in nodelink.Inbound) {
 	select {
 	case l.inbound <- in:
 	case <-l.stopped:
