@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/netip"
 
+	"google.golang.org/protobuf/proto"
+
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/cluster/fleet"
 	"oakestra/cluster/nodelink"
@@ -90,8 +92,15 @@ func claimsTo(h fleet.Holdings) *linkv1.Up {
 
 func desiredFrom(d *linkv1.Desired) fleet.Desired {
 	out := fleet.Desired{Snapshot: d.GetSnapshot(), Revision: d.GetRevision()}
+	last := map[string]*linkv1.Assignment{}
+	services := map[string]model.Service{}
 	for _, a := range d.GetChanged() {
-		out.Changed = append(out.Changed, assignmentFrom(a))
+		id := a.GetServiceId()
+		if b := last[id]; b == nil || !proto.Equal(a.GetSpec(), b.GetSpec()) {
+			last[id], services[id] = a, serviceFrom(a)
+		}
+		// Instances of a service share its texts: 10 000 copies are many MiB.
+		out.Changed = append(out.Changed, assignmentFrom(a, services[id]))
 	}
 	for _, u := range d.GetUnknown() {
 		out.Unknown = append(out.Unknown, model.InstanceID{Service: model.ServiceID(u.GetServiceId()), Number: int(u.GetNumber())})
@@ -99,7 +108,7 @@ func desiredFrom(d *linkv1.Desired) fleet.Desired {
 	return out
 }
 
-func assignmentFrom(a *linkv1.Assignment) fleet.Assignment {
+func serviceFrom(a *linkv1.Assignment) model.Service {
 	s, d := a.GetSpec(), a.GetSpec().GetDemand()
 	v := model.Service{
 		ID: model.ServiceID(a.GetServiceId()), Application: model.ApplicationID(s.GetApplicationId()), Owner: s.GetOwner(),
@@ -115,9 +124,13 @@ func assignmentFrom(a *linkv1.Assignment) fleet.Assignment {
 	for _, c := range s.GetConstraints() {
 		v.Spec.Constraints = append(v.Spec.Constraints, model.Constraint{Type: c.GetType(), Cluster: c.GetCluster(), Nodes: c.GetNodes(), Allowed: c.GetAllowed()})
 	}
+	return v
+}
+
+func assignmentFrom(a *linkv1.Assignment, v model.Service) fleet.Assignment {
 	return fleet.Assignment{
 		Instance: model.InstanceID{Service: v.ID, Number: int(a.GetNumber())}, Grant: instance.Grant(a.GetGrant()), Revision: a.GetRevision(),
-		Tombstone: a.GetTombstone(), Service: v, Description: s.GetAppDescription(), Address: addr(a.GetInstanceAddress()),
+		Tombstone: a.GetTombstone(), Service: v, Description: a.GetSpec().GetAppDescription(), Address: addr(a.GetInstanceAddress()),
 	}
 }
 
