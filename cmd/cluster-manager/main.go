@@ -8,13 +8,21 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"oakestra/pkg/logging"
 	"oakestra/pkg/version"
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	if os.Getenv("GOGC") == "" {
+		// A large site keeps tens of MiB for long and makes little garbage beside:
+		// collecting twice as often costs little and saves a quarter of the memory.
+		debug.SetGCPercent(50)
+	}
+	os.Exit(run(os.Args[1:]))
+}
 
 func run(args []string) int {
 	o, err := parse(args, os.Getenv, os.Stderr)
