@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -74,13 +75,17 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 			Capacity: r.Capacity, Network: r.Network, Cordoned: n.Cordoned},
 		Key: r.Key, Version: r.Version, Original: r.Key == "", Draining: n.Draining,
 	}
+	// A worker that only lost its session says what the book holds: 10 000 of
+	// them at once need no write.
+	if !known || !reflect.DeepEqual(n.Node, changed) {
+		c.dirtyNodes[id] = true
+	}
 	n.Node = changed
 	n.Engine = c.now // it speaks to us
 	n.Networked = r.Network
 	n.boot = r.Boot
 	c.where.joins(n)
 	c.hears(n)
-	c.dirtyNodes[id] = true
 	c.dropNodes = slices.DeleteFunc(c.dropNodes, func(v model.NodeID) bool { return v == id })
 	c.tellNode(n)
 	c.allowMoved = c.allowMoved || !known

@@ -14,9 +14,9 @@ type raw struct {
 	payload []byte
 }
 
-// inbox takes what an outside broker delivers and never waits: the one
-// goroutine that reads from the broker must not. When the fleet is slower than
-// the workers a periodic report replaces the one of the same worker that still
+// inbox takes what the broker delivers and never waits: the one goroutine that
+// reads from an outside broker must not. When the fleet is slower than the
+// workers a periodic report replaces the one of the same worker that still
 // waits, so everybody is heard, late, instead of some not at all. It never
 // passes another message of its worker.
 type inbox struct {
@@ -24,6 +24,7 @@ type inbox struct {
 	items []raw
 	last  map[place]int // of items, the report that may be replaced
 	bell  chan struct{}
+	freed chan struct{} // closed when there is room again, nil when nobody waits
 	limit int
 }
 
@@ -67,12 +68,31 @@ func (i *inbox) put(m raw) bool {
 	return true
 }
 
+// room is closed when there may be room.
+func (i *inbox) room() <-chan struct{} {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.freed == nil {
+		i.freed = make(chan struct{})
+	}
+	free := i.freed
+	if len(i.items) < i.limit { // meanwhile
+		close(i.freed)
+		i.freed = nil
+	}
+	return free
+}
+
 // take hands over everything. spare is used for what comes next.
 func (i *inbox) take(spare []raw) []raw {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	items := i.items
 	i.items = spare[:0]
+	if i.freed != nil {
+		close(i.freed)
+		i.freed = nil
+	}
 	if len(i.last) > 256 { // clearing one that was large once costs as much each time
 		i.last = map[place]int{}
 	}

@@ -35,7 +35,7 @@ type Link struct {
 	cfg     Config
 	log     *slog.Logger
 	inbound chan nodelink.Inbound
-	inbox   *inbox // of an outside broker
+	inbox   *inbox
 	out     chan message
 	stopped chan struct{} // closed when Run ends: nobody takes messages any more
 	allowed atomic.Pointer[map[model.NodeID]bool]
@@ -55,15 +55,14 @@ func New(cfg Config, logger *slog.Logger) *Link {
 	cfg = cfg.withDefaults()
 	l := &Link{
 		cfg: cfg, log: logger.With("part", "nodelink"),
-		inbound: make(chan nodelink.Inbound, cfg.Queue),
+		// What waits should wait in the inbox, where a report replaces an older one.
+		inbound: make(chan nodelink.Inbound, min(cfg.Queue, 256)),
 		inbox:   newInbox(8 * cfg.Queue),
 		out:     make(chan message, cfg.Queue),
 		stopped: make(chan struct{}),
 		blamed:  map[model.NodeID]bool{},
 	}
 	if cfg.Local != nil {
-		// The broker asks in the goroutine of the agent that sent: waiting
-		// here slows that agent down, and loses nothing.
 		cfg.Local.Subscribe(filters(), l.receive)
 	}
 	return l
@@ -113,8 +112,8 @@ func (l *Link) Send(ctx context.Context, node model.NodeID, m nodelink.Outbound)
 func (l *Link) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	context.AfterFunc(ctx, func() { close(l.stopped) })
+	g.Go(func() error { return l.unpack(ctx) })
 	if l.cfg.Local == nil {
-		g.Go(func() error { return l.unpack(ctx) })
 		g.Go(func() error { return l.runRemote(ctx) })
 		return g.Wait()
 	}
@@ -153,10 +152,38 @@ func (l *Link) known(topic string) (node model.NodeID, suffix string, ok bool) {
 	return node, suffix, ok && allowed != nil && (*allowed)[node]
 }
 
-// receive turns an MQTT message into a typed one. It waits for room.
+// receive keeps a message of the broker in this process. It is called in the
+// goroutine of the agent that sent, of which there are many: little happens
+// there, so that their stacks stay small. Waiting for room slows that agent
+// down, and loses nothing.
 func (l *Link) receive(topic string, payload []byte) {
-	if node, suffix, ok := l.known(topic); ok {
-		l.deliver(raw{node, suffix, payload})
+	node, suffix, ok := l.known(topic)
+	for ok && !l.inbox.put(raw{node, suffix, payload}) {
+		select {
+		case <-l.inbox.room():
+		case <-l.stopped:
+			return
+		}
+	}
+}
+
+// unpack turns what the inbox holds into messages, until ctx ends.
+func (l *Link) unpack(ctx context.Context) error {
+	var items []raw
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.inbox.bell:
+		}
+		items = l.inbox.take(items)
+		for i, m := range items {
+			if ctx.Err() != nil {
+				return nil
+			}
+			l.deliver(m)
+			items[i] = raw{}
+		}
 	}
 }
 

@@ -105,26 +105,6 @@ func (l *Link) hear(_ paho.Client, m paho.Message) {
 	}
 }
 
-// unpack turns what hear has kept into messages, until ctx ends.
-func (l *Link) unpack(ctx context.Context) error {
-	var items []raw
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-l.inbox.bell:
-		}
-		items = l.inbox.take(items)
-		for i, m := range items {
-			if ctx.Err() != nil {
-				return nil
-			}
-			l.deliver(m)
-			items[i] = raw{}
-		}
-	}
-}
-
 func (l *Link) options(url string, lost func(error)) *paho.ClientOptions {
 	suffix := make([]byte, 4)
 	_, _ = rand.Read(suffix) // never fails
