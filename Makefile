@@ -19,7 +19,7 @@ export GOMODCACHE ?= $(shell sudo -u $(SUDO_USER) $(GO) env GOMODCACHE 2>/dev/nu
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build up down demo test unit mongotest race hosttest e2e check lint fuzz-smoke bench generate browser test-long clean need-go images
+.PHONY: help setup build up down demo test unit mongotest race hosttest e2e check lint fuzz-smoke bench sim generate browser test-long clean need-go images
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ fuzz-smoke: need-go ## every fuzz target for 10 s
 
 bench: need-go build ## measure: deploy latency, idle memory, overlay throughput (root)
 	@GO=$(GO) test/bench/run.sh
+
+sim: build ## measure a site of 1 000 simulated workers (SIM="--workers 5000 --agent original", see bin/oak sim -h)
+	@bin/oak sim $(SIM)
 
 generate: need-go ## rebuild protobuf code and the OpenAPI documents
 	@GO=$(GO) deploy/generate.sh

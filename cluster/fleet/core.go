@@ -114,8 +114,10 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		c.tellNode(v)
 	}
 	c.allow()
-	for _, v := range s.Slots {
-		sl := &slot{Want: Want{Slot: v, Loaded: true, DeletedAt: map[store.Old]time.Time{}}, gone: map[store.Old]int{}}
+	for i := range s.Slots {
+		v := &s.Slots[i]
+		c.where.share(v)
+		sl := &slot{Want: Want{Slot: *v, Loaded: true, DeletedAt: map[store.Old]time.Time{}}, gone: map[store.Old]int{}}
 		c.slots[v.Instance] = sl
 		c.byJob[v.Service.Name.String()] = v.Instance.Service
 		if v.Placement.Verdict == instance.Placed {

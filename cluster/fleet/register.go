@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -137,6 +138,11 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	if changed.Original && known {
 		changed.Network = changed.Network || n.Network // see networked
 	}
+	// A worker that only lost its session says what the book holds: 10 000 of
+	// them at once need no write.
+	if !known || !reflect.DeepEqual(n.Node, changed) {
+		c.dirtyNodes[id] = true
+	}
 	n.Node = changed
 	n.Engine = c.now // it speaks to us
 	n.Networked = n.Network
@@ -145,7 +151,6 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	}
 	c.where.joins(n)
 	c.hears(n)
-	c.dirtyNodes[id] = true
 	c.dropNodes = slices.DeleteFunc(c.dropNodes, func(v model.NodeID) bool { return v == id })
 	c.tellNode(n)
 	c.allowMoved = c.allowMoved || !known

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"oakestra/cluster/store"
@@ -42,6 +43,17 @@ func (w *where) add(s *slot) {
 		w.refused[id] = true
 	}
 	w.move(s)
+}
+
+// share gives a slot from the book the texts of one that is there already, when
+// they are the same.
+func (w *where) share(v *store.Slot) {
+	for _, s := range w.numbers[v.Instance.Service] {
+		if reflect.DeepEqual(s.Service, v.Service) {
+			v.Service = s.Service
+		}
+		return // one look: instances differ while a change is rolled out only
+	}
 }
 
 // move follows a slot to the workers it concerns now.

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/cluster/fleet"
 	"oakestra/cluster/nodelink"
@@ -100,8 +102,15 @@ func claimsTo(h fleet.Holdings) *linkv1.Up {
 
 func desiredFrom(d *linkv1.Desired) fleet.Desired {
 	out := fleet.Desired{Snapshot: d.GetSnapshot(), Revision: d.GetRevision()}
+	last := map[string]*linkv1.Assignment{}
+	services := map[string]model.Service{}
 	for _, a := range d.GetChanged() {
-		out.Changed = append(out.Changed, assignmentFrom(a))
+		id := a.GetServiceId()
+		if b := last[id]; b == nil || !proto.Equal(a.GetSpec(), b.GetSpec()) {
+			last[id], services[id] = a, serviceFrom(a.GetServiceId(), a.GetSpec())
+		}
+		// Instances of a service share its texts: 10 000 copies are many MiB.
+		out.Changed = append(out.Changed, assignmentFrom(a, services[id]))
 	}
 	for _, u := range d.GetUnknown() {
 		out.Unknown = append(out.Unknown, model.InstanceID{Service: model.ServiceID(u.GetServiceId()), Number: int(u.GetNumber())})
@@ -128,8 +137,7 @@ func serviceFrom(id string, s *linkv1.ServiceSpec) model.Service {
 	return v
 }
 
-func assignmentFrom(a *linkv1.Assignment) fleet.Assignment {
-	v := serviceFrom(a.GetServiceId(), a.GetSpec())
+func assignmentFrom(a *linkv1.Assignment, v model.Service) fleet.Assignment {
 	return fleet.Assignment{
 		Instance: model.InstanceID{Service: v.ID, Number: int(a.GetNumber())}, Grant: instance.Grant(a.GetGrant()), Revision: a.GetRevision(),
 		Tombstone: a.GetTombstone(), Service: v, Description: a.GetSpec().GetAppDescription(), Address: addr(a.GetInstanceAddress()),

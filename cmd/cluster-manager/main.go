@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"oakestra/pkg/logging"
@@ -32,6 +33,12 @@ func run(args []string) int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "cluster-manager:", err)
 		return 2
+	}
+	if o.outside != "" && os.Getenv("GOGC") == "" {
+		// A large site keeps tens of MiB for long and makes little garbage beside:
+		// collecting twice as often costs little and saves a quarter of the memory.
+		// With the broker inside, each collection looks at two stacks per worker.
+		debug.SetGCPercent(50)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

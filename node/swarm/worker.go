@@ -94,7 +94,7 @@ func (w *worker) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	var topics []string
 	for _, s := range suffixes {
 		topics = append(topics, mqtt.NodeTopic(w.id, s))

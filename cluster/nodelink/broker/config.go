@@ -20,7 +20,7 @@ type Config struct {
 	// been let in. Default 256.
 	MaxPending int
 	// MaxQueued bounds messages waiting for one client; the client that lets
-	// more pile up is cut. Default 1024.
+	// more pile up is cut. Each client takes 8 bytes for each. Default 512.
 	MaxQueued int
 	// MaxPacket bounds one packet from a client, in bytes. Default 1 MiB.
 	MaxPacket int
@@ -56,7 +56,7 @@ func (c Config) withDefaults() Config {
 	}
 	orInt(&c.MaxConnections, 20480)
 	orInt(&c.MaxPending, 256)
-	orInt(&c.MaxQueued, 1024)
+	orInt(&c.MaxQueued, 512)
 	orInt(&c.MaxPacket, 1<<20)
 	orTime(&c.ConnectTimeout, 5*time.Second)
 	orTime(&c.WriteTimeout, 5*time.Second)

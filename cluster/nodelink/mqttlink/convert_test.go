@@ -226,9 +226,12 @@ func TestBlamedOnce(t *testing.T) {
 	l := New(Config{URL: "localhost"}, slog.New(slog.NewTextHandler(&log, nil)))
 	l.Allow([]model.NodeID{"w1", "w2"})
 	for range 5 {
-		l.receive("nodes/w1/job", []byte("{"), false)
-		l.receive("nodes/w2/job", []byte("{"), false)
-		l.receive("nodes/w3/job", []byte("{"), false)
+		l.deliver(raw{"w1", "job", []byte("{")})
+		l.deliver(raw{"w2", "job", []byte("{")})
+		l.receive("nodes/w3/job", []byte("{"))
+	}
+	if rest := l.inbox.take(nil); len(rest) != 0 {
+		t.Errorf("an unknown worker is heard: %v", rest)
 	}
 	if got := strings.Count(log.String(), "\n"); got != 2 || l.Dropped() != 10 {
 		t.Errorf("%d lines, %d dropped:\n%s", got, l.Dropped(), log.String())

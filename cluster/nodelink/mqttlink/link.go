@@ -35,8 +35,9 @@ type Link struct {
 	cfg     Config
 	log     *slog.Logger
 	inbound chan nodelink.Inbound
+	inbox   *inbox
 	out     chan message
-	stopped chan struct{} // closed when Run returns
+	stopped chan struct{} // closed when Run ends: nobody takes messages any more
 	allowed atomic.Pointer[map[model.NodeID]bool]
 
 	dropped atomic.Int64
@@ -54,15 +55,15 @@ func New(cfg Config, logger *slog.Logger) *Link {
 	cfg = cfg.withDefaults()
 	l := &Link{
 		cfg: cfg, log: logger.With("part", "nodelink"),
-		inbound: make(chan nodelink.Inbound, cfg.Queue),
+		// What waits should wait in the inbox, where a report replaces an older one.
+		inbound: make(chan nodelink.Inbound, min(cfg.Queue, 256)),
+		inbox:   newInbox(8 * cfg.Queue),
 		out:     make(chan message, cfg.Queue),
 		stopped: make(chan struct{}),
 		blamed:  map[model.NodeID]bool{},
 	}
 	if cfg.Local != nil {
-		// The broker asks in the goroutine of the agent that sent: waiting
-		// here slows that agent down, and loses nothing.
-		cfg.Local.Subscribe(filters(), func(topic string, payload []byte) { l.receive(topic, payload, true) })
+		cfg.Local.Subscribe(filters(), l.receive)
 	}
 	return l
 }
@@ -109,18 +110,20 @@ func (l *Link) Send(ctx context.Context, node model.NodeID, m nodelink.Outbound)
 // Run serves until ctx ends. It returns an error only for a configuration
 // that can never work; an absent broker is retried for ever.
 func (l *Link) Run(ctx context.Context) error {
-	defer close(l.stopped)
-	if l.cfg.Local == nil {
-		return l.runRemote(ctx)
-	}
 	g, ctx := errgroup.WithContext(ctx)
+	context.AfterFunc(ctx, func() { close(l.stopped) })
+	g.Go(func() error { return l.unpack(ctx) })
+	if l.cfg.Local == nil {
+		g.Go(func() error { return l.runRemote(ctx) })
+		return g.Wait()
+	}
 	g.Go(func() error {
 		select {
 		case <-l.cfg.Local.Ready():
 		case <-ctx.Done():
 			return nil
 		}
-		l.push(nodelink.Inbound{Serving: &nodelink.Serving{}}, true)
+		l.push(nodelink.Inbound{Serving: &nodelink.Serving{}})
 		return l.pump(ctx, func(m message) error { return l.cfg.Local.Publish(m.topic, m.payload) })
 	})
 	return g.Wait()
@@ -141,33 +144,61 @@ func (l *Link) pump(ctx context.Context, publish func(message) error) error {
 	}
 }
 
-// receive turns an MQTT message into a typed one.
-func (l *Link) receive(topic string, payload []byte, wait bool) {
+// known reads the topic of a message; false when nobody has that id.
+func (l *Link) known(topic string) (node model.NodeID, suffix string, ok bool) {
 	id, suffix, ok := mqtt.SplitNodeTopic(topic)
-	node := model.NodeID(id)
+	node = model.NodeID(id)
 	allowed := l.allowed.Load()
-	if !ok || allowed == nil || !(*allowed)[node] {
-		return
-	}
-	in, err := decode(suffix, payload)
-	if err != nil {
-		l.blame(node, topic, err)
-		return
-	}
-	in.Node = node
-	l.push(in, wait)
+	return node, suffix, ok && allowed != nil && (*allowed)[node]
 }
 
-func (l *Link) push(in nodelink.Inbound, wait bool) {
-	select {
-	case l.inbound <- in:
-		return
-	default:
+// receive keeps a message of the broker in this process. It is called in the
+// goroutine of the agent that sent, of which there are many: little happens
+// there, so that their stacks stay small. Waiting for room slows that agent
+// down, and loses nothing.
+func (l *Link) receive(topic string, payload []byte) {
+	node, suffix, ok := l.known(topic)
+	for ok && !l.inbox.put(raw{node, suffix, payload}) {
+		select {
+		case <-l.inbox.room():
+		case <-l.stopped:
+			return
+		}
 	}
-	if !wait {
-		l.dropped.Add(1)
+}
+
+// unpack turns what the inbox holds into messages, until ctx ends.
+func (l *Link) unpack(ctx context.Context) error {
+	var items []raw
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.inbox.bell:
+		}
+		items = l.inbox.take(items)
+		for i, m := range items {
+			if ctx.Err() != nil {
+				return nil
+			}
+			l.deliver(m)
+			items[i] = raw{}
+		}
+	}
+}
+
+func (l *Link) deliver(m raw) {
+	in, err := decode(m.suffix, m.payload)
+	if err != nil {
+		l.blame(m.node, m.suffix, err)
 		return
 	}
+	in.Node = m.node
+	l.push(in)
+}
+
+// push waits for room.
+func (l *Link) push(in nodelink.Inbound) {
 	select {
 	case l.inbound <- in:
 	case <-l.stopped:

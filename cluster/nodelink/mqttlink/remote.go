@@ -10,6 +10,7 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
+	"oakestra/api/mqtt"
 	"oakestra/cluster/nodelink"
 	"oakestra/pkg/errs"
 )
@@ -60,12 +61,9 @@ func (l *Link) session(ctx context.Context, url string) (served bool, err error)
 	if err := wait(ctx, client.Connect(), l.cfg.ConnectTimeout); err != nil {
 		return false, fmt.Errorf("connect: %w", err)
 	}
-	subs := map[string]byte{}
-	for _, f := range filters() {
-		subs[f] = 1
-	}
-	receive := func(_ paho.Client, m paho.Message) { l.receive(m.Topic(), m.Payload(), false) }
-	token := client.SubscribeMultiple(subs, receive)
+	// No callback here: paho would split the topic of each message and of all
+	// filters to find it again. The default one hears everything.
+	token := client.SubscribeMultiple(subscriptions(), nil)
 	if err := wait(ctx, token, l.cfg.ConnectTimeout); err != nil {
 		return false, fmt.Errorf("subscribe: %w", err)
 	}
@@ -77,12 +75,35 @@ func (l *Link) session(ctx context.Context, url string) (served bool, err error)
 		}
 	}
 	l.log.Info("broker serves", "address", url)
-	l.push(nodelink.Inbound{Serving: &nodelink.Serving{}}, true)
+	l.push(nodelink.Inbound{Serving: &nodelink.Serving{}})
 	err = l.pump(ctx, func(m message) error {
 		return wait(ctx, client.Publish(m.topic, 0, false, m.payload), l.cfg.ConnectTimeout)
 	})
-	l.push(nodelink.Inbound{Deaf: &nodelink.Deaf{}}, true)
+	l.push(nodelink.Inbound{Deaf: &nodelink.Deaf{}})
 	return true, errors.Join(err, context.Cause(ctx))
+}
+
+// subscriptions asks for what comes again in 2 s anyway at QoS 0. At QoS 1 a
+// broker has 20 messages (mosquitto's default) on the way to us and waits for
+// our acknowledgement of each: on a busy machine that is less than a large site
+// sends, and what waits makes living workers look lost.
+func subscriptions() map[string]byte {
+	subs := map[string]byte{}
+	for _, suffix := range upSuffixes() {
+		subs[mqtt.NodeTopic("+", suffix)] = 1
+		if periodic(suffix) || suffix == mqtt.UpNetReport {
+			subs[mqtt.NodeTopic("+", suffix)] = 0
+		}
+	}
+	return subs
+}
+
+// hear keeps what the broker delivers.
+func (l *Link) hear(_ paho.Client, m paho.Message) {
+	node, suffix, ok := l.known(m.Topic())
+	if ok && !l.inbox.put(raw{node, suffix, m.Payload()}) {
+		l.dropped.Add(1)
+	}
 }
 
 func (l *Link) options(url string, lost func(error)) *paho.ClientOptions {
@@ -98,6 +119,7 @@ func (l *Link) options(url string, lost func(error)) *paho.ClientOptions {
 	o.SetKeepAlive(3 * time.Second).SetPingTimeout(2 * time.Second)
 	// In order means one handler at a time, so the handler must not wait.
 	o.SetOrderMatters(true)
+	o.SetDefaultPublishHandler(l.hear)
 	o.SetConnectionLostHandler(func(_ paho.Client, err error) { lost(err) })
 	return o
 }

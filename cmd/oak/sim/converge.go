@@ -81,11 +81,11 @@ func (r *runner) wanted() (n int) {
 
 // converge waits until workers, cluster-managers and root agree with what is
 // wanted.
-func (r *runner) converge(ctx context.Context, step Step) error {
+func (r *runner) converge(ctx context.Context) error {
 	end := time.Now().Add(time.Duration(r.s.TimeoutS) * time.Second)
 	said := time.Now()
 	for {
-		why, err := r.differs(ctx, step)
+		why, err := r.differs(ctx)
 		if err != nil {
 			return err
 		}
@@ -108,7 +108,7 @@ func (r *runner) converge(ctx context.Context, step Step) error {
 
 // differs says what is not yet as it should be, "" when all is. What is cheap
 // is asked first.
-func (r *runner) differs(ctx context.Context, step Step) (string, error) {
+func (r *runner) differs(ctx context.Context) (string, error) {
 	if err := r.site.alive(); err != nil {
 		return "", err
 	}
@@ -124,28 +124,36 @@ func (r *runner) differs(ctx context.Context, step Step) (string, error) {
 		}
 		return why, r.peek(ctx)
 	}
-	n, err := r.site.counts(ctx)
-	if err != nil {
-		return "a cluster-manager does not answer: " + err.Error(), nil
-	}
-	if n.nodes != s.On || n.linked != len(r.site.managers) {
-		return fmt.Sprintf("the cluster-managers count %d of %d workers, %d of %d are linked to the root", n.nodes, s.On, n.linked, len(r.site.managers)), r.peek(ctx)
-	}
-	v, err := r.api.metrics(ctx)
-	if err != nil {
-		return "the root does not answer: " + err.Error(), nil
-	}
-	r.lost = max(r.lost, v.nodes["lost"])
-	gone := r.s.Workers - s.On
-	if v.nodes["alive"]+v.nodes["suspect"] != s.On || v.nodes["lost"] != gone || v.instances["RUNNING"] != r.wanted() {
-		return fmt.Sprintf("the root shows %d of %d workers alive, %d of %d lost, %d of %d instances running",
-			v.nodes["alive"]+v.nodes["suspect"], s.On, v.nodes["lost"], gone, v.instances["RUNNING"], r.wanted()), nil
+	if why := r.levels(ctx, s); why != "" {
+		return why, r.peek(ctx)
 	}
 	lost, extra, _, err := r.truth()
 	if err != nil || lost+extra > 0 {
 		return fmt.Sprintf("%d instances are lost, %d are too many", lost, extra), err
 	}
 	return "", nil
+}
+
+// levels says where cluster-managers and root differ from the workers.
+func (r *runner) levels(ctx context.Context, s swarm.Status) string {
+	n, err := r.site.counts(ctx)
+	if err != nil {
+		return "a cluster-manager does not answer: " + err.Error()
+	}
+	if n.nodes != s.On || n.linked != len(r.site.managers) {
+		return fmt.Sprintf("the cluster-managers count %d of %d workers, %d of %d are linked to the root", n.nodes, s.On, n.linked, len(r.site.managers))
+	}
+	v, err := r.api.metrics(ctx)
+	if err != nil {
+		return "the root does not answer: " + err.Error()
+	}
+	r.lost = max(r.lost, v.nodes["lost"])
+	gone := r.s.Workers - s.On
+	if v.nodes["alive"]+v.nodes["suspect"] != s.On || v.nodes["lost"] != gone || v.instances["RUNNING"] != r.wanted() {
+		return fmt.Sprintf("the root shows %d of %d workers alive, %d of %d lost, %d of %d instances running",
+			v.nodes["alive"]+v.nodes["suspect"], s.On, v.nodes["lost"], gone, v.instances["RUNNING"], r.wanted())
+	}
+	return ""
 }
 
 // peek watches for lost workers meanwhile; a root that is away says nothing.

@@ -107,7 +107,7 @@ func (p *program) alive() error {
 	if p.cmd != nil {
 		return nil
 	}
-	return fmt.Errorf("%s ended (%v): %w\n%s", p.name, p.err, errs.Unavailable, tail(p.log, 8))
+	return fmt.Errorf("%s ended: %w\n%s", p.name, errors.Join(errs.Unavailable, p.err), tail(p.log, 8))
 }
 
 // usage is what a program has used.

@@ -143,7 +143,7 @@ func (r *runner) take(ctx context.Context, step Step) (Result, error) {
 	res := Result{Step: step.String()}
 	whole, ages, err := r.do(ctx, step)
 	if err == nil && step.Do != doMeasure {
-		err = r.converge(ctx, step)
+		err = r.converge(ctx)
 	}
 	after, e := r.look()
 	if e != nil {

@@ -158,12 +158,7 @@ func (c *check) step(path string, s Step, of Scenario, i int, wanted *int) {
 	case doUndeploy:
 		*wanted = 0
 	case doKill, doPartition:
-		if s.Percent <= 0 || s.Percent > 100 {
-			c.p = append(c.p, errs.Problem{Path: path + ".percent", Value: fmt.Sprint(s.Percent), Message: "want more than 0, to 100"})
-		}
-		if s.Do == doKill && s.Percent > 30 && *wanted > 0 {
-			c.p = append(c.p, errs.Problem{Path: path + ".percent", Value: fmt.Sprint(s.Percent), Message: "want at most 30 while something is deployed: above, the cluster replaces nothing for 5 minutes"})
-		}
+		c.percent(path+".percent", s, *wanted > 0)
 	case doRestart:
 		c.word(path+".what", s.What, whatManager, whatRoot, whatBroker)
 		if s.What == whatBroker && of.Broker == "embedded" {
@@ -173,6 +168,24 @@ func (c *check) step(path string, s Step, of Scenario, i int, wanted *int) {
 	if s.Do == doMeasure || s.Do == doPartition {
 		c.between(path+".seconds", s.Seconds, 1, 3600)
 	}
+	c.foreign(path, s)
+}
+
+func (c *check) percent(path string, s Step, deployed bool) {
+	message := ""
+	switch {
+	case s.Percent <= 0 || s.Percent > 100:
+		message = "want more than 0, to 100"
+	case s.Do == doKill && s.Percent > 30 && deployed:
+		message = "want at most 30 while something is deployed: above, the cluster replaces nothing for 5 minutes"
+	default:
+		return
+	}
+	c.p = append(c.p, errs.Problem{Path: path, Value: fmt.Sprint(s.Percent), Message: message})
+}
+
+// foreign finds what means nothing for a step.
+func (c *check) foreign(path string, s Step) {
 	c.none(path+".instances", s.Do != doDeploy && s.Instances != 0)
 	c.none(path+".services", s.Do != doDeploy && s.Services != 0)
 	c.none(path+".percent", s.Do != doKill && s.Do != doPartition && s.Percent != 0)
