@@ -68,9 +68,13 @@ type Index struct {
 	rooms    bool // candidates are clusters: promises are looked at one by one
 }
 
+// reservation is what of a request counts until it is released. An entry
+// lives as long as something is reserved on it.
 type reservation struct {
-	candidate string
-	request   Request
+	on      *entry
+	service model.ServiceID
+	demand  model.Resources
+	ports   []model.Port
 }
 
 // entry is a candidate with the sums of its reservations.
@@ -78,9 +82,10 @@ type entry struct {
 	Candidate
 	known    bool // false: only reservations are known, the candidate is not
 	reserved model.Resources
-	services map[model.ServiceID]int
-	ports    map[portKey]portUse
+	services tally
+	ports    map[portKey]portUse // nil while there are none
 	mask     uint64
+	prefix   uint64 // of the id
 	kind     string // what it runs
 	promised promised
 	share    int64 // parts per million, as it stands in the tree
@@ -138,7 +143,7 @@ func (x *Index) Apply(d Delta) {
 func (x *Index) countPromises() {
 	x.rooms = true
 	for _, v := range x.held {
-		x.byID[v.candidate].promised.book(v.request.Demand, +1)
+		v.on.promised.book(v.demand, +1)
 	}
 }
 
@@ -146,17 +151,13 @@ func (x *Index) countPromises() {
 // undoes both.
 func (x *Index) offer(e *entry) {
 	if x.attach(e); e.inTree {
-		for s, n := range e.services {
-			x.count(s, 0, n)
-		}
+		e.services.each(func(s model.ServiceID, n int) { x.count(s, 0, n) })
 	}
 }
 
 func (x *Index) withdraw(e *entry) {
 	if e.inTree {
-		for s, n := range e.services {
-			x.count(s, n, 0)
-		}
+		e.services.each(func(s model.ServiceID, n int) { x.count(s, n, 0) })
 		x.detach(e)
 	}
 }
@@ -164,7 +165,7 @@ func (x *Index) withdraw(e *entry) {
 func (x *Index) entry(id string) *entry {
 	e, ok := x.byID[id]
 	if !ok {
-		e = &entry{Candidate: Candidate{ID: id}, services: map[model.ServiceID]int{}, ports: map[portKey]portUse{}}
+		e = &entry{Candidate: Candidate{ID: id}, prefix: prefixOf(id)}
 		x.byID[id] = e
 	}
 	return e
@@ -180,7 +181,7 @@ func (x *Index) unname(e *entry) {
 }
 
 func (x *Index) forgetEmpty(e *entry, id string) {
-	if !e.known && len(e.services) == 0 {
+	if !e.known && e.services.empty() {
 		delete(x.byID, id)
 	}
 }
@@ -207,51 +208,60 @@ func (x *Index) detach(e *entry) {
 // id. An earlier reservation of the key is released first.
 func (x *Index) Reserve(key, candidate string, r Request) {
 	x.Release(key)
-	x.held[key] = reservation{candidate, r}
-	x.book(candidate, r, +1)
+	v := reservation{x.entry(candidate), r.Service, r.Demand, r.Ports}
+	x.held[key] = v
+	x.book(v, +1)
 }
 
 // Release ends a reservation; an unknown key is no error.
 func (x *Index) Release(key string) {
 	if v, ok := x.held[key]; ok {
 		delete(x.held, key)
-		x.book(v.candidate, v.request, -1)
+		x.book(v, -1)
 	}
 }
 
 // Reserved says where a key is booked.
 func (x *Index) Reserved(key string) (candidate string, ok bool) {
 	v, ok := x.held[key]
-	return v.candidate, ok
+	if !ok {
+		return "", false
+	}
+	return v.on.ID, true
 }
 
-func (x *Index) book(id string, r Request, sign int) {
-	e := x.entry(id)
-	if n := e.services[r.Service]; e.inTree {
-		x.count(r.Service, n, n+sign)
+func (x *Index) book(v reservation, sign int) {
+	e := v.on
+	if e.inTree {
+		n := e.services.of(v.service)
+		x.count(v.service, n, n+sign)
 	}
 	x.detach(e)
 	if sign > 0 {
-		e.reserved = e.reserved.Add(r.Demand)
+		e.reserved = e.reserved.Add(v.demand)
 	} else {
-		e.reserved = e.reserved.Sub(r.Demand)
+		e.reserved = e.reserved.Sub(v.demand)
 	}
 	if x.rooms {
-		e.promised.book(r.Demand, sign)
+		e.promised.book(v.demand, sign)
 	}
-	if e.services[r.Service] += sign; e.services[r.Service] == 0 {
-		delete(e.services, r.Service)
-	}
-	for _, p := range r.Ports {
-		k := portKey{p.Host, p.Protocol}
-		use := e.ports[k]
-		use.service, use.count = r.Service, use.count+sign
-		if e.ports[k] = use; use.count <= 0 {
-			delete(e.ports, k)
-		}
+	e.services.add(v.service, sign)
+	for _, p := range v.ports {
+		e.bind(portKey{p.Host, p.Protocol}, v.service, sign)
 	}
 	x.attach(e)
-	x.forgetEmpty(e, id)
+	x.forgetEmpty(e, e.ID)
+}
+
+func (e *entry) bind(k portKey, s model.ServiceID, sign int) {
+	if e.ports == nil {
+		e.ports = map[portKey]portUse{}
+	}
+	use := e.ports[k]
+	use.service, use.count = s, use.count+sign
+	if e.ports[k] = use; use.count <= 0 {
+		delete(e.ports, k)
+	}
 }
 
 // Load is what is reserved on a candidate, by reservations made here.
