@@ -62,7 +62,8 @@ type Index struct {
 	byName   map[string][]string
 	tree     *tree
 	features *features
-	held     map[string]reservation
+	held     map[string]*reservation
+	spare    []*reservation
 	spread   map[model.ServiceID]*spread
 	open     int  // candidates in the tree
 	rooms    bool // candidates are clusters: promises are looked at one by one
@@ -106,7 +107,7 @@ type portUse struct {
 func NewIndex() *Index {
 	return &Index{
 		byID: map[string]*entry{}, byName: map[string][]string{},
-		tree: &tree{}, features: newFeatures(), held: map[string]reservation{},
+		tree: &tree{}, features: newFeatures(), held: map[string]*reservation{},
 		spread: map[model.ServiceID]*spread{},
 	}
 }
@@ -207,30 +208,51 @@ func (x *Index) detach(e *entry) {
 // Reserve books a request on a candidate under a key, such as the instance's
 // id. An earlier reservation of the key is released first.
 func (x *Index) Reserve(key, candidate string, r Request) {
-	x.Release(key)
-	v := reservation{x.entry(candidate), r.Service, r.Demand, r.Ports}
-	x.held[key] = v
+	v := x.held[key]
+	if v != nil {
+		x.book(v, -1)
+	} else {
+		v = x.blank()
+		x.held[key] = v
+	}
+	*v = reservation{x.entry(candidate), r.Service, r.Demand, r.Ports}
 	x.book(v, +1)
+}
+
+// blank reuses a reservation that was released: there are many, and the map
+// holds no more than where they are.
+func (x *Index) blank() *reservation {
+	if n := len(x.spare); n > 0 {
+		v := x.spare[n-1]
+		x.spare = x.spare[:n-1]
+		return v
+	}
+	return &reservation{}
 }
 
 // Release ends a reservation; an unknown key is no error.
 func (x *Index) Release(key string) {
-	if v, ok := x.held[key]; ok {
-		delete(x.held, key)
-		x.book(v, -1)
+	v := x.held[key]
+	if v == nil {
+		return
+	}
+	delete(x.held, key)
+	x.book(v, -1)
+	if *v = (reservation{}); len(x.spare) < 1024 {
+		x.spare = append(x.spare, v)
 	}
 }
 
 // Reserved says where a key is booked.
 func (x *Index) Reserved(key string) (candidate string, ok bool) {
-	v, ok := x.held[key]
-	if !ok {
+	v := x.held[key]
+	if v == nil {
 		return "", false
 	}
 	return v.on.ID, true
 }
 
-func (x *Index) book(v reservation, sign int) {
+func (x *Index) book(v *reservation, sign int) {
 	e := v.on
 	if e.inTree {
 		n := e.services.of(v.service)
