@@ -97,7 +97,7 @@ func (c *core) release(s *slot) {
 
 func (c *core) fresh(s *slot) {
 	s.DeployAt, s.Sends, s.Missed, s.Loaded, s.running = time.Time{}, 0, false, false, time.Time{}
-	s.RetryAt, s.Observed, s.vital = time.Time{}, instance.Observed{}, instance.Vital{}
+	s.RetryAt, s.Observed, s.vital, s.Ended = time.Time{}, instance.Observed{}, instance.Vital{}, instance.Observed{}
 }
 
 func (c *core) revert(s *slot, a Action) {
