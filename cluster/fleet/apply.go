@@ -100,7 +100,8 @@ func (c *core) free(s *slot) {
 
 func (c *core) fresh(s *slot) {
 	s.DeployAt, s.Sends, s.Missed, s.Loaded, s.running, s.listed = time.Time{}, 0, false, false, time.Time{}, false
-	s.RetryAt, s.Observed, s.vital, s.publicIP = time.Time{}, instance.Observed{}, instance.Vital{}, ""
+	s.RetryAt, s.Observed, s.Ended = time.Time{}, instance.Observed{}, instance.Observed{}
+	s.vital, s.publicIP = instance.Vital{}, ""
 }
 
 // revert takes up an attempt that was thought lost, as a new try: the root may

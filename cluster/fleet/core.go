@@ -120,7 +120,7 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		sl := &slot{Want: Want{Slot: *v, Loaded: true, DeletedAt: map[store.Old]time.Time{}}, gone: map[store.Old]int{}}
 		c.slots[v.Instance] = sl
 		c.byJob[v.Service.Name.String()] = v.Instance.Service
-		if v.Placement.Verdict == instance.Placed {
+		if sl.Observed = v.Ended; v.Placement.Verdict == instance.Placed && v.Ended.State != instance.Completed {
 			c.index.Reserve(v.Instance.String(), string(v.Placement.Node), request(sl))
 		}
 		c.where.add(sl)

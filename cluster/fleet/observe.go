@@ -290,5 +290,10 @@ func (c *core) observed(n *node, s *slot, o instance.Observed) {
 		s.running = c.now
 	}
 	s.Observed = merged
+	if merged.State == instance.Completed && s.Service.Spec.OneShot {
+		s.Ended = merged
+		c.change(s)
+		c.free(s) // it needs no room any more
+	}
 	c.look[s.Instance], c.tell[s.Instance] = true, true
 }

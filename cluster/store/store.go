@@ -60,6 +60,9 @@ type Slot struct {
 	// Handoff is the one of Old that a drain replaces: it serves until the
 	// current attempt runs and has taken over in the tables. Zero for none.
 	Handoff Old
+	// Ended is how the current attempt of what runs once has completed, zero
+	// before: nobody may be left who could say so again.
+	Ended instance.Observed
 }
 
 // Epoch is that of the current attempt.

@@ -62,15 +62,20 @@ type Index struct {
 	byName   map[string][]string
 	tree     *tree
 	features *features
-	held     map[string]reservation
+	held     map[string]*reservation
+	spare    []*reservation
 	spread   map[model.ServiceID]*spread
 	open     int  // candidates in the tree
 	rooms    bool // candidates are clusters: promises are looked at one by one
 }
 
+// reservation is what of a request counts until it is released. An entry
+// lives as long as something is reserved on it.
 type reservation struct {
-	candidate string
-	request   Request
+	on      *entry
+	service model.ServiceID
+	demand  model.Resources
+	ports   []model.Port
 }
 
 // entry is a candidate with the sums of its reservations.
@@ -78,9 +83,10 @@ type entry struct {
 	Candidate
 	known    bool // false: only reservations are known, the candidate is not
 	reserved model.Resources
-	services map[model.ServiceID]int
-	ports    map[portKey]portUse
+	services tally
+	ports    map[portKey]portUse // nil while there are none
 	mask     uint64
+	prefix   uint64 // of the id
 	kind     string // what it runs
 	promised promised
 	share    int64 // parts per million, as it stands in the tree
@@ -101,7 +107,7 @@ type portUse struct {
 func NewIndex() *Index {
 	return &Index{
 		byID: map[string]*entry{}, byName: map[string][]string{},
-		tree: &tree{}, features: newFeatures(), held: map[string]reservation{},
+		tree: &tree{}, features: newFeatures(), held: map[string]*reservation{},
 		spread: map[model.ServiceID]*spread{},
 	}
 }
@@ -138,7 +144,7 @@ func (x *Index) Apply(d Delta) {
 func (x *Index) countPromises() {
 	x.rooms = true
 	for _, v := range x.held {
-		x.byID[v.candidate].promised.book(v.request.Demand, +1)
+		v.on.promised.book(v.demand, +1)
 	}
 }
 
@@ -146,17 +152,13 @@ func (x *Index) countPromises() {
 // undoes both.
 func (x *Index) offer(e *entry) {
 	if x.attach(e); e.inTree {
-		for s, n := range e.services {
-			x.count(s, 0, n)
-		}
+		e.services.each(func(s model.ServiceID, n int) { x.count(s, 0, n) })
 	}
 }
 
 func (x *Index) withdraw(e *entry) {
 	if e.inTree {
-		for s, n := range e.services {
-			x.count(s, n, 0)
-		}
+		e.services.each(func(s model.ServiceID, n int) { x.count(s, n, 0) })
 		x.detach(e)
 	}
 }
@@ -164,7 +166,7 @@ func (x *Index) withdraw(e *entry) {
 func (x *Index) entry(id string) *entry {
 	e, ok := x.byID[id]
 	if !ok {
-		e = &entry{Candidate: Candidate{ID: id}, services: map[model.ServiceID]int{}, ports: map[portKey]portUse{}}
+		e = &entry{Candidate: Candidate{ID: id}, prefix: prefixOf(id)}
 		x.byID[id] = e
 	}
 	return e
@@ -180,7 +182,7 @@ func (x *Index) unname(e *entry) {
 }
 
 func (x *Index) forgetEmpty(e *entry, id string) {
-	if !e.known && len(e.services) == 0 {
+	if !e.known && e.services.empty() {
 		delete(x.byID, id)
 	}
 }
@@ -206,52 +208,82 @@ func (x *Index) detach(e *entry) {
 // Reserve books a request on a candidate under a key, such as the instance's
 // id. An earlier reservation of the key is released first.
 func (x *Index) Reserve(key, candidate string, r Request) {
-	x.Release(key)
-	x.held[key] = reservation{candidate, r}
-	x.book(candidate, r, +1)
+	v := x.held[key]
+	if v != nil {
+		x.book(v, -1)
+	} else {
+		v = x.blank()
+		x.held[key] = v
+	}
+	*v = reservation{x.entry(candidate), r.Service, r.Demand, r.Ports}
+	x.book(v, +1)
+}
+
+// blank reuses a reservation that was released: there are many, and the map
+// holds no more than where they are.
+func (x *Index) blank() *reservation {
+	if n := len(x.spare); n > 0 {
+		v := x.spare[n-1]
+		x.spare = x.spare[:n-1]
+		return v
+	}
+	return &reservation{}
 }
 
 // Release ends a reservation; an unknown key is no error.
 func (x *Index) Release(key string) {
-	if v, ok := x.held[key]; ok {
-		delete(x.held, key)
-		x.book(v.candidate, v.request, -1)
+	v := x.held[key]
+	if v == nil {
+		return
+	}
+	delete(x.held, key)
+	x.book(v, -1)
+	if *v = (reservation{}); len(x.spare) < 1024 {
+		x.spare = append(x.spare, v)
 	}
 }
 
 // Reserved says where a key is booked.
 func (x *Index) Reserved(key string) (candidate string, ok bool) {
-	v, ok := x.held[key]
-	return v.candidate, ok
+	v := x.held[key]
+	if v == nil {
+		return "", false
+	}
+	return v.on.ID, true
 }
 
-func (x *Index) book(id string, r Request, sign int) {
-	e := x.entry(id)
-	if n := e.services[r.Service]; e.inTree {
-		x.count(r.Service, n, n+sign)
+func (x *Index) book(v *reservation, sign int) {
+	e := v.on
+	if e.inTree {
+		n := e.services.of(v.service)
+		x.count(v.service, n, n+sign)
 	}
 	x.detach(e)
 	if sign > 0 {
-		e.reserved = e.reserved.Add(r.Demand)
+		e.reserved = e.reserved.Add(v.demand)
 	} else {
-		e.reserved = e.reserved.Sub(r.Demand)
+		e.reserved = e.reserved.Sub(v.demand)
 	}
 	if x.rooms {
-		e.promised.book(r.Demand, sign)
+		e.promised.book(v.demand, sign)
 	}
-	if e.services[r.Service] += sign; e.services[r.Service] == 0 {
-		delete(e.services, r.Service)
-	}
-	for _, p := range r.Ports {
-		k := portKey{p.Host, p.Protocol}
-		use := e.ports[k]
-		use.service, use.count = r.Service, use.count+sign
-		if e.ports[k] = use; use.count <= 0 {
-			delete(e.ports, k)
-		}
+	e.services.add(v.service, sign)
+	for _, p := range v.ports {
+		e.bind(portKey{p.Host, p.Protocol}, v.service, sign)
 	}
 	x.attach(e)
-	x.forgetEmpty(e, id)
+	x.forgetEmpty(e, e.ID)
+}
+
+func (e *entry) bind(k portKey, s model.ServiceID, sign int) {
+	if e.ports == nil {
+		e.ports = map[portKey]portUse{}
+	}
+	use := e.ports[k]
+	use.service, use.count = s, use.count+sign
+	if e.ports[k] = use; use.count <= 0 {
+		delete(e.ports, k)
+	}
 }
 
 // Load is what is reserved on a candidate, by reservations made here.

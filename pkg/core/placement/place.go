@@ -74,11 +74,11 @@ func (x *Index) best(r Request, avoid []string, guess bool) *entry {
 		if slices.Contains(avoid, e.ID) || x.reject(e, r, guess) != nil {
 			return true
 		}
-		if best == nil || e.services[r.Service] < best.services[r.Service] {
+		if best == nil || e.services.of(r.Service) < best.services.of(r.Service) {
 			best = e
 		}
 		// Nobody has fewer instances than the fewest, and ids ascend.
-		return best.services[r.Service] > fewest
+		return best.services.of(r.Service) > fewest
 	}
 	if r.Restricted {
 		for _, e := range x.named(r.Only) {
@@ -88,7 +88,7 @@ func (x *Index) best(r Request, avoid []string, guess bool) *entry {
 		}
 		return best
 	}
-	x.tree.root.walk(r.Demand, x.features.wanted(r), consider)
+	x.tree.walk(r.Demand, x.features.wanted(r), consider)
 	return best
 }
 

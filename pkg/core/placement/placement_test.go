@@ -21,8 +21,8 @@ func oracle(x *Index, r Request) (string, bool) {
 		switch {
 		case share(a) != share(b):
 			return share(a) < share(b)
-		case a.services[r.Service] != b.services[r.Service]:
-			return a.services[r.Service] < b.services[r.Service]
+		case a.services.of(r.Service) != b.services.of(r.Service):
+			return a.services.of(r.Service) < b.services.of(r.Service)
 		}
 		return a.ID < b.ID
 	}
@@ -152,7 +152,7 @@ func TestPlaceAgreesWithAScan(t *testing.T) {
 func (x *Index) ties(id string, r Request) bool {
 	best := x.byID[id]
 	for _, e := range x.byID {
-		if e.inTree && e.share == best.share && e.ID < id && e.services[r.Service] > best.services[r.Service] && x.reject(e, r, true) == nil {
+		if e.inTree && e.share == best.share && e.ID < id && e.services.of(r.Service) > best.services.of(r.Service) && x.reject(e, r, true) == nil {
 			return true
 		}
 	}
@@ -216,7 +216,7 @@ func checkRefusal(t *rapid.T, x *Index, err error) {
 func checkSums(t *rapid.T, x *Index) {
 	sums := map[string]model.Resources{}
 	for _, v := range x.held {
-		sums[v.candidate] = sums[v.candidate].Add(v.request.Demand)
+		sums[v.on.ID] = sums[v.on.ID].Add(v.demand)
 	}
 	open, counts := 0, map[model.ServiceID]map[int]int{}
 	for _, e := range x.byID {
@@ -224,12 +224,12 @@ func checkSums(t *rapid.T, x *Index) {
 			continue
 		}
 		open++
-		for s, n := range e.services {
+		e.services.each(func(s model.ServiceID, n int) {
 			if counts[s] == nil {
 				counts[s] = map[int]int{}
 			}
 			counts[s][n]++
-		}
+		})
 	}
 	spreads := map[model.ServiceID]map[int]int{}
 	for s, v := range x.spread {

@@ -24,7 +24,7 @@ type Room struct {
 // known; partial says that there were too many of those.
 func (x *Index) Rooms(most int) (rooms []Room, partial bool) {
 	kinds := map[string]*kind{}
-	x.tree.root.each(func(e *entry) {
+	x.tree.each(func(e *entry) {
 		k := kinds[e.kind]
 		if k == nil {
 			k = &kind{name: e.kind, like: e, count: map[model.Resources]int{}}

@@ -1,29 +1,66 @@
 package placement
 
 import (
-	"hash/maphash"
+	"cmp"
+	"encoding/binary"
 	"math"
+	"slices"
 
 	"oakestra/pkg/core/model"
 )
 
-// tree is a treap of candidates ordered by (share, id). Every branch knows the
-// most free room of each resource and the union of the features below it, so
-// a search skips what cannot qualify. Priorities are hashes of the ids: the
-// shape does not depend on the order of insertion.
+// tree holds candidates in the order of (share, id), in leaves of up to
+// leafSize items that lie side by side in memory. A directory knows of every
+// leaf where it begins, the most free room of each resource and the union of
+// the features in it, so that a search skips what cannot qualify. Two levels
+// are few enough misses of the cache for as many workers as a cluster has: the
+// directory of ten thousand is 40 KiB.
 type tree struct {
-	root *branch
+	dir []leaf
 }
 
-type branch struct {
-	e           *entry
-	priority    uint64
-	left, right *branch
-	most        model.Resources
-	features    uint64
+const leafSize = 32
+
+type leaf struct {
+	first    key
+	most     model.Resources
+	features uint64
+	items    []item // never empty
 }
 
-var seed = maphash.MakeSeed()
+// item is a candidate with copies of what is compared.
+type item struct {
+	key
+	room model.Resources
+	mask uint64
+}
+
+// key is the place of a candidate. The first bytes of its id spare most looks
+// at the rest.
+type key struct {
+	share  int64
+	prefix uint64
+	e      *entry
+}
+
+// prefixOf orders as the id does, as far as it goes.
+func prefixOf(id string) uint64 {
+	var b [8]byte
+	copy(b[:], id)
+	return binary.BigEndian.Uint64(b[:])
+}
+
+func (k *key) compare(other *key) int {
+	switch {
+	case k.share != other.share:
+		return cmp.Compare(k.share, other.share)
+	case k.prefix != other.prefix:
+		return cmp.Compare(k.prefix, other.prefix)
+	case k.e == other.e:
+		return 0
+	}
+	return cmp.Compare(k.e.ID, other.e.ID)
+}
 
 func before(a, b *entry) bool {
 	if a.share != b.share {
@@ -32,85 +69,96 @@ func before(a, b *entry) bool {
 	return a.ID < b.ID
 }
 
-func (t *tree) insert(e *entry) {
-	n := &branch{e: e, priority: maphash.String(seed, e.ID)}
-	n.sum()
-	t.root = insert(t.root, n)
-}
-
-func (t *tree) remove(e *entry) { t.root = remove(t.root, e) }
-
-func insert(at, n *branch) *branch {
-	if at == nil {
-		return n
-	}
-	if n.priority > at.priority {
-		n.left, n.right = split(at, n.e)
-		n.sum()
-		return n
-	}
-	if before(n.e, at.e) {
-		at.left = insert(at.left, n)
-	} else {
-		at.right = insert(at.right, n)
-	}
-	at.sum()
-	return at
-}
-
-// split parts the branch into what stands before e and what stands after.
-func split(at *branch, e *entry) (left, right *branch) {
-	if at == nil {
-		return nil, nil
-	}
-	if before(at.e, e) {
-		at.right, right = split(at.right, e)
-		at.sum()
-		return at, right
-	}
-	left, at.left = split(at.left, e)
-	at.sum()
-	return left, at
-}
-
-func remove(at *branch, e *entry) *branch {
-	switch {
-	case at == nil:
-		return nil
-	case at.e == e:
-		return join(at.left, at.right)
-	case before(e, at.e):
-		at.left = remove(at.left, e)
-	default:
-		at.right = remove(at.right, e)
-	}
-	at.sum()
-	return at
-}
-
-func join(left, right *branch) *branch {
-	switch {
-	case left == nil:
-		return right
-	case right == nil:
-		return left
-	case left.priority > right.priority:
-		left.right = join(left.right, right)
-		left.sum()
-		return left
-	}
-	right.left = join(left, right.left)
-	right.sum()
-	return right
-}
-
-func (n *branch) sum() {
-	n.most, n.features = room(n.e), n.e.mask
-	for _, c := range []*branch{n.left, n.right} {
-		if c != nil {
-			n.most = greatest(n.most, c.most)
-			n.features |= c.features
+// find is the leaf that has or would have a key; -1 without any leaf.
+func (t *tree) find(k *key) int {
+	low, high := 0, len(t.dir) // leaves below low begin at k or before
+	for low < high {
+		mid := int(uint(low+high) >> 1)
+		if t.dir[mid].first.compare(k) <= 0 {
+			low = mid + 1
+		} else {
+			high = mid
 		}
+	}
+	return max(low-1, min(0, len(t.dir)-1))
+}
+
+// at is where in a leaf a key is or would be.
+func (l *leaf) at(k *key) int {
+	low, high := 0, len(l.items)
+	for low < high {
+		mid := int(uint(low+high) >> 1)
+		if l.items[mid].compare(k) < 0 {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	return low
+}
+
+func (t *tree) insert(e *entry) {
+	v := item{key: key{e.share, e.prefix, e}, room: room(e), mask: e.mask}
+	i := t.find(&v.key)
+	if i < 0 {
+		t.dir = append(t.dir, leaf{items: append(make([]item, 0, leafSize), v)})
+		t.dir[0].sum()
+		return
+	}
+	if len(t.dir[i].items) == leafSize {
+		t.split(i)
+		if t.dir[i+1].first.compare(&v.key) <= 0 {
+			i++
+		}
+	}
+	l := &t.dir[i]
+	at := l.at(&v.key)
+	l.items = slices.Insert(l.items, at, v)
+	l.most, l.features = greatest(l.most, v.room), l.features|v.mask
+	if at == 0 {
+		l.first = v.key
+	}
+}
+
+func (t *tree) split(i int) {
+	l := &t.dir[i]
+	half := append(make([]item, 0, leafSize), l.items[leafSize/2:]...)
+	clear(l.items[leafSize/2:])
+	l.items = l.items[:leafSize/2]
+	l.sum()
+	t.dir = slices.Insert(t.dir, i+1, leaf{items: half})
+	t.dir[i+1].sum()
+}
+
+func (t *tree) remove(e *entry) {
+	k := key{e.share, e.prefix, e}
+	i := t.find(&k)
+	l := &t.dir[i]
+	at := l.at(&k)
+	gone := l.items[at]
+	l.items = slices.Delete(l.items, at, at+1)
+	switch next := i + 1; {
+	case len(l.items) == 0:
+		t.dir = slices.Delete(t.dir, i, i+1)
+	case next < len(t.dir) && len(l.items)+len(t.dir[next].items) <= leafSize/2:
+		l.items = append(l.items, t.dir[next].items...)
+		t.dir = slices.Delete(t.dir, next, next+1)
+		t.dir[i].sum()
+	case at == 0 || touches(l.most, gone.room) || gone.mask != l.features:
+		l.sum()
+	}
+}
+
+// touches says that a room reaches the most of some resource.
+func touches(most, room model.Resources) bool {
+	return room.MilliCPU >= most.MilliCPU || room.MemoryMB >= most.MemoryMB || room.GPUs >= most.GPUs || room.DiskMB >= most.DiskMB
+}
+
+func (l *leaf) sum() {
+	l.first, l.most, l.features = l.items[0].key, l.items[0].room, 0
+	for i := range l.items {
+		l.most = greatest(l.most, l.items[i].room)
+		l.features |= l.items[i].mask
 	}
 }
 
@@ -135,20 +183,28 @@ func greatest(a, b model.Resources) model.Resources {
 }
 
 // each visits all in order.
-func (n *branch) each(visit func(*entry)) {
-	if n != nil {
-		n.left.each(visit)
-		visit(n.e)
-		n.right.each(visit)
+func (t *tree) each(visit func(*entry)) {
+	for i := range t.dir {
+		for k := range t.dir[i].items {
+			visit(t.dir[i].items[k].e)
+		}
 	}
 }
 
 // walk visits, in order, the candidates that may qualify until visit says stop.
-func (n *branch) walk(want model.Resources, features uint64, visit func(*entry) (goOn bool)) bool {
-	if n == nil || n.features&features != features || !fits(n.most, want) {
-		return true
+func (t *tree) walk(want model.Resources, features uint64, visit func(*entry) (goOn bool)) {
+	for i := range t.dir {
+		l := &t.dir[i]
+		if l.features&features != features || !fits(l.most, want) {
+			continue
+		}
+		for k := range l.items {
+			v := &l.items[k]
+			if v.mask&features == features && fits(v.room, want) && !visit(v.e) {
+				return
+			}
+		}
 	}
-	return n.left.walk(want, features, visit) && visit(n.e) && n.right.walk(want, features, visit)
 }
 
 // fits compares part by part; a part that wants nothing always fits, also
