@@ -263,8 +263,9 @@ func (p *planner) table(id model.ServiceID, d model.Dataplane) *nodelink.Table {
 // candidate is an endpoint that could be listed.
 type candidate struct {
 	SliceEndpoint
-	masked bool // its node is lost
-	local  bool
+	masked  bool // its node is lost
+	pending bool // nothing listens in it yet
+	local   bool
 }
 
 // candidates lists a service's endpoints here and elsewhere that are not
@@ -283,7 +284,7 @@ func (f *facts) candidates(id model.ServiceID) []candidate {
 			if e.service != id || !known || f.isLeaving(e) {
 				continue
 			}
-			c := candidate{local: true, masked: w.live == instance.Lost, SliceEndpoint: SliceEndpoint{
+			c := candidate{local: true, masked: w.live == instance.Lost, pending: e.Pending, SliceEndpoint: SliceEndpoint{
 				Number: e.Number, Epoch: e.Epoch, InstanceAddress: at, NamespaceIP: e.NamespaceIP,
 				Node: n, HostIP: ip, HostPort: port, Subnet: w.subnet, Dataplane: w.dataplane,
 			}}
@@ -302,14 +303,23 @@ func (f *facts) candidates(id model.ServiceID) []candidate {
 	return out
 }
 
+// outclassed says which endpoints are left out of a list. Those of lost nodes
+// are, while another one lives: a lost node may only be cut off from us, and
+// with nothing else it is the best guess. So are those in which nothing
+// listens yet, while another one takes flows.
+func outclassed(all []candidate) func(candidate) bool {
+	living := slices.ContainsFunc(all, func(c candidate) bool { return !c.masked })
+	taking := slices.ContainsFunc(all, func(c candidate) bool { return !c.masked && !c.pending })
+	return func(c candidate) bool { return living && c.masked || taking && c.pending }
+}
+
 // choose lists one endpoint per slot, the newest attempt, in slot order.
-// Endpoints of lost nodes are left out while another one lives: a lost node
-// may only be cut off from us, and with nothing else it is the best guess.
 func choose(all []candidate, want func(candidate) bool) []SliceEndpoint {
-	living := slices.ContainsFunc(all, func(c candidate) bool { return want(c) && !c.masked })
+	all = slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return !want(c) })
+	left := outclassed(all)
 	best := map[int]SliceEndpoint{}
 	for _, c := range all {
-		if !want(c) || (living && c.masked) {
+		if left(c) {
 			continue
 		}
 		b, ok := best[c.Number]
@@ -328,6 +338,6 @@ func choose(all []candidate, want func(candidate) bool) []SliceEndpoint {
 // slice is this cluster's part of a service's table.
 func (f *facts) slice(id model.ServiceID) []SliceEndpoint {
 	all := f.candidates(id)
-	living := slices.ContainsFunc(all, func(c candidate) bool { return !c.masked })
-	return choose(all, func(c candidate) bool { return c.local && (!living || !c.masked) })
+	left := outclassed(all)
+	return choose(all, func(c candidate) bool { return c.local && !left(c) })
 }
