@@ -60,9 +60,11 @@ func (c *core) regrant(s *slot, ends bool) {
 	c.giveUp(s)
 	c.fresh(s)
 	s.Placement, s.LastTry, s.failures, s.Leaving, s.Left = instance.Placement{}, 0, 0, false, false
-	s.Handoff, s.HandingOver = store.Old{}, false
-	if runs && !ends {
-		s.Handoff = old
+	switch {
+	case ends:
+		s.Handoff, s.HandingOver = store.Old{}, false
+	case runs: // else what is handed over still serves
+		s.Handoff, s.HandingOver = old, false
 	}
 }
 

@@ -220,11 +220,13 @@ func interestTo(i tables.Interest) *linkv1.Up {
 	return &linkv1.Up{Body: &linkv1.Up_Interest{Interest: m}}
 }
 
+// peersFrom names workers of other clusters <cluster>/<node>: a worker here may
+// have the same id.
 func peersFrom(list []*linkv1.Peer) []Peer {
 	var out []Peer
 	for _, p := range list {
 		subnet, _ := netip.ParsePrefix(p.GetSubnet())
-		v := Peer{Node: model.NodeID(p.GetNodeId()), HostIP: addr(p.GetHostIp()), HostPort: uint16(p.GetHostPort()), Subnet: subnet, Dataplane: model.Dataplane(p.GetDataplane())}
+		v := Peer{Node: model.NodeID(p.GetClusterId() + "/" + p.GetNodeId()), HostIP: addr(p.GetHostIp()), HostPort: uint16(p.GetHostPort()), Subnet: subnet, Dataplane: model.Dataplane(p.GetDataplane())}
 		for _, i := range p.GetIdentities() {
 			v.Identities = append(v.Identities, identityFrom(i))
 		}

@@ -96,9 +96,11 @@ func services(s State) []rules.Service {
 		t := s.Tables[id]
 		d.addTable(t, backends(s, t, matched))
 	}
-	for i, e := range s.Endpoints {
-		if !matched[i] {
-			d.addEndpoint(e)
+	for _, ready := range []bool{true, false} { // those that wait for nothing first
+		for i, e := range s.Endpoints {
+			if !matched[i] && e.ready() == ready {
+				d.addEndpoint(e)
+			}
 		}
 	}
 	return d.list()
@@ -129,11 +131,11 @@ func (d directory) addTable(t table.Table, list []backend) {
 
 // addEndpoint adds an own container that no table names yet.
 func (d directory) addEndpoint(e Endpoint) {
-	if e.ServiceIP.IsValid() {
+	if e.ServiceIP.IsValid() && (e.ready() || len(d.services[e.ServiceIP]) == 0) {
 		d.services[e.ServiceIP] = append(d.services[e.ServiceIP], e.Namespace)
 		slices.SortFunc(d.services[e.ServiceIP], netip.Addr.Compare)
 	}
-	if e.Address.IsValid() {
+	if e.Address.IsValid() && (e.ready() || !d.instances[e.Address].IsValid()) {
 		d.instances[e.Address] = e.Namespace
 	}
 }
