@@ -195,6 +195,7 @@ func sliceTo(s tables.Slice) *linkv1.Up {
 		m.Endpoints = append(m.Endpoints, &linkv1.Endpoint{
 			Number: uint32(e.Number), InstanceAddress: text(e.InstanceAddress), NamespaceAddress: text(e.NamespaceIP), NodeId: string(e.Node), HostIp: text(e.HostIP),
 			HostPort: uint32(e.HostPort), Subnet: prefixText(e.Subnet), Dataplane: string(e.Dataplane), Grant: uint64(e.Epoch.Grant), Try: e.Epoch.Try,
+			Unlisted: e.Unlisted,
 		})
 	}
 	return &linkv1.Up{Body: &linkv1.Up_Slice{Slice: m}}
@@ -245,7 +246,7 @@ func tableFrom(t *linkv1.ServiceTable) tables.RootTable {
 			v.Endpoints = append(v.Endpoints, tables.SliceEndpoint{
 				Number: int(e.GetNumber()), Epoch: instance.Epoch{Grant: instance.Grant(e.GetGrant()), Try: e.GetTry()}, InstanceAddress: addr(e.GetInstanceAddress()),
 				NamespaceIP: addr(e.GetNamespaceAddress()), Node: model.NodeID(e.GetNodeId()), HostIP: addr(e.GetHostIp()), HostPort: uint16(e.GetHostPort()),
-				Subnet: subnet, Dataplane: model.Dataplane(e.GetDataplane()),
+				Subnet: subnet, Dataplane: model.Dataplane(e.GetDataplane()), Unlisted: e.GetUnlisted(),
 			})
 		}
 		out.Slices = append(out.Slices, v)

@@ -278,24 +278,17 @@ func (f *facts) candidates(id model.ServiceID) []candidate {
 		if w == nil || !w.reachable() {
 			continue
 		}
-		ip, port := w.where()
 		for _, e := range w.endpoints {
-			at, known := slots[e.Number]
-			if e.service != id || !known || f.isLeaving(e) {
-				continue
+			if at, known := slots[e.Number]; e.service == id && known && !f.isLeaving(e) {
+				out = append(out, candidate{local: true, masked: w.live == instance.Lost, pending: e.Pending, SliceEndpoint: w.sliceEndpoint(e, at)})
 			}
-			c := candidate{local: true, masked: w.live == instance.Lost, pending: e.Pending, SliceEndpoint: SliceEndpoint{
-				Number: e.Number, Epoch: e.Epoch, InstanceAddress: at, NamespaceIP: e.NamespaceIP,
-				Node: n, HostIP: ip, HostPort: port, Subnet: w.subnet, Dataplane: w.dataplane,
-			}}
-			if !w.ours && e.HostIP.IsValid() {
-				c.HostIP, c.HostPort = e.HostIP, cmp.Or(e.HostPort, port)
-			}
-			out = append(out, c)
 		}
 	}
 	for _, sl := range f.foreign[id].Slices {
 		for _, e := range sl.Endpoints {
+			if e.Unlisted {
+				continue
+			}
 			e.Node = foreignNode(sl.Cluster, e.Node)
 			out = append(out, candidate{SliceEndpoint: e})
 		}
@@ -335,9 +328,49 @@ func choose(all []candidate, want func(candidate) bool) []SliceEndpoint {
 	return out
 }
 
-// slice is this cluster's part of a service's table.
+// sliceEndpoint is one of a worker's endpoints as others see it.
+func (w *worker) sliceEndpoint(e endpoint, instance netip.Addr) SliceEndpoint {
+	ip, port := w.where()
+	if !w.ours && e.HostIP.IsValid() {
+		ip, port = e.HostIP, cmp.Or(e.HostPort, port)
+	}
+	return SliceEndpoint{
+		Number: e.Number, Epoch: e.Epoch, InstanceAddress: instance, NamespaceIP: e.NamespaceIP,
+		Node: w.ID, HostIP: ip, HostPort: port, Subnet: w.subnet, Dataplane: w.dataplane,
+	}
+}
+
+// unlisted are a service's endpoints here that are in no table: they leave,
+// wait, were replaced, or their worker is lost.
+func (f *facts) unlisted(id model.ServiceID, listed []SliceEndpoint) (out []SliceEndpoint) {
+	slots := f.services[id].Instances
+	for n := range f.hosts.by[id] {
+		w := f.workers[n]
+		if w == nil || !w.reachable() {
+			continue
+		}
+		for _, e := range w.endpoints {
+			at, known := slots[e.Number]
+			if e.service != id || !known {
+				continue
+			}
+			if s := w.sliceEndpoint(e, at); !slices.Contains(listed, s) {
+				s.Unlisted = true
+				out = append(out, s)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b SliceEndpoint) int {
+		return cmp.Or(cmp.Compare(a.Number, b.Number), a.Epoch.Compare(b.Epoch), cmp.Compare(a.Node, b.Node), a.NamespaceIP.Compare(b.NamespaceIP))
+	})
+	return out
+}
+
+// slice is this cluster's part of a service's table: what is listed, then what
+// other clusters' workers must still reach.
 func (f *facts) slice(id model.ServiceID) []SliceEndpoint {
 	all := f.candidates(id)
 	left := outclassed(all)
-	return choose(all, func(c candidate) bool { return c.local && !left(c) })
+	listed := choose(all, func(c candidate) bool { return c.local && !left(c) })
+	return append(listed, f.unlisted(id, listed)...)
 }
