@@ -319,7 +319,7 @@ func (p *planner) deletes() {
 // stays says that an old attempt is not to end yet: it is handed over or taken
 // up again, or what takes its place does not run yet and it does.
 func (p *planner) stays(o store.Old) bool {
-	if p.reverting(o) || o == p.w.Handoff || p.unsure() && !p.w.Tombstone && !p.inTheWay(o) {
+	if p.reverting(o) || (o == p.w.Handoff || p.unsure() && !p.w.Tombstone) && !p.inTheWay(o) {
 		return true
 	}
 	if p.w.Tombstone || p.inTheWay(o) || p.w.Observed.State == instance.Running || p.w.Observed.State == instance.Completed {

@@ -1,44 +1,29 @@
 package rootlink
 
 import (
-	"fmt"
-	"math/rand/v2"
+	"net/netip"
 	"testing"
 
-	"google.golang.org/protobuf/proto"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"oakestra/cluster/fleet"
-	"oakestra/pkg/core/model"
-	"oakestra/pkg/core/placement"
+	linkv1 "oakestra/api/link/v1"
+	"oakestra/cluster/nodelink"
 )
 
-// An aggregate of a thousand workers that all differ, of several kinds, is
-// 1 KiB at most.
-func TestAnAggregateIsSmall(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(1, 2))
-	x := placement.NewIndex()
-	var sum model.Resources
-	for i := range 1000 {
-		c := placement.Candidate{ID: fmt.Sprint("w", i), Runtimes: []string{"container"}, Architectures: []string{[]string{"amd64", "arm64"}[i%2]}, Network: true,
-			Capacity: model.Resources{MilliCPU: rnd.Int64N(64_000), MemoryMB: rnd.Int64N(1 << 18), GPUs: rnd.Int64N(4), DiskMB: rnd.Int64N(1 << 22)}}
-		x.Apply(placement.Delta{Upsert: []placement.Candidate{c}})
-		sum = sum.Add(c.Capacity)
+// Workers of two clusters may have one id, and this cluster one as well.
+func TestWorkersOfOtherClustersAreNamedWithTheirCluster(t *testing.T) {
+	got := peersFrom([]*linkv1.Peer{
+		{NodeId: "w1", ClusterId: "c1", HostIp: "192.0.2.1", HostPort: 50103, Subnet: "10.18.0.0/26", Dataplane: "vxlan",
+			Identities: []*linkv1.Identity{{NamespaceAddress: "10.18.0.2", InstanceAddress: "10.30.0.2", Tenant: "t"}}},
+		{NodeId: "w1", ClusterId: "c2"},
+	})
+	want := []Peer{
+		{Node: "c1/w1", HostIP: netip.MustParseAddr("192.0.2.1"), HostPort: 50103, Subnet: netip.MustParsePrefix("10.18.0.0/26"), Dataplane: "vxlan",
+			Identities: []nodelink.Identity{{NamespaceIP: netip.MustParseAddr("10.18.0.2"), InstanceAddress: netip.MustParseAddr("10.30.0.2"), Tenant: "t"}}},
+		{Node: "c2/w1"},
 	}
-	a := fleet.Aggregate{ActiveNodes: 1000, NetworkNodes: 1000, Capacity: sum, Reserved: sum, Number: 1_800_000_000_000 << 16, CPUPercent: 12.5, MemoryPercent: 40,
-		Runtimes: []string{"container"}, Architectures: []string{"amd64", "arm64"}}
-	a.Rooms, a.Partial = x.Rooms(48)
-	m := aggregateTo(a)
-	workers := int64(0)
-	for _, k := range m.GetAggregate().GetKinds() {
-		for i, v := range k.GetRooms() {
-			if i%5 == 4 {
-				workers += v
-			}
-		}
-	}
-	if n := proto.Size(m); n > 1024 || workers != 1000 || len(m.GetAggregate().GetKinds()) != 2 {
-		t.Errorf("%d bytes for %d workers: %v", n, workers, m)
-	} else {
-		t.Logf("%d bytes, %d rooms", n, len(a.Rooms))
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
