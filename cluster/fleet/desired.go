@@ -70,7 +70,27 @@ func (c *core) facts(s *slot) Facts {
 	if n := c.nodes[s.Placement.Node]; n != nil {
 		f.Node = n.live
 	}
+	if s.Placement.Verdict != instance.Placed {
+		f.Observed = c.before(s)
+	}
 	return f
+}
+
+// before is the newest attempt under an older grant that goes on while nothing
+// is placed under the present one.
+func (c *core) before(s *slot) (o instance.Observed) {
+	for _, old := range s.Old {
+		n := c.nodes[old.Node]
+		if n == nil || n.live == instance.Lost || s.Tombstone {
+			continue
+		}
+		for _, v := range n.seen[s.Instance] {
+			if v.Epoch == old.Epoch && v.State == instance.Running && o.Epoch.Less(v.Epoch) {
+				o = instance.Observed{Epoch: v.Epoch, State: v.State}
+			}
+		}
+	}
+	return o
 }
 
 func (c *core) nodeView(n *node) NodeView {

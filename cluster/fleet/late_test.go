@@ -6,6 +6,7 @@ import (
 
 	"oakestra/cluster/nodelink"
 	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
 )
 
 // TestTombstoneWaitsForALateWorker: after a restart a tombstone waits for
@@ -157,6 +158,40 @@ func TestRestartDoesNotTakeBackWhatRuns(t *testing.T) {
 		r.wantTotal(1, 2)
 		if r.where() == from {
 			t.Error("the replacement was taken back")
+		}
+	})
+}
+
+// TestRefusedSuccessorLeavesWhatRuns: there is no room for what the root wants
+// now; what ran before goes on, and the root is told that it does.
+func TestRefusedSuccessorLeavesWhatRuns(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1")
+		r.desire(false)
+		time.Sleep(10 * time.Second)
+		want := func(tombstone bool) {
+			t.Helper()
+			err := r.f.Desired(r.ctx, Desired{Revision: 2, Changed: []Assignment{{
+				Instance: slotID, Grant: 8, Revision: 2, Tombstone: tombstone,
+				Service: model.Service{ID: slotID.Service, Name: r.book.slots[slotID].Service.Name,
+					Spec: model.ServiceSpec{Runtime: "container", Demand: model.Resources{MemoryMB: 100000}}},
+			}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		want(false)
+		time.Sleep(30 * time.Second)
+		r.wantTotal(1, 1)
+		f := r.root.get(slotID)
+		if f.Grant != 8 || f.Placement.Verdict != instance.Refused || f.Observed.State != instance.Running || f.Observed.Epoch.Grant != 7 {
+			t.Fatalf("facts %+v", f)
+		}
+		want(true)
+		time.Sleep(10 * time.Second)
+		r.wantTotal(0, 1)
+		if !r.root.get(slotID).Gone {
+			t.Error("the tombstone is not carried out")
 		}
 	})
 }
