@@ -151,6 +151,11 @@ func (c *core) place(s *slot) {
 		c.settleOn(s, model.NodeID(choice.ID))
 		return
 	}
+	if s.Placement.Verdict == instance.Pending && c.unheard() {
+		s.RetryAt = c.now.Add(settleAfter)
+		c.look[s.Instance] = true
+		return
+	}
 	reasons := []instance.Reason{{Name: "nodes", Detail: "no worker has registered"}}
 	var refusal *placement.Refusal
 	if errors.As(err, &refusal) && len(refusal.Reasons) > 0 {
@@ -163,6 +168,17 @@ func (c *core) place(s *slot) {
 		c.change(s)
 	}
 	c.look[s.Instance] = true // to set the timer
+}
+
+// unheard says that some worker has not spoken since this start, and has still
+// time to: what room there is is not known yet.
+func (c *core) unheard() bool {
+	for _, n := range c.nodes {
+		if n.Engine.IsZero() && n.live != instance.Lost {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *core) deployMessage(s *slot) nodelink.Outbound {

@@ -195,3 +195,31 @@ func TestRefusedSuccessorLeavesWhatRuns(t *testing.T) {
 		}
 	})
 }
+
+// TestNothingIsRefusedBeforeWorkersWereHeard: a manager that has just started
+// does not know what room there is.
+func TestNothingIsRefusedBeforeWorkersWereHeard(t *testing.T) {
+	for _, returns := range []bool{true, false} {
+		bubble(t, func(t *testing.T) {
+			r := newRig(t, "w1")
+			time.Sleep(5 * time.Second)
+			r.stop()
+			r.nodes["w1"].link.Disconnect()
+			r.start()
+			r.desire(false)
+			time.Sleep(5 * time.Second)
+			if f := r.root.get(slotID); f.Placement.Verdict != instance.Pending {
+				t.Fatalf("facts %+v", f)
+			}
+			want := instance.Refused
+			if returns {
+				r.nodes["w1"].link.Connect()
+				want = instance.Placed
+			}
+			time.Sleep(12 * time.Second)
+			if f := r.root.get(slotID); f.Placement.Verdict != want {
+				t.Fatalf("facts %+v, want %d", f, want)
+			}
+		})
+	}
+}
