@@ -122,12 +122,15 @@ func (c *core) services() map[model.ServiceID]bool {
 func (c *core) tellService(id model.ServiceID) {
 	t := tables.Service{ID: id, Instances: map[int]netip.Addr{}}
 	for k, s := range c.slots {
-		if k.Service == id {
+		if k.Service != id {
+			continue
+		}
+		t.Instances[k.Number] = s.Address
+		if s.Service.Name != (model.ServiceName{}) { // the tombstone of a stray names none
 			t.Name, t.Address, t.Tenant = s.Service.Name, s.Service.Address, s.Service.Owner
-			t.Instances[k.Number] = s.Address
 		}
 	}
-	if len(t.Instances) == 0 {
+	if t.Name == (model.ServiceName{}) {
 		c.f.deps.Network.ForgetService(id)
 		return
 	}

@@ -47,7 +47,9 @@ func (c *core) assign(a Assignment) {
 	}
 	s.Grant, s.Revision, s.Tombstone = a.Grant, a.Revision, a.Tombstone
 	s.Service, s.Description, s.Address = a.Service, a.Description, a.Address
-	c.byJob[a.Service.Name.String()] = a.Instance.Service
+	if a.Service.Name != (model.ServiceName{}) {
+		c.byJob[a.Service.Name.String()] = a.Instance.Service
+	}
 	c.change(s)
 	if again && !s.Tombstone {
 		c.place(s) // before anybody who waits for room: what it had is its own

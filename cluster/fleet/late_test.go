@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"oakestra/cluster/nodelink"
+	"oakestra/cluster/tables"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 )
@@ -222,4 +223,44 @@ func TestNothingIsRefusedBeforeWorkersWereHeard(t *testing.T) {
 			}
 		})
 	}
+}
+
+// noting is a network plane that checks what services it is told.
+type noting struct {
+	quiet
+	t *testing.T
+}
+
+func (n noting) SetService(s tables.Service) {
+	if s.Name.Service != "c" {
+		n.t.Errorf("the network plane was told %+v", s)
+	}
+}
+
+// TestTombstoneOfAStray: the root ends a container that nobody here knows; its
+// order names no service, which must not change that of the others.
+func TestTombstoneOfAStray(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1")
+		r.stop()
+		r.network = noting{t: t}
+		r.start()
+		r.desire(false)
+		stray := model.InstanceID{Service: slotID.Service, Number: 5}
+		w := r.nodes["w1"]
+		w.mu.Lock()
+		w.has[instance.Attempt{Instance: stray, Epoch: instance.Epoch{Grant: 6, Try: 1}}] = instance.Running
+		w.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		r.wantTotal(2, 1)
+		err := r.f.Desired(r.ctx, Desired{Revision: 3, Changed: []Assignment{{Instance: stray, Grant: 6, Tombstone: true, Service: model.Service{ID: stray.Service}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		r.wantTotal(1, 1)
+		if !r.root.get(stray).Gone || len(r.book.slots) != 1 {
+			t.Errorf("facts %+v", r.root.get(stray))
+		}
+	})
 }

@@ -174,10 +174,12 @@ type rig struct {
 	stop  func()
 	wg    sync.WaitGroup
 	ctx   context.Context
+
+	network tables.Network
 }
 
 func newRig(t *testing.T, hosts ...string) *rig {
-	r := &rig{t: t, hub: memlink.New(), book: newBook(), root: &above{facts: map[model.InstanceID]Facts{}}, nodes: map[string]*worker{}}
+	r := &rig{t: t, hub: memlink.New(), book: newBook(), root: &above{facts: map[model.InstanceID]Facts{}}, nodes: map[string]*worker{}, network: quiet{}}
 	ctx, cancel := context.WithCancel(t.Context())
 	r.ctx = ctx
 	r.wg.Go(func() { _ = r.hub.Run(ctx) })
@@ -199,7 +201,7 @@ func room1() model.Resources { return model.Resources{MilliCPU: 4000, MemoryMB: 
 
 func (r *rig) start() {
 	ctx, cancel := context.WithCancel(r.ctx)
-	f := New(Config{}, Deps{Book: r.book, Link: r.hub, Network: quiet{}, Root: r.root, Logger: testkit.Logger(r.t)})
+	f := New(Config{}, Deps{Book: r.book, Link: r.hub, Network: r.network, Root: r.root, Logger: testkit.Logger(r.t)})
 	done := make(chan struct{})
 	r.f, r.stop = f, func() { cancel(); <-done }
 	r.wg.Go(func() { defer close(done); _ = f.Run(ctx) })

@@ -47,6 +47,7 @@ func (d *Desk) pass(ctx context.Context, s *state) {
 		return
 	}
 	d.replaceLost(s, w)
+	d.sweep(s, w)
 	d.rollOut(ctx, s, w)
 	d.placeWaiting(s, w)
 	d.commit(ctx, s, w)

@@ -39,7 +39,8 @@ type state struct {
 	settle map[model.ClusterID]map[model.InstanceID]time.Time
 	rooms  map[model.ClusterID]clusters.Room // as last looked at
 
-	loss loss
+	loss    loss
+	sweepAt time.Time
 
 	incarnation uint32
 	issued      instance.Grant // no greater grant was ever given out by this store
