@@ -104,8 +104,8 @@ type Deploy struct {
 	Tenant     string `json:"tenant,omitempty"`
 }
 
-// Delete tells a node to stop and forget an attempt. With Grant set only that
-// attempt or older ones are meant.
+// Delete tells a node to stop and forget an attempt. With Grant set that attempt
+// alone is meant, without all of the slot.
 type Delete struct {
 	JobName        string `json:"job_name"`
 	Virtualization string `json:"virtualization"`

@@ -185,6 +185,11 @@ func (c *core) place(s *slot) {
 		c.settleOn(s, model.NodeID(choice.ID))
 		return
 	}
+	if s.Placement.Verdict == instance.Pending && len(c.where.unheard) > 0 { // what room there is is not known yet
+		s.RetryAt = c.now.Add(settleAfter)
+		c.look[s.Instance] = true
+		return
+	}
 	reasons := []instance.Reason{{Name: "nodes", Detail: "no worker has registered"}}
 	var refusal *placement.Refusal
 	if errors.As(err, &refusal) && len(refusal.Reasons) > 0 {

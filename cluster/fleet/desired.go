@@ -8,6 +8,7 @@ import (
 
 	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
 )
 
 func (c *core) desired(d Desired) {
@@ -48,7 +49,9 @@ func (c *core) assign(a Assignment, recovers bool) {
 	}
 	s.Grant, s.Revision, s.Tombstone = a.Grant, a.Revision, a.Tombstone
 	s.Service, s.Description, s.Address = a.Service, a.Description, a.Address
-	c.byJob[a.Service.Name.String()] = a.Instance.Service
+	if a.Service.Name != (model.ServiceName{}) {
+		c.byJob[a.Service.Name.String()] = a.Instance.Service
+	}
 	c.change(s)
 	if recovers {
 		c.recovers(s)
@@ -96,7 +99,27 @@ func (c *core) facts(s *slot) Facts {
 			}
 		}
 	}
+	if s.Placement.Verdict != instance.Placed {
+		f.Observed = c.before(s)
+	}
 	return f
+}
+
+// before is the newest attempt under an older grant that goes on while nothing
+// is placed under the present one.
+func (c *core) before(s *slot) (o instance.Observed) {
+	for _, old := range s.Old {
+		n := c.nodes[old.Node]
+		if n == nil || n.live == instance.Lost || s.Tombstone {
+			continue
+		}
+		for _, v := range n.seen[s.Instance] {
+			if v.Epoch == old.Epoch && v.State == instance.Running && o.Epoch.Less(v.Epoch) {
+				o = instance.Observed{Epoch: v.Epoch, State: v.State}
+			}
+		}
+	}
+	return o
 }
 
 func (c *core) nodeView(n *node) NodeView {

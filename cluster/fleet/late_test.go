@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"oakestra/cluster/nodelink"
+	"oakestra/cluster/tables"
 	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
 )
 
 // TestTombstoneWaitsForALateWorker: after a restart a tombstone waits for
@@ -154,6 +156,108 @@ func TestRestartDoesNotTakeBackWhatRuns(t *testing.T) {
 		r.wantTotal(1, 2)
 		if r.where() == from {
 			t.Error("the replacement was taken back")
+		}
+	})
+}
+
+// TestRefusedSuccessorLeavesWhatRuns: there is no room for what the root wants
+// now; what ran before goes on, and the root is told that it does.
+func TestRefusedSuccessorLeavesWhatRuns(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1")
+		r.desire(false)
+		time.Sleep(10 * time.Second)
+		want := func(tombstone bool) {
+			t.Helper()
+			err := r.f.Desired(r.ctx, Desired{Revision: 2, Changed: []Assignment{{
+				Instance: slotID, Grant: 8, Revision: 2, Tombstone: tombstone,
+				Service: model.Service{ID: slotID.Service, Name: r.book.slots[slotID].Service.Name,
+					Spec: model.ServiceSpec{Runtime: "container", Demand: model.Resources{MemoryMB: 100000}}},
+			}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		want(false)
+		time.Sleep(30 * time.Second)
+		r.wantTotal(1, 1)
+		f := r.root.get(slotID)
+		if f.Grant != 8 || f.Placement.Verdict != instance.Refused || f.Observed.State != instance.Running || f.Observed.Epoch.Grant != 7 {
+			t.Fatalf("facts %+v", f)
+		}
+		want(true)
+		time.Sleep(10 * time.Second)
+		r.wantTotal(0, 1)
+		if !r.root.get(slotID).Gone {
+			t.Error("the tombstone is not carried out")
+		}
+	})
+}
+
+// TestNothingIsRefusedBeforeWorkersWereHeard: a manager that has just started
+// does not know what room there is.
+func TestNothingIsRefusedBeforeWorkersWereHeard(t *testing.T) {
+	for _, returns := range []bool{true, false} {
+		bubble(t, func(t *testing.T) {
+			r := newRig(t, "w1")
+			time.Sleep(5 * time.Second)
+			r.stop()
+			r.nodes["w1"].link.Disconnect()
+			r.start()
+			r.desire(false)
+			time.Sleep(5 * time.Second)
+			if f := r.root.get(slotID); f.Placement.Verdict != instance.Pending {
+				t.Fatalf("facts %+v", f)
+			}
+			want := instance.Refused
+			if returns {
+				r.nodes["w1"].link.Connect()
+				want = instance.Placed
+			}
+			time.Sleep(20 * time.Second)
+			if f := r.root.get(slotID); f.Placement.Verdict != want {
+				t.Fatalf("facts %+v, want %d", f, want)
+			}
+		})
+	}
+}
+
+// noting is a network plane that checks what services it is told.
+type noting struct {
+	quiet
+	t *testing.T
+}
+
+func (n noting) SetService(s tables.Service) {
+	if s.Name.Service != "c" {
+		n.t.Errorf("the network plane was told %+v", s)
+	}
+}
+
+// TestTombstoneOfAStray: the root ends a container that nobody here knows; its
+// order names no service, which must not change that of the others.
+func TestTombstoneOfAStray(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1")
+		r.stop()
+		r.network = noting{t: t}
+		r.start()
+		r.desire(false)
+		stray := model.InstanceID{Service: slotID.Service, Number: 5}
+		w := r.nodes["w1"]
+		w.mu.Lock()
+		w.has[instance.Attempt{Instance: stray, Epoch: instance.Epoch{Grant: 6, Try: 1}}] = instance.Running
+		w.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		r.wantTotal(2, 1)
+		err := r.f.Desired(r.ctx, Desired{Revision: 3, Changed: []Assignment{{Instance: stray, Grant: 6, Tombstone: true, Service: model.Service{ID: stray.Service}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		r.wantTotal(1, 1)
+		if !r.root.get(stray).Gone || len(r.book.slots) != 1 {
+			t.Errorf("facts %+v", r.root.get(stray))
 		}
 	})
 }

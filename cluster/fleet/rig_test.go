@@ -219,10 +219,13 @@ type rig struct {
 	wg     sync.WaitGroup
 	ctx    context.Context
 	leaves chan instance.Attempt // what has left the tables
+
+	network tables.Network
 }
 
 func newRig(t *testing.T, hosts ...string) *rig {
-	r := &rig{t: t, leaves: make(chan instance.Attempt, 16), hub: memlink.New(), book: newBook(), root: &above{facts: map[model.InstanceID]Facts{}}, nodes: map[string]*worker{}}
+	leaves := make(chan instance.Attempt, 16)
+	r := &rig{t: t, leaves: leaves, hub: memlink.New(), book: newBook(), root: &above{facts: map[model.InstanceID]Facts{}}, nodes: map[string]*worker{}, network: quiet{leaves: leaves}}
 	ctx, cancel := context.WithCancel(t.Context())
 	r.ctx = ctx
 	r.wg.Go(func() { _ = r.hub.Run(ctx) })
@@ -263,7 +266,7 @@ func room1() model.Resources { return model.Resources{MilliCPU: 4000, MemoryMB: 
 
 func (r *rig) start() {
 	ctx, cancel := context.WithCancel(r.ctx)
-	f := New(Config{}, Deps{Book: r.book, Link: r.hub, Network: quiet{leaves: r.leaves}, Root: r.root, Logger: testkit.Logger(r.t)})
+	f := New(Config{}, Deps{Book: r.book, Link: r.hub, Network: r.network, Root: r.root, Logger: testkit.Logger(r.t)})
 	done := make(chan struct{})
 	r.f, r.stop = f, func() { cancel(); <-done }
 	r.wg.Go(func() { defer close(done); _ = f.Run(ctx) })

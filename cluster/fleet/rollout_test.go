@@ -91,6 +91,10 @@ func TestANewGrantHandsOver(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1")
 		w := r.nodes["w1"]
+		held := make(chan map[instance.Grant]instance.State, 16)
+		r.stop()
+		r.network = watched{quiet{leaves: r.leaves}, func() { held <- w.holds() }}
+		r.start()
 		r.give(7, "v1")
 		time.Sleep(10 * time.Second)
 		w.mu.Lock()
@@ -106,7 +110,7 @@ func TestANewGrantHandsOver(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 			h := w.holds()
 			if left := r.left(); len(left) > 0 {
-				if len(left) != 1 || left[0] != 7 || h[7] != instance.Running || h[9] != instance.Running {
+				if h := <-held; len(left) != 1 || left[0] != 7 || h[7] != instance.Running || h[9] != instance.Running {
 					t.Errorf("%v left while the node held %v", left, h)
 				}
 				break
@@ -120,6 +124,17 @@ func TestANewGrantHandsOver(t *testing.T) {
 			t.Errorf("the node holds %v", h)
 		}
 	})
+}
+
+// watched is a network plane that calls at before an attempt leaves the tables.
+type watched struct {
+	quiet
+	at func()
+}
+
+func (w watched) Leave(ctx context.Context, a instance.Attempt) {
+	w.at()
+	w.quiet.Leave(ctx, a)
 }
 
 // left takes the grants of attempts that have left the tables.

@@ -162,10 +162,12 @@ func (c *core) tellServices() {
 	for id := range c.where.services {
 		t := tables.Service{ID: id, Instances: map[int]netip.Addr{}}
 		for number, s := range c.where.numbers[id] {
-			t.Name, t.Address, t.Tenant = s.Service.Name, s.Service.Address, s.Service.Owner
 			t.Instances[number] = s.Address
+			if s.Service.Name != (model.ServiceName{}) { // the tombstone of a stray names none
+				t.Name, t.Address, t.Tenant = s.Service.Name, s.Service.Address, s.Service.Owner
+			}
 		}
-		if len(t.Instances) == 0 {
+		if t.Name == (model.ServiceName{}) {
 			c.f.deps.Network.ForgetService(id)
 			continue
 		}

@@ -41,7 +41,7 @@ type Target struct {
 	Service string // service id; "" when only the job name is known
 	JobName string
 	Number  int
-	Epoch   instance.Epoch // zero: all; else this attempt and older ones
+	Epoch   instance.Epoch // zero: all attempts of the slot
 }
 
 // Matches is true for an attempt that t means.
@@ -55,5 +55,5 @@ func (t Target) Matches(s runtime.Spec) bool {
 	if t.Service == "" && s.JobName != t.JobName {
 		return false
 	}
-	return t.Epoch.IsZero() || s.Attempt().Epoch.Compare(t.Epoch) <= 0
+	return t.Epoch.IsZero() || s.Attempt().Epoch == t.Epoch
 }

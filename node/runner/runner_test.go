@@ -203,3 +203,22 @@ func TestFailures(t *testing.T) {
 		})
 	}
 }
+
+// TestDeletionMeansOneAttempt: an older one may serve until its successor does,
+// which is not always the one that is deleted.
+func TestDeletionMeansOneAttempt(t *testing.T) {
+	for _, c := range []struct {
+		grant uint64
+		try   uint32
+		match bool
+	}{{5, 2, true}, {5, 1, false}, {4, 9, false}, {5, 3, false}, {6, 1, false}} {
+		s := spec
+		s.Grant, s.Try = instance.Grant(c.grant), c.try
+		if got := (runner.Target{Service: string(spec.Service), Epoch: instance.Epoch{Grant: 5, Try: 2}}).Matches(s); got != c.match {
+			t.Errorf("%d/%d: %v", c.grant, c.try, got)
+		}
+		if !(runner.Target{Service: string(spec.Service)}).Matches(s) {
+			t.Errorf("%d/%d does not match without an epoch", c.grant, c.try)
+		}
+	}
+}

@@ -103,7 +103,8 @@ func (d *Desk) desired(snapshot bool, list []store.Instance) clusters.Desired {
 }
 
 // storeGrants stores assignments. A slot that moves is ended at the cluster it
-// leaves.
+// leaves: at once if that cluster runs nothing of it, else once the new one
+// runs (superseded).
 func (d *Desk) storeGrants(ctx context.Context, s *state, w *work) {
 	g := errgroup.Group{}
 	g.SetLimit(writesAtOnce)
@@ -129,7 +130,9 @@ func (d *Desk) storeGrants(ctx context.Context, s *state, w *work) {
 		d.tellAssigned(s, v)
 		if in.Cluster != "" && in.Cluster != v.to {
 			in.heldBy(in.Cluster, in.Grant)
-			w.order(in.Cluster, tombstone(in.Instance, in.Grant))
+			if f, heard := d.deps.Book.Reports(in.ID)[in.Cluster]; heard && !serves(f) {
+				w.order(in.Cluster, tombstone(in.Instance, in.Grant))
+			}
 		}
 		delete(in.former, v.to)
 		delete(s.refusing, in.ID)

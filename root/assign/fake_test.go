@@ -35,6 +35,7 @@ type fake struct {
 	lost   []*linkv1.Orphan
 	peak   int  // most orders placed at once
 	refuse bool // answers every order with a refusal
+	keeps  bool // and goes on with what it ran before
 	mute   bool // keeps orders, answers nothing
 	quiet  bool // sends no heartbeats
 	nodes  int  // workers of 4 vcpus and 4 000 MiB each
@@ -220,7 +221,11 @@ func (f *fake) answer(k string) *linkv1.InstanceFacts {
 	fact := &linkv1.InstanceFacts{ServiceId: a.ServiceId, Number: a.Number, Grant: a.Grant}
 	if f.refuse || f.workers != nil && !f.finds(k) {
 		f.refused++
-		delete(f.runs, k)
+		if f.keeps && f.runs[k] {
+			fact.Observed = &linkv1.Observed{Grant: a.Grant - 1, Try: 1, State: linkv1.State_STATE_RUNNING, Seq: 1}
+		} else {
+			delete(f.runs, k)
+		}
 		fact.Placement = &linkv1.Placement{Try: 1, Verdict: linkv1.Verdict_VERDICT_REFUSED, Reasons: []*linkv1.Reason{{Name: "memory", Count: 1, Detail: "w1"}}}
 		return fact
 	}

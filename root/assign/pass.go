@@ -47,6 +47,8 @@ func (d *Desk) pass(ctx context.Context, s *state) {
 	if s.recovery {
 		return
 	}
+	d.replaceLost(s, w)
+	d.sweep(s, w)
 	d.rollOut(ctx, s, w)
 	d.placeWaiting(s, w)
 	d.commit(ctx, s, w)

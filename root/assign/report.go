@@ -70,7 +70,7 @@ func (d *Desk) placed(s *state, from model.ClusterID, in *slot, f clusters.Facts
 	if _, reserved := s.index.Reserved(in.ID.String()); reserved {
 		s.settles(from, in.ID, d.now(), f.Counted)
 	}
-	if f.Observed.State == instance.Running {
+	if hasRun(f, in.Grant) {
 		for c, old := range d.deps.Book.Reports(in.ID) {
 			if c != in.Cluster {
 				d.superseded(s, c, in, old, w)
@@ -125,10 +125,7 @@ func (d *Desk) superseded(s *state, from model.ClusterID, in *slot, f clusters.F
 	if s.recovery {
 		return
 	}
-	current, ok := d.deps.Book.Reports(in.ID)[in.Cluster]
-	runs := ok && current.Grant == in.Grant && current.Observed.State == instance.Running
-	neverRan := f.Placement.Verdict != instance.Placed
-	if runs || neverRan || in.Tombstone {
+	if hasRun(d.deps.Book.Reports(in.ID)[in.Cluster], in.Grant) || !serves(f) || in.Tombstone {
 		w.order(from, tombstone(in.Instance, f.Grant))
 	}
 }

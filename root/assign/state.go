@@ -41,6 +41,9 @@ type state struct {
 	settle map[model.ClusterID]map[model.InstanceID]settling
 	rooms  map[model.ClusterID]clusters.Room // as last looked at
 
+	loss    loss
+	sweepAt time.Time
+
 	incarnation uint32
 	issued      instance.Grant // no greater grant was ever given out by this store
 	recovery    bool

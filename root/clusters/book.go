@@ -244,7 +244,11 @@ func (b *Book) enter(id model.ClusterID, f Facts) Facts {
 		b.facts[f.Instance] = of
 	}
 	if was, again := of[id]; again && was.Grant == f.Grant {
-		f.Observed = instance.Merge(was.Observed, f.Observed)
+		// A cluster may go back to an earlier attempt; which one counts is its
+		// to say.
+		if present := (instance.Epoch{Grant: f.Grant, Try: f.Placement.Try}); !present.Less(was.Observed.Epoch) {
+			f.Observed = instance.Merge(was.Observed, f.Observed)
+		}
 		f.Vital = instance.MergeVital(was.Vital, f.Vital)
 	}
 	of[id] = f

@@ -221,3 +221,26 @@ func TestNodesOfClusters(t *testing.T) {
 		t.Errorf("room %+v", r)
 	}
 }
+
+// TestAClusterGoesBackToAnEarlierAttempt: a worker that was lost returned, and
+// its cluster dropped the replacement; what was seen of that is over.
+func TestAClusterGoesBackToAnEarlierAttempt(t *testing.T) {
+	b := NewBook(nil)
+	id := model.InstanceID{Service: "s"}
+	say := func(try uint32, s instance.State, seen uint32) {
+		b.report("c", false, []Facts{{Instance: id, Grant: 7, Placement: instance.Placement{Try: try, Verdict: instance.Placed},
+			Observed: instance.Observed{Epoch: instance.Epoch{Grant: 7, Try: seen}, State: s}}}, nil)
+	}
+	say(1, instance.Running, 1)
+	say(2, instance.Unknown, 0)
+	say(2, instance.Failed, 2)
+	say(1, instance.Running, 1)
+	f, _ := b.Facts(id)
+	if f.Placement.Try != 1 || f.Observed.Epoch.Try != 1 || f.Observed.State != instance.Running {
+		t.Errorf("%+v %+v", f.Placement, f.Observed)
+	}
+	say(1, instance.Created, 1) // a state only grows
+	if f, _ = b.Facts(id); f.Observed.State != instance.Running {
+		t.Errorf("%+v", f.Observed)
+	}
+}
