@@ -128,7 +128,7 @@ func (f *field) exactly(service string, n int) error {
 }
 
 // TestFlappingNode is F3: five seconds down, five seconds up. In short form
-// (without OAK_TEST_LONG it is part of TestShort) three times, else ten.
+// (without OAK_TEST_LONG it is part of TestShort) twice, else ten.
 func TestFlappingNode(t *testing.T) {
 	long(t)
 	f := startField(t)
