@@ -152,7 +152,7 @@ func TestAgentsMayReturnLate(t *testing.T) {
 					w.link.Disconnect()
 				}
 				fault(r)
-				time.Sleep(18 * time.Second)
+				time.Sleep(16 * time.Second) // and up to 2 s more to the first report
 				for _, w := range r.nodes {
 					w.link.Connect()
 				}
