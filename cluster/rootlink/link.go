@@ -96,7 +96,8 @@ type Link struct {
 	session   string
 	out       outbox
 	connected atomic.Bool
-	cluster   atomic.Value // string
+	dialer    func(ctx context.Context, address string) (net.Conn, error) // of tests; nil for TCP
+	cluster   atomic.Value                                                // string
 }
 
 var (
@@ -138,16 +139,17 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 	if err != nil {
 		return err
 	}
-	conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectWithin}))
-	if err != nil {
-		return fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
-	}
-	defer func() { _ = conn.Close() }()
 	pause := lifecycle.NewBackoff(500*time.Millisecond, againAtMost)
 	for {
+		// Each session has a connection of its own: one that a cut has left
+		// behind looks well for minutes, and would swallow stream after stream.
+		conn, err := l.dial(target)
+		if err != nil {
+			return fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
+		}
 		s := &session{link: l, book: book, fleet: f, tables: t, id: &id, welcomed: pause.Reset}
-		err := s.run(ctx, linkv1.NewLinkClient(conn))
+		err = s.run(ctx, linkv1.NewLinkClient(conn))
+		_ = conn.Close()
 		l.connected.Store(false)
 		l.out.disconnect()
 		if ctx.Err() != nil {
@@ -160,8 +162,18 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 			return nil
 		case <-time.After(wait):
 		}
-		conn.ResetConnectBackoff()
 	}
+}
+
+func (l *Link) dial(target string) (*grpc.ClientConn, error) {
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectWithin}),
+	}
+	if l.dialer != nil {
+		options = append(options, grpc.WithContextDialer(l.dialer))
+	}
+	return grpc.NewClient("passthrough:///"+target, options...)
 }
 
 // identity makes the cluster's key at the first start.
