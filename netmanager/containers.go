@@ -25,6 +25,7 @@ type container struct {
 	state.Container
 	waiting  []func(error)
 	resumeBy time.Time // half attached by an earlier process; taken away then
+	readyBy  time.Time // it takes flows then, whether something listens or not
 	removing bool
 	removed  []func(error)
 }
@@ -83,7 +84,7 @@ func (l *loop) deploy(in local.Deployment, reply func(local.Deployed, error)) {
 	c := &container{Container: state.Container{
 		Pid: in.Pid, Grant: in.Grant, Try: in.Try, PortText: in.PortText, Endpoint: in.Endpoint,
 	}}
-	c.Namespace = address
+	c.Namespace, c.Pending = address, true
 	l.last = address
 	l.containers = append(l.containers, c)
 	c.waiting = append(c.waiting, l.answer(c, reply))
@@ -175,12 +176,17 @@ func (l *loop) attach(c *container) {
 		if err == nil {
 			got, err = l.host.Attach(ctx, a)
 		}
+		listens := false
+		if err == nil {
+			listens, _ = l.host.Listens(ctx, a) // asked again when it fails
+		}
 		return func() {
 			if err != nil {
 				l.failed(c, fmt.Errorf("attach %s instance %d (pid %d): %w", c.Name, c.Instance, c.Pid, err))
 				return
 			}
 			c.StartTime, c.Netns, c.Attached = got.StartTime, got.Netns, true
+			c.Pending = c.Pending && !listens
 			l.changeThen(func(err error) { l.attached(c, err) })
 		}
 	})
@@ -198,6 +204,7 @@ func (l *loop) attached(c *container, err error) {
 		e := l.endpoint(c)
 		l.send(Outbound{Deployed: &e})
 		l.lookUpOwn(c)
+		l.listenFor(c)
 	}
 	l.wake(c, err)
 }

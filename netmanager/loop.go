@@ -59,7 +59,9 @@ type loop struct {
 	tokens    int
 	original  bool // the cluster manager has no versions
 
-	apply applyState
+	apply  applyState
+	timers chan func(*loop) // what is due
+	over   chan struct{}    // closed at the end
 }
 
 // conversation is the running uplink and how to end it.
@@ -77,6 +79,7 @@ func newLoop(d *Daemon, r state.Record) *loop {
 		daemon: d, host: d.deps.Host, log: d.log, reg: r.Registration, subnet: r.Subnet,
 		quarantine: r.Quarantine, last: r.Last, interests: table.Interests{},
 		held: map[netip.Addr]*question{}, negative: map[netip.Addr]time.Time{}, tokens: newKeys,
+		timers: make(chan func(*loop)), over: make(chan struct{}),
 	}
 	if l.quarantine == nil {
 		l.quarantine = map[netip.Addr]time.Time{}
@@ -97,6 +100,7 @@ func (l *loop) run(ctx context.Context) error {
 	g.Go(func() error { return worker(ctx, work, results) })
 	g.Go(func() error {
 		defer l.hangUp()
+		defer close(l.over)
 		l.adopt()
 		return l.serve(ctx, g, work, results)
 	})
@@ -145,6 +149,8 @@ func (l *loop) serve(ctx context.Context, g *errgroup.Group, work chan<- job, re
 			then()
 		case post := <-l.daemon.posts:
 			post(l)
+		case due := <-l.timers:
+			due(l)
 		case m := <-inbound:
 			l.receive(m)
 		case a := <-l.host.Unknown():
@@ -183,6 +189,8 @@ func (l *loop) adopt() {
 	for _, c := range l.containers {
 		if !c.Attached {
 			c.resumeBy = time.Now().Add(resumeTime)
+		} else {
+			l.listenFor(c)
 		}
 	}
 	if len(l.containers) > 0 {

@@ -171,6 +171,6 @@ func (l *loop) endpoints() []Endpoint {
 func (l *loop) endpoint(c *container) Endpoint {
 	return Endpoint{
 		Service: c.Service, Name: c.Name, Instance: c.Instance, Namespace: c.Namespace,
-		HostIP: l.advertised(), HostPort: l.daemon.cfg.PublicPort, Grant: c.Grant, Try: c.Try,
+		HostIP: l.advertised(), HostPort: l.daemon.cfg.PublicPort, Grant: c.Grant, Try: c.Try, Pending: c.Pending,
 	}
 }

@@ -28,15 +28,16 @@ type kernel struct {
 	released  map[netip.Addr][]bool
 	unknown   chan netip.Addr
 	dead      map[int]bool
-	refuse    error // of Apply
-	broken    error // of Attach
+	mute      map[int]bool // nothing listens
+	refuse    error        // of Apply
+	broken    error        // of Attach
 	underlay  netip.Addr
 }
 
 func newKernel() *kernel {
 	return &kernel{
 		attached: map[string]host.Attachment{}, released: map[netip.Addr][]bool{}, underlay: addr("192.0.2.1"),
-		unknown: make(chan netip.Addr), dead: map[int]bool{},
+		unknown: make(chan netip.Addr), dead: map[int]bool{}, mute: map[int]bool{},
 	}
 }
 
@@ -71,6 +72,11 @@ func (k *kernel) Detach(_ context.Context, a host.Attachment) error {
 }
 func (k *kernel) Alive(_ context.Context, a host.Attachment) (bool, error) {
 	return !k.dead[a.Pid], nil
+}
+func (k *kernel) Listens(_ context.Context, a host.Attachment) (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.mute[a.Pid], nil
 }
 func (k *kernel) Forget(_ context.Context, a netip.Addr) error {
 	k.mu.Lock()

@@ -71,6 +71,7 @@ type Endpoint struct {
 	HostPort  int
 	Grant     uint64
 	Try       uint32
+	Pending   bool // nothing listens in it yet
 }
 
 // Query asks for a service by name or by one of its addresses.

@@ -30,6 +30,9 @@ type Deployed struct {
 	ServiceID string `json:"service_id,omitempty"`
 	Grant     uint64 `json:"grant,omitempty"`
 	Try       uint32 `json:"try,omitempty"`
+	// Pending: nothing listens in the container yet. It is sent again without
+	// once something does, or when it has had its time.
+	Pending bool `json:"pending,omitempty"`
 }
 
 // Undeployed says that an endpoint is gone; only our NetManager sends it.

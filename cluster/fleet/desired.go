@@ -43,10 +43,7 @@ func (c *core) assign(a Assignment, recovers bool) {
 	}
 	again := s.Grant != 0 && a.Grant > s.Grant
 	if again {
-		c.giveUp(s)
-		c.fresh(s)
-		s.Placement, s.LastTry, s.failures, s.Leaving, s.Left = instance.Placement{}, 0, 0, false, false
-		s.Handoff, s.HandingOver = store.Old{}, false
+		c.regrant(s, a.Tombstone)
 	}
 	s.Grant, s.Revision, s.Tombstone = a.Grant, a.Revision, a.Tombstone
 	s.Service, s.Description, s.Address = a.Service, a.Description, a.Address
@@ -59,6 +56,22 @@ func (c *core) assign(a Assignment, recovers bool) {
 		c.place(s) // before anybody who waits for room: what it had is its own
 	}
 	c.tellService(a.Instance.Service)
+}
+
+// regrant begins anew with a slot that has got a higher grant. What runs goes
+// on until its successor runs here and has its place in the tables; one that
+// is to end, or did not run, has nothing to hand over.
+func (c *core) regrant(s *slot, ends bool) {
+	old, runs := store.Old{Epoch: s.Epoch(), Node: s.Placement.Node}, s.Placement.Verdict == instance.Placed && s.Observed.State == instance.Running
+	c.giveUp(s)
+	c.fresh(s)
+	s.Placement, s.LastTry, s.failures, s.Leaving, s.Left = instance.Placement{}, 0, 0, false, false
+	switch {
+	case ends:
+		s.Handoff, s.HandingOver = store.Old{}, false
+	case runs: // else what is handed over still serves
+		s.Handoff, s.HandingOver = old, false
+	}
 }
 
 func (c *core) blocksGranted(g Grants) {

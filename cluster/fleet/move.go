@@ -17,7 +17,7 @@ func (p *planner) moves(n NodeHave) bool {
 	return n.Draining && !n.CompleteAt.IsZero() && !p.w.Service.Spec.OneShot && p.due(p.w.MoveAt)
 }
 
-// handOver ends an attempt that a drain replaced, once its replacement has run
+// handOver ends an attempt that a drain or a new grant replaced, once its replacement has run
 // for a moment, so that its endpoint is known everywhere; or when nothing
 // stands in the way any more.
 func (p *planner) handOver() {
@@ -100,7 +100,7 @@ func (c *core) handOver(s *slot, a Action) {
 func (c *core) handoffFacts(s *slot) (Facts, bool) {
 	o := s.Handoff
 	n := c.nodes[o.Node]
-	if o == (store.Old{}) || n == nil || n.live == instance.Lost || s.Observed.State == instance.Running || s.Tombstone {
+	if o == (store.Old{}) || o.Epoch.Grant != s.Grant || n == nil || n.live == instance.Lost || s.Observed.State == instance.Running || s.Tombstone {
 		return Facts{}, false
 	}
 	serves := n.completeAt.IsZero()

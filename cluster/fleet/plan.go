@@ -308,7 +308,7 @@ func (p *planner) deletes() {
 // stays says that an old attempt is not to end yet: it is handed over or taken
 // up again, or it is superseded by one that does not run yet.
 func (p *planner) stays(o store.Old) bool {
-	if p.reverting(o) || o == p.w.Handoff {
+	if p.reverting(o) || o == p.w.Handoff && !p.inTheWay(o) {
 		return true
 	}
 	return !p.w.Tombstone && o.Epoch.Grant != p.w.Grant && p.w.Observed.State != instance.Running && !p.inTheWay(o)

@@ -61,7 +61,11 @@ func (b *book) Commit(_ context.Context, w store.Batch) error {
 	return nil
 }
 
-type quiet struct{ tables.Network }
+// quiet is a network plane that notes what leaves.
+type quiet struct {
+	tables.Network
+	leaves chan<- instance.Attempt
+}
 
 func (quiet) Handle(nodelink.Inbound)                      {}
 func (quiet) SetService(tables.Service)                    {}
@@ -69,9 +73,14 @@ func (quiet) ForgetService(model.ServiceID)                {}
 func (quiet) ForgetNode(model.NodeID)                      {}
 func (quiet) SetNode(tables.Node)                          {}
 func (quiet) NodeLiveness(model.NodeID, instance.Liveness) {}
-func (quiet) Leave(context.Context, instance.Attempt)      {}
-func (quiet) Gone(instance.Attempt)                        {}
-func (quiet) Blocks([]netip.Prefix)                        {}
+func (q quiet) Leave(_ context.Context, a instance.Attempt) {
+	select {
+	case q.leaves <- a: // nobody listens to a nil channel
+	default:
+	}
+}
+func (quiet) Gone(instance.Attempt) {}
+func (quiet) Blocks([]netip.Prefix) {}
 
 // above remembers the last facts of each slot.
 type above struct {
@@ -161,19 +170,20 @@ func (w *worker) set(s instance.State) {
 }
 
 type rig struct {
-	t     *testing.T
-	hub   *memlink.Hub
-	book  *book
-	root  *above
-	f     *Fleet
-	nodes map[string]*worker
-	stop  func()
-	wg    sync.WaitGroup
-	ctx   context.Context
+	t      *testing.T
+	hub    *memlink.Hub
+	book   *book
+	root   *above
+	f      *Fleet
+	nodes  map[string]*worker
+	stop   func()
+	wg     sync.WaitGroup
+	ctx    context.Context
+	leaves chan instance.Attempt // what has left the tables
 }
 
 func newRig(t *testing.T, hosts ...string) *rig {
-	r := &rig{t: t, hub: memlink.New(), book: newBook(), root: &above{facts: map[model.InstanceID]Facts{}}, nodes: map[string]*worker{}}
+	r := &rig{t: t, leaves: make(chan instance.Attempt, 16), hub: memlink.New(), book: newBook(), root: &above{facts: map[model.InstanceID]Facts{}}, nodes: map[string]*worker{}}
 	ctx, cancel := context.WithCancel(t.Context())
 	r.ctx = ctx
 	r.wg.Go(func() { _ = r.hub.Run(ctx) })
@@ -196,7 +206,7 @@ func newRig(t *testing.T, hosts ...string) *rig {
 
 func (r *rig) start() {
 	ctx, cancel := context.WithCancel(r.ctx)
-	f := New(Config{}, Deps{Book: r.book, Link: r.hub, Network: quiet{}, Root: r.root, Logger: testkit.Logger(r.t)})
+	f := New(Config{}, Deps{Book: r.book, Link: r.hub, Network: quiet{leaves: r.leaves}, Root: r.root, Logger: testkit.Logger(r.t)})
 	done := make(chan struct{})
 	r.f, r.stop = f, func() { cancel(); <-done }
 	r.wg.Go(func() { defer close(done); _ = f.Run(ctx) })

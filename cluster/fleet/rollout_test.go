@@ -84,6 +84,56 @@ func TestANewGrantIsPlacedInItsOwnRoom(t *testing.T) {
 	})
 }
 
+// What a new grant replaces leaves the tables before it ends, and not before
+// the new one has run for a moment. One that never ran has nothing to leave;
+// what it was to replace does so instead.
+func TestANewGrantHandsOver(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1")
+		w := r.nodes["w1"]
+		r.give(7, "v1")
+		time.Sleep(10 * time.Second)
+		w.mu.Lock()
+		w.broken = 8
+		w.mu.Unlock()
+		r.give(8, "broken")
+		time.Sleep(10 * time.Second)
+		if left := r.left(); len(left) != 0 {
+			t.Fatalf("%v left for one that does not run", left)
+		}
+		r.give(9, "v2")
+		for range 100 {
+			time.Sleep(100 * time.Millisecond)
+			h := w.holds()
+			if left := r.left(); len(left) > 0 {
+				if len(left) != 1 || left[0] != 7 || h[7] != instance.Running || h[9] != instance.Running {
+					t.Errorf("%v left while the node held %v", left, h)
+				}
+				break
+			}
+			if _, there := h[7]; !there {
+				t.Fatalf("the node holds %v, and nothing has left the tables", h)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		if h := w.holds(); len(h) != 1 || h[9] != instance.Running {
+			t.Errorf("the node holds %v", h)
+		}
+	})
+}
+
+// left takes the grants of attempts that have left the tables.
+func (r *rig) left() (list []instance.Grant) {
+	for {
+		select {
+		case a := <-r.leaves:
+			list = append(list, a.Epoch.Grant)
+		default:
+			return list
+		}
+	}
+}
+
 // The new revision does not start: the old attempt stays, and a third grant
 // ends both.
 func TestTheOldAttemptOutlivesABrokenOne(t *testing.T) {

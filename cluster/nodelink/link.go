@@ -115,6 +115,7 @@ type Endpoint struct {
 	NamespaceIP netip.Addr
 	HostIP      netip.Addr
 	HostPort    uint16
+	Pending     bool // nothing listens in it yet
 }
 
 // TableQuery asks for a service by name or address; exactly one is set. Key

@@ -195,6 +195,7 @@ func sliceTo(s tables.Slice) *linkv1.Up {
 		m.Endpoints = append(m.Endpoints, &linkv1.Endpoint{
 			Number: uint32(e.Number), InstanceAddress: text(e.InstanceAddress), NamespaceAddress: text(e.NamespaceIP), NodeId: string(e.Node), HostIp: text(e.HostIP),
 			HostPort: uint32(e.HostPort), Subnet: prefixText(e.Subnet), Dataplane: string(e.Dataplane), Grant: uint64(e.Epoch.Grant), Try: e.Epoch.Try,
+			Unlisted: e.Unlisted,
 		})
 	}
 	return &linkv1.Up{Body: &linkv1.Up_Slice{Slice: m}}
@@ -220,11 +221,13 @@ func interestTo(i tables.Interest) *linkv1.Up {
 	return &linkv1.Up{Body: &linkv1.Up_Interest{Interest: m}}
 }
 
+// peersFrom names workers of other clusters <cluster>/<node>: a worker here may
+// have the same id.
 func peersFrom(list []*linkv1.Peer) []Peer {
 	var out []Peer
 	for _, p := range list {
 		subnet, _ := netip.ParsePrefix(p.GetSubnet())
-		v := Peer{Node: model.NodeID(p.GetNodeId()), HostIP: addr(p.GetHostIp()), HostPort: uint16(p.GetHostPort()), Subnet: subnet, Dataplane: model.Dataplane(p.GetDataplane())}
+		v := Peer{Node: model.NodeID(p.GetClusterId() + "/" + p.GetNodeId()), HostIP: addr(p.GetHostIp()), HostPort: uint16(p.GetHostPort()), Subnet: subnet, Dataplane: model.Dataplane(p.GetDataplane())}
 		for _, i := range p.GetIdentities() {
 			v.Identities = append(v.Identities, identityFrom(i))
 		}
@@ -243,7 +246,7 @@ func tableFrom(t *linkv1.ServiceTable) tables.RootTable {
 			v.Endpoints = append(v.Endpoints, tables.SliceEndpoint{
 				Number: int(e.GetNumber()), Epoch: instance.Epoch{Grant: instance.Grant(e.GetGrant()), Try: e.GetTry()}, InstanceAddress: addr(e.GetInstanceAddress()),
 				NamespaceIP: addr(e.GetNamespaceAddress()), Node: model.NodeID(e.GetNodeId()), HostIP: addr(e.GetHostIp()), HostPort: uint16(e.GetHostPort()),
-				Subnet: subnet, Dataplane: model.Dataplane(e.GetDataplane()),
+				Subnet: subnet, Dataplane: model.Dataplane(e.GetDataplane()), Unlisted: e.GetUnlisted(),
 			})
 		}
 		out.Slices = append(out.Slices, v)

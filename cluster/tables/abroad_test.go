@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func TestLeaveWaitsForOtherClusters(t *testing.T) {
 	r.step()
 	host.deliver()
 	after := r.slices[len(r.slices)-1]
-	if after.Version <= before.Version || len(after.Endpoints) != 1 {
+	if after.Version <= before.Version || len(after.Endpoints) != 2 || after.Endpoints[0].Unlisted || !after.Endpoints[1].Unlisted {
 		t.Fatalf("slice after the leave: %+v", after)
 	}
 	if closed(done) {
@@ -71,6 +72,36 @@ func TestLeaveDoesNotWaitForEverAbroad(t *testing.T) {
 	if !closed(done) {
 		t.Fatal("leave waits for ever")
 	}
+}
+
+// TestFlowsToWhatLeavesAbroadGoOn: a worker of another cluster whose instance
+// gets no new flows stays a peer until the instance is gone.
+func TestFlowsToWhatLeavesAbroadGoOn(t *testing.T) {
+	r := newRig(t, nil)
+	s := service(1, 0)
+	client := r.node(0)
+	client.report()
+	client.ask(nodelink.TableQuery{Name: s.Name.String(), Key: s.Name.String()})
+	slots := service(1, 2).Instances
+	end := func(number, node int, unlisted bool) SliceEndpoint {
+		return SliceEndpoint{Number: number, InstanceAddress: slots[number], NamespaceIP: inSubnet(node, 2), Node: model.NodeID(fmt.Sprint("n", node)),
+			HostIP: underlay(node), HostPort: 50103, Subnet: subnet26(node), Dataplane: model.DataplaneVXLAN, Unlisted: unlisted}
+	}
+	hold := func(when string, version uint64, peer bool, backend string, list ...SliceEndpoint) {
+		t.Helper()
+		r.plane.rootTable(RootTable{Query: s.Name.String(), Known: true, Service: s.ID, Name: s.Name, Address: s.Address,
+			Slices: []RootSlice{{Cluster: "abroad", Version: version, Endpoints: list}}}, r.now)
+		r.calm()
+		if _, there := client.peers["abroad/n5"]; there != peer {
+			t.Errorf("%s: n5 is a peer: %v, want %v", when, there, peer)
+		}
+		if e := client.tables[s.ID].Entries; len(e) != 1 || string(e[0].Node) != backend {
+			t.Errorf("%s: new flows go to %+v, want %s", when, e, backend)
+		}
+	}
+	hold("runs", 1, true, "abroad/n5", end(0, 5, false))
+	hold("replaced", 2, true, "abroad/n6", end(0, 6, false), end(0, 5, true))
+	hold("gone", 3, false, "abroad/n6", end(0, 6, false))
 }
 
 // TestATableOfOthersIsAcknowledgedOnceItIsUsed: not before the workers here

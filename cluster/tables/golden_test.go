@@ -33,7 +33,11 @@ func TestPlanGolden(t *testing.T) {
 		}
 		for _, s := range []model.ServiceID{web.ID, db.ID} {
 			for _, e := range r.plane.slice(s) {
-				fmt.Fprintf(&b, "slice %s: %d %s at %s\n", s, e.Number, e.NamespaceIP, e.Node)
+				fmt.Fprintf(&b, "slice %s: %d %s at %s", s, e.Number, e.NamespaceIP, e.Node)
+				if e.Unlisted {
+					b.WriteString(", unlisted")
+				}
+				b.WriteString("\n")
 			}
 		}
 		b.WriteString("\n")

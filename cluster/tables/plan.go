@@ -263,8 +263,9 @@ func (p *planner) table(id model.ServiceID, d model.Dataplane) *nodelink.Table {
 // candidate is an endpoint that could be listed.
 type candidate struct {
 	SliceEndpoint
-	masked bool // its node is lost
-	local  bool
+	masked  bool // its node is lost
+	pending bool // nothing listens in it yet
+	local   bool
 }
 
 // candidates lists a service's endpoints here and elsewhere that are not
@@ -277,24 +278,17 @@ func (f *facts) candidates(id model.ServiceID) []candidate {
 		if w == nil || !w.reachable() {
 			continue
 		}
-		ip, port := w.where()
 		for _, e := range w.endpoints {
-			at, known := slots[e.Number]
-			if e.service != id || !known || f.isLeaving(e) {
-				continue
+			if at, known := slots[e.Number]; e.service == id && known && !f.isLeaving(e) {
+				out = append(out, candidate{local: true, masked: w.live == instance.Lost, pending: e.Pending, SliceEndpoint: w.sliceEndpoint(e, at)})
 			}
-			c := candidate{local: true, masked: w.live == instance.Lost, SliceEndpoint: SliceEndpoint{
-				Number: e.Number, Epoch: e.Epoch, InstanceAddress: at, NamespaceIP: e.NamespaceIP,
-				Node: n, HostIP: ip, HostPort: port, Subnet: w.subnet, Dataplane: w.dataplane,
-			}}
-			if !w.ours && e.HostIP.IsValid() {
-				c.HostIP, c.HostPort = e.HostIP, cmp.Or(e.HostPort, port)
-			}
-			out = append(out, c)
 		}
 	}
 	for _, sl := range f.foreign[id].Slices {
 		for _, e := range sl.Endpoints {
+			if e.Unlisted {
+				continue
+			}
 			e.Node = foreignNode(sl.Cluster, e.Node)
 			out = append(out, candidate{SliceEndpoint: e})
 		}
@@ -302,14 +296,23 @@ func (f *facts) candidates(id model.ServiceID) []candidate {
 	return out
 }
 
+// outclassed says which endpoints are left out of a list. Those of lost nodes
+// are, while another one lives: a lost node may only be cut off from us, and
+// with nothing else it is the best guess. So are those in which nothing
+// listens yet, while another one takes flows.
+func outclassed(all []candidate) func(candidate) bool {
+	living := slices.ContainsFunc(all, func(c candidate) bool { return !c.masked })
+	taking := slices.ContainsFunc(all, func(c candidate) bool { return !c.masked && !c.pending })
+	return func(c candidate) bool { return living && c.masked || taking && c.pending }
+}
+
 // choose lists one endpoint per slot, the newest attempt, in slot order.
-// Endpoints of lost nodes are left out while another one lives: a lost node
-// may only be cut off from us, and with nothing else it is the best guess.
 func choose(all []candidate, want func(candidate) bool) []SliceEndpoint {
-	living := slices.ContainsFunc(all, func(c candidate) bool { return want(c) && !c.masked })
+	all = slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return !want(c) })
+	left := outclassed(all)
 	best := map[int]SliceEndpoint{}
 	for _, c := range all {
-		if !want(c) || (living && c.masked) {
+		if left(c) {
 			continue
 		}
 		b, ok := best[c.Number]
@@ -325,9 +328,49 @@ func choose(all []candidate, want func(candidate) bool) []SliceEndpoint {
 	return out
 }
 
-// slice is this cluster's part of a service's table.
+// sliceEndpoint is one of a worker's endpoints as others see it.
+func (w *worker) sliceEndpoint(e endpoint, instance netip.Addr) SliceEndpoint {
+	ip, port := w.where()
+	if !w.ours && e.HostIP.IsValid() {
+		ip, port = e.HostIP, cmp.Or(e.HostPort, port)
+	}
+	return SliceEndpoint{
+		Number: e.Number, Epoch: e.Epoch, InstanceAddress: instance, NamespaceIP: e.NamespaceIP,
+		Node: w.ID, HostIP: ip, HostPort: port, Subnet: w.subnet, Dataplane: w.dataplane,
+	}
+}
+
+// unlisted are a service's endpoints here that are in no table: they leave,
+// wait, were replaced, or their worker is lost.
+func (f *facts) unlisted(id model.ServiceID, listed []SliceEndpoint) (out []SliceEndpoint) {
+	slots := f.services[id].Instances
+	for n := range f.hosts.by[id] {
+		w := f.workers[n]
+		if w == nil || !w.reachable() {
+			continue
+		}
+		for _, e := range w.endpoints {
+			at, known := slots[e.Number]
+			if e.service != id || !known {
+				continue
+			}
+			if s := w.sliceEndpoint(e, at); !slices.Contains(listed, s) {
+				s.Unlisted = true
+				out = append(out, s)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b SliceEndpoint) int {
+		return cmp.Or(cmp.Compare(a.Number, b.Number), a.Epoch.Compare(b.Epoch), cmp.Compare(a.Node, b.Node), a.NamespaceIP.Compare(b.NamespaceIP))
+	})
+	return out
+}
+
+// slice is this cluster's part of a service's table: what is listed, then what
+// other clusters' workers must still reach.
 func (f *facts) slice(id model.ServiceID) []SliceEndpoint {
 	all := f.candidates(id)
-	living := slices.ContainsFunc(all, func(c candidate) bool { return !c.masked })
-	return choose(all, func(c candidate) bool { return c.local && (!living || !c.masked) })
+	left := outclassed(all)
+	listed := choose(all, func(c candidate) bool { return c.local && !left(c) })
+	return append(listed, f.unlisted(id, listed)...)
 }

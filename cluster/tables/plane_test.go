@@ -2,7 +2,9 @@ package tables
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -480,6 +482,64 @@ func TestSubnets(t *testing.T) {
 	if w := r.plane.workers[thief.id]; w.subnet.IsValid() || w.reachable() {
 		t.Fatalf("a second worker is announced with %s", w.subnet)
 	}
+	save(nil) // it is offered one of its own, until it takes it
+	for range 2 {
+		thief.subnets = nil
+		thief.say(nodelink.Inbound{Net: &nodelink.NetReport{Dataplane: model.DataplaneVXLAN, Subnet: netip.MustParsePrefix("10.20.4.64/26")}})
+		thief.deliver()
+		if len(thief.subnets) == 0 || thief.subnets[0].Subnet != netip.MustParsePrefix("10.20.4.128/26") {
+			t.Fatalf("a worker that lost its subnet is offered %+v", thief.subnets)
+		}
+	}
+}
+
+// TestPendingEndpoints: while nothing listens in it, an instance is in no table
+// of a service that another one serves, and a new attempt does not displace the
+// old one.
+func TestPendingEndpoints(t *testing.T) {
+	r := newRig(t, nil)
+	s := service(1, 2)
+	r.plane.setService(s)
+	host, other, client := r.node(0), r.node(1), r.node(2)
+	for _, a := range []*agent{host, other, client} {
+		a.report()
+	}
+	client.ask(nodelink.TableQuery{Name: s.Name.String(), Key: "x"})
+	listed := func(what string, want ...string) {
+		t.Helper()
+		r.calm()
+		var got, sent []string
+		for _, e := range client.tables[s.ID].Entries {
+			got = append(got, fmt.Sprintf("%d on %s", e.Number, e.Node))
+		}
+		for _, e := range r.slices[len(r.slices)-1].Endpoints {
+			if !e.Unlisted {
+				sent = append(sent, fmt.Sprintf("%d on %s", e.Number, e.Node))
+			}
+		}
+		if !slices.Equal(got, want) || !slices.Equal(sent, want) {
+			t.Errorf("%s: table %v, slice %v, want %v", what, got, sent, want)
+		}
+	}
+	say := func(a *agent, number int, try uint32, pending bool) {
+		e := a.ep(s, number, number, try)
+		e.Pending = pending
+		a.deploy(e)
+	}
+	say(host, 0, 1, true)
+	listed("the first has nobody to wait for", "0 on n0")
+	say(host, 0, 1, false)
+	say(other, 1, 1, true)
+	listed("the second waits", "0 on n0")
+	if len(client.peers["n1"].Identities) == 0 && len(host.peers["n1"].Identities) == 0 {
+		t.Error("nobody knows who it is, should it be a client")
+	}
+	say(other, 1, 1, false)
+	listed("it listens", "0 on n0", "1 on n1")
+	say(other, 0, 2, true)
+	listed("the next attempt of the first starts", "0 on n0", "1 on n1")
+	say(other, 0, 2, false)
+	listed("and takes over", "0 on n1", "1 on n1")
 }
 
 // TestResend: a state that was lost is sent again, in full, when reports go on

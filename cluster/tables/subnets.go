@@ -126,9 +126,23 @@ func (p *plane) claimSubnet(n model.NodeID, subnet netip.Prefix) netip.Prefix {
 		p.log.Error("worker uses a subnet that is not its own", "node", n, "subnet", subnet, "given", given, "owner", owner)
 	}
 	if taken && owner != n {
+		p.offerAnother(n, given)
 		return given
 	}
 	return subnet // its containers are there, and nobody else's
+}
+
+// offerAnother gives a worker that was away for long, and lost its subnet to
+// another one, a subnet of its own. It moves once it has no containers.
+func (p *plane) offerAnother(n model.NodeID, given netip.Prefix) {
+	switch {
+	case !given.IsValid():
+		if _, asked := p.subnets.saving[n]; !asked {
+			p.subnets.waiting[n] = struct{}{}
+		}
+	case len(p.worker(n).endpoints) == 0:
+		p.send(n, nodelink.Outbound{Subnet: &nodelink.SubnetResult{Subnet: given}})
+	}
 }
 
 // take writes a subnet down for a worker, in the background.

@@ -114,6 +114,7 @@ type SliceEndpoint struct {
 	HostPort        uint16
 	Subnet          netip.Prefix
 	Dataplane       model.Dataplane
+	Unlisted        bool // it gets no new flows; its worker stays a peer
 }
 
 // Interest is this cluster's wish for a table it does not host alone.

@@ -20,6 +20,7 @@ func wireEndpoint(e netmanager.Endpoint) mqtt.Deployed {
 	return mqtt.Deployed{
 		AppName: e.Name, Status: "DEPLOYED", InstanceNumber: e.Instance, NamespaceIP: text(e.Namespace),
 		HostPort: strconv.Itoa(e.HostPort), HostIP: text(e.HostIP), ServiceID: e.Service, Grant: e.Grant, Try: e.Try,
+		Pending: e.Pending,
 	}
 }
 

@@ -27,6 +27,9 @@ type Host interface {
 	// Alive says whether the attachment's namespace still exists (same pid
 	// with the same start time and namespace inode).
 	Alive(ctx context.Context, a Attachment) (bool, error)
+	// Listens says whether something in the attachment's namespace takes TCP
+	// connections or UDP packets.
+	Listens(ctx context.Context, a Attachment) (bool, error)
 	// Forget deletes conntrack entries of flows to a backend or, from the
 	// clients' side, to a container address that is gone.
 	Forget(ctx context.Context, container netip.Addr) error

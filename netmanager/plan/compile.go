@@ -30,7 +30,11 @@ type Endpoint struct {
 	Tenant    string
 	Ports     []Port
 	Retired   bool // about to stop: no new flows by the service address
+	Pending   bool // nothing listens in it yet: no new flows while there is another
 }
+
+// ready says whether it is right to send new flows here.
+func (e Endpoint) ready() bool { return !e.Retired && !e.Pending }
 
 // Port publishes a container port on the node.
 type Port struct {
@@ -41,7 +45,8 @@ type Port struct {
 
 // Compile says what the kernel must hold. Own endpoints are in their service's
 // table even before the cluster says so; backends behind dead peers are left
-// out while another one lives; peers of another data plane are not reachable.
+// out while another one lives, and so are own containers in which nothing
+// listens yet; peers of another data plane are not reachable.
 func Compile(s State) rules.Desired {
 	d := rules.Desired{Node: s.Node}
 	if !s.Node.Subnet.IsValid() {
@@ -81,6 +86,7 @@ type backend struct {
 	to       netip.Addr
 	dead     bool
 	retired  bool
+	pending  bool
 }
 
 func services(s State) []rules.Service {
@@ -90,9 +96,11 @@ func services(s State) []rules.Service {
 		t := s.Tables[id]
 		d.addTable(t, backends(s, t, matched))
 	}
-	for i, e := range s.Endpoints {
-		if !matched[i] {
-			d.addEndpoint(e)
+	for _, ready := range []bool{true, false} { // those that wait for nothing first
+		for i, e := range s.Endpoints {
+			if !matched[i] && e.ready() == ready {
+				d.addEndpoint(e)
+			}
 		}
 	}
 	return d.list()
@@ -114,19 +122,20 @@ func (d directory) addTable(t table.Table, list []backend) {
 		}
 	}
 	for _, b := range list {
-		if b.address.IsValid() {
-			d.instances[b.address] = b.to
+		if !b.address.IsValid() || (b.retired || b.pending) && d.instances[b.address].IsValid() {
+			continue
 		}
+		d.instances[b.address] = b.to
 	}
 }
 
 // addEndpoint adds an own container that no table names yet.
 func (d directory) addEndpoint(e Endpoint) {
-	if e.ServiceIP.IsValid() {
+	if e.ServiceIP.IsValid() && (e.ready() || len(d.services[e.ServiceIP]) == 0) {
 		d.services[e.ServiceIP] = append(d.services[e.ServiceIP], e.Namespace)
 		slices.SortFunc(d.services[e.ServiceIP], netip.Addr.Compare)
 	}
-	if e.Address.IsValid() {
+	if e.Address.IsValid() && (e.ready() || !d.instances[e.Address].IsValid()) {
 		d.instances[e.Address] = e.Namespace
 	}
 }
@@ -162,7 +171,7 @@ func backends(s State, t table.Table, matched []bool) []backend {
 		}
 		matched[i] = true
 		seen[e.Namespace] = true
-		list = append(list, backend{instance: e.Instance, address: instanceAddress(e, t), to: e.Namespace, retired: e.Retired})
+		list = append(list, backend{instance: e.Instance, address: instanceAddress(e, t), to: e.Namespace, retired: e.Retired, pending: e.Pending})
 	}
 	for _, e := range t.Entries {
 		if !e.Namespace.IsValid() || seen[e.Namespace] || s.Node.Subnet.Contains(e.Namespace) {
@@ -196,7 +205,7 @@ func alive(list []backend) []netip.Addr {
 			continue
 		}
 		all = append(all, b.to)
-		if !b.dead {
+		if !b.dead && !b.pending {
 			live = append(live, b.to)
 		}
 	}
@@ -239,10 +248,19 @@ func hostPorts(endpoints []Endpoint) []rules.HostPort {
 		protocol rules.Protocol
 		port     uint16
 	}
-	by := map[key][]netip.AddrPort{}
+	by, ready := map[key][]netip.AddrPort{}, map[key]bool{}
 	for _, e := range endpoints {
 		for _, p := range e.Ports {
 			k := key{p.Protocol, p.Host}
+			ready[k] = ready[k] || e.ready()
+		}
+	}
+	for _, e := range endpoints {
+		for _, p := range e.Ports {
+			k := key{p.Protocol, p.Host}
+			if ready[k] && !e.ready() {
+				continue
+			}
 			by[k] = append(by[k], netip.AddrPortFrom(e.Namespace, p.Container))
 		}
 	}

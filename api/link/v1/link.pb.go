@@ -1887,8 +1887,11 @@ type Endpoint struct {
 	Dataplane        string                 `protobuf:"bytes,8,opt,name=dataplane,proto3" json:"dataplane,omitempty"`
 	Grant            uint64                 `protobuf:"varint,9,opt,name=grant,proto3" json:"grant,omitempty"`
 	Try              uint32                 `protobuf:"varint,10,opt,name=try,proto3" json:"try,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// No new flows go here: it leaves, waits, or was replaced. Flows it has go on,
+	// so its worker stays a peer.
+	Unlisted      bool `protobuf:"varint,11,opt,name=unlisted,proto3" json:"unlisted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Endpoint) Reset() {
@@ -1989,6 +1992,13 @@ func (x *Endpoint) GetTry() uint32 {
 		return x.Try
 	}
 	return 0
+}
+
+func (x *Endpoint) GetUnlisted() bool {
+	if x != nil {
+		return x.Unlisted
+	}
+	return false
 }
 
 // Interest asks for a service's table by id, name or address, and keeps it
@@ -4047,7 +4057,7 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\x04R\aversion\x128\n" +
 	"\tendpoints\x18\x04 \x03(\v2\x1a.oakestra.link.v1.EndpointR\tendpoints\x12\x14\n" +
-	"\x05stale\x18\x05 \x01(\bR\x05stale\"\xa7\x02\n" +
+	"\x05stale\x18\x05 \x01(\bR\x05stale\"\xc3\x02\n" +
 	"\bEndpoint\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12)\n" +
 	"\x10instance_address\x18\x02 \x01(\tR\x0finstanceAddress\x12+\n" +
@@ -4059,7 +4069,8 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\tdataplane\x18\b \x01(\tR\tdataplane\x12\x14\n" +
 	"\x05grant\x18\t \x01(\x04R\x05grant\x12\x10\n" +
 	"\x03try\x18\n" +
-	" \x01(\rR\x03try\"f\n" +
+	" \x01(\rR\x03try\x12\x1a\n" +
+	"\bunlisted\x18\v \x01(\bR\bunlisted\"f\n" +
 	"\bInterest\x12\x14\n" +
 	"\x05query\x18\x01 \x01(\tR\x05query\x12\x16\n" +
 	"\x06remove\x18\x02 \x01(\bR\x06remove\x12,\n" +

@@ -115,6 +115,7 @@ func (w deployed) endpoint() (nodelink.Endpoint, error) {
 	if host, err := netip.ParseAddr(w.HostIP); err == nil && !host.IsUnspecified() {
 		e.HostIP = host.Unmap()
 	}
+	e.Pending = w.Pending
 	e.HostPort, err = w.HostPort.port()
 	return e, err
 }

@@ -28,6 +28,7 @@ type Host struct {
 	writes   int
 	attached map[string]host.Attachment
 	dead     map[int]bool
+	mute     map[int]bool
 	forgot   []netip.Addr
 	busy     map[netip.Addr]bool
 	released []Released
@@ -41,7 +42,7 @@ var _ host.Host = (*Host)(nil)
 
 // New is a machine at 192.0.2.1 with an MTU of 1500.
 func New() *Host {
-	return &Host{attached: map[string]host.Attachment{}, dead: map[int]bool{}, busy: map[netip.Addr]bool{},
+	return &Host{attached: map[string]host.Attachment{}, dead: map[int]bool{}, mute: map[int]bool{}, busy: map[netip.Addr]bool{},
 		fail: map[string]error{}, unknown: make(chan netip.Addr, 256), address: netip.MustParseAddr("192.0.2.1"), mtu: 1500}
 }
 
@@ -210,6 +211,21 @@ func (h *Host) Alive(ctx context.Context, a host.Attachment) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.alive(a), h.fail["Alive"]
+}
+
+// Mute says that nothing listens in the process's namespace, or that something
+// does, which is so by itself.
+func (h *Host) Mute(pid int, mute bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mute[pid] = mute
+}
+
+// Listens is true unless Mute said otherwise.
+func (h *Host) Listens(ctx context.Context, a host.Attachment) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.mute[a.Pid] && h.alive(a), h.fail["Listens"]
 }
 
 // Forget records the address.
