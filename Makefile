@@ -67,6 +67,7 @@ browser: build ## the page /api/docs in a real browser; screenshots in build/bro
 
 test-long: browser ## what takes long or needs much, besides make test
 	@OAK_TEST_KILLS=200 GO=$(GO) test/run.sh crash
+	@GO=$(GO) test/run.sh faults
 
 check: need-go ## format, vet, lint, architecture and generated code
 	@GO=$(GO) test/check.sh

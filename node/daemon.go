@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"path/filepath"
@@ -47,6 +48,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 			return err
 		}
 		network = d.deps.Net
+		if err := d.remember(); err != nil {
+			return err
+		}
 	}
 	journal, err := runner.OpenJournal(filepath.Join(d.cfg.Data, "attempts"))
 	if err != nil {
@@ -60,6 +64,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 	link = clusterlink.New(clusterlink.Config{Address: d.cfg.Address, Port: d.cfg.Port, Data: d.cfg.Data,
 		Name: d.cfg.Name, VCPUs: d.cfg.VCPUs, NetPort: d.cfg.NetPort}, work, d.deps.Machine, d.deps.Log, d.identify)
 	return lifecycle.Run(ctx, lifecycle.Part{Name: "runner", Run: work.Run}, lifecycle.Part{Name: "cluster link", Run: link.Run})
+}
+
+// remember tells NetManager's client who this worker was when it ran last.
+func (d *Daemon) remember() error {
+	id, err := clusterlink.LoadIdentity(d.cfg.Data)
+	if err != nil || id.ID == "" {
+		return err
+	}
+	d.deps.Net.Remember(local.Register{ClientID: id.ID, ClusterAddress: cmp.Or(id.Broker, d.cfg.Address), MQTTPort: id.MQTTPort, NodeKey: id.Key})
+	return nil
 }
 
 // identify tells NetManager who this worker is, again and again: it may be

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the tests. Usage: test/run.sh [all|unit|mongo|host|e2e|crash]
+# Runs the tests. Usage: test/run.sh [all|unit|mongo|host|e2e|crash|faults]
 #
 # As root everything runs, and a test that needs the kernel, containerd or a
 # broker fails when it cannot have them. Without root those parts are left
@@ -56,7 +56,7 @@ run() {
 }
 
 # packages PATTERN: all packages but those of the kernel and end-to-end parts.
-units() { "$GO" list ./... | grep -vE '/test/(e2e|bench)$|/root/store/mongostore$|/netmanager/host/linux$|/node/runtime/containerd$'; }
+units() { "$GO" list ./... | grep -vE '/test/(e2e|bench|faults)$|/root/store/mongostore$|/netmanager/host/linux$|/node/runtime/containerd$'; }
 
 case $part in
 all | unit)
@@ -103,7 +103,19 @@ all | host)
 esac
 case $part in
 all | e2e)
-	run e2e -p 1 -timeout 15m ./test/e2e
+	run e2e -p 1 -timeout 15m ./test/e2e ./test/faults
+	;;
+esac
+
+# Half an hour of cut links, killed daemons and lost stores; the short ones are
+# part of e2e.
+case $part in
+faults)
+	OAK_TEST_LONG=1 run faults -timeout 60m ./test/faults
+	if [ -f "$logs/faults.log" ]; then
+		say "measured:"
+		grep -E '^ *--- |FIGURE: ' "$logs/faults.log" | sed 's/[a-z_]*\.go:[0-9]*: FIGURE: //'
+	fi
 	;;
 esac
 exit $status

@@ -179,6 +179,13 @@ func (c *core) place(s *slot) {
 		s.LastTry = c.firstTry(s)
 		s.Placement.Try = s.LastTry
 	}
+	if c.gathering() {
+		if s.RetryAt.IsZero() { // its try is new
+			c.change(s)
+		}
+		s.RetryAt, c.look[s.Instance] = c.now.Add(gatherStep), true // to set the timer
+		return
+	}
 	choice, err := c.index.Place(request(s))
 	if err == nil {
 		s.RetryAt = time.Time{}

@@ -152,7 +152,7 @@ func TestAgentsMayReturnLate(t *testing.T) {
 					w.link.Disconnect()
 				}
 				fault(r)
-				time.Sleep(17 * time.Second)
+				time.Sleep(16 * time.Second) // and up to 2 s more to the first report
 				for _, w := range r.nodes {
 					w.link.Connect()
 				}
@@ -175,5 +175,37 @@ func TestOneThatDiedMeanwhileIsStillLost(t *testing.T) {
 		r.start()
 		time.Sleep(30 * time.Second)
 		r.wantTotal(2, 2) // the one that cannot be reached, and its replacement
+	})
+}
+
+// TestAfterAStartAllWorkersAreWaitedFor: what the root wants meanwhile does not
+// all go to the worker that is heard first, and one that never comes does not
+// hold it up for long.
+func TestAfterAStartAllWorkersAreWaitedFor(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2", "w3")
+		r.stop()
+		for _, name := range []string{"w2", "w3"} {
+			r.nodes[name].link.Disconnect()
+		}
+		r.start()
+		var all []Assignment
+		for i := range 10 {
+			a := assignment(7, false)
+			a.Instance.Number = i
+			all = append(all, a)
+		}
+		if err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: 1, Changed: all}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		r.wantTotal(0, 0)
+		r.nodes["w2"].link.Connect()
+		time.Sleep(8 * time.Second)
+		one, _ := r.nodes["w1"].count()
+		two, _ := r.nodes["w2"].count()
+		if one != 5 || two != 5 {
+			t.Errorf("w1 runs %d, w2 runs %d, want 5 each", one, two)
+		}
 	})
 }

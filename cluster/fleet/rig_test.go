@@ -276,13 +276,17 @@ var slotID = model.InstanceID{Service: "aaaaaaaaaaaaaaaaaaaaaaaa", Number: 0}
 
 func (r *rig) desire(tombstone bool) {
 	r.t.Helper()
-	err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: 1, Changed: []Assignment{{
-		Instance: slotID, Grant: 7, Revision: 1, Tombstone: tombstone,
-		Service: model.Service{ID: slotID.Service, Name: model.ServiceName{App: "a", AppNamespace: "b", Service: "c", ServiceNamespace: "d"},
-			Spec: model.ServiceSpec{Runtime: "container", Demand: model.Resources{MemoryMB: 100}}},
-	}}})
+	err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: 1, Changed: []Assignment{assignment(7, tombstone)}})
 	if err != nil {
 		r.t.Fatal(err)
+	}
+}
+
+func assignment(g instance.Grant, tombstone bool) Assignment {
+	return Assignment{
+		Instance: slotID, Grant: g, Revision: 1, Tombstone: tombstone,
+		Service: model.Service{ID: slotID.Service, Name: model.ServiceName{App: "a", AppNamespace: "b", Service: "c", ServiceNamespace: "d"},
+			Spec: model.ServiceSpec{Runtime: "container", Demand: model.Resources{MemoryMB: 100}}},
 	}
 }
 

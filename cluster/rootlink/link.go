@@ -150,15 +150,17 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 		return err
 	}
 	l.cluster.Store(string(id.Cluster))
-	client, again, hangUp, err := l.connect()
-	if err != nil {
-		return err
-	}
-	defer hangUp()
 	pause, lost := lifecycle.NewBackoff(pauseMin, pauseMax), time.Now()
 	for {
+		// Each session has a connection of its own: one that a cut has left
+		// behind looks well for minutes, and would swallow stream after stream.
+		client, hangUp, err := l.connect()
+		if err != nil {
+			return err
+		}
 		s := &session{link: l, book: book, fleet: f, tables: t, id: &id, welcomed: pause.Reset}
-		err := s.run(ctx, client)
+		err = s.run(ctx, client)
+		hangUp()
 		if l.connected.Swap(false) {
 			lost = time.Now()
 		}
@@ -176,19 +178,17 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 			return nil
 		case <-time.After(wait):
 		}
-		again()
 	}
 }
 
-// connect makes the client of the root, what makes it dial anew, and what ends
-// it. It does not dial.
-func (l *Link) connect() (c linkv1.LinkClient, again, hangUp func(), err error) {
+// connect makes the client of the root and what ends it. It does not dial.
+func (l *Link) connect() (c linkv1.LinkClient, hangUp func(), err error) {
 	if l.cfg.Client != nil {
-		return l.cfg.Client, func() {}, func() {}, nil
+		return l.cfg.Client, func() {}, nil
 	}
 	target, err := Target(l.cfg.Root)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
@@ -199,9 +199,9 @@ func (l *Link) connect() (c linkv1.LinkClient, again, hangUp func(), err error) 
 	}
 	conn, err := grpc.NewClient("passthrough:///"+target, options...)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
+		return nil, nil, fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
 	}
-	return linkv1.NewLinkClient(conn), conn.ResetConnectBackoff, func() { _ = conn.Close() }, nil
+	return linkv1.NewLinkClient(conn), func() { _ = conn.Close() }, nil
 }
 
 // identity makes the cluster's key at the first start.

@@ -13,11 +13,13 @@ import (
 	"oakestra/pkg/errs"
 )
 
-// Identity is what a worker keeps for ever: its secret key and the id its
-// cluster gave it.
+// Identity is what a worker keeps for ever: its secret key, the id its
+// cluster gave it, and where that cluster's broker was last.
 type Identity struct {
-	Key string `json:"key"`
-	ID  string `json:"id,omitempty"`
+	Key      string `json:"key"`
+	ID       string `json:"id,omitempty"`
+	Broker   string `json:"broker,omitempty"` // host name or address
+	MQTTPort int    `json:"mqtt_port,omitempty"`
 }
 
 // String hides the key.

@@ -125,15 +125,15 @@ func (l *Link) session(ctx context.Context) error {
 	if err != nil || answer.ID == "" || strings.ContainsAny(answer.ID, "/+#\x00") {
 		return fmt.Errorf("the cluster answered id %q and MQTT port %q: %w", answer.ID, answer.MQTTPort, errs.Invalid)
 	}
-	if id.ID != answer.ID {
-		id.ID = answer.ID
-		if err := id.Save(l.cfg.Data); err != nil {
-			return err
-		}
-	}
 	host := answer.MQTTHost
 	if host == "" {
 		host = l.cfg.Address
+	}
+	if now := (Identity{Key: id.Key, ID: answer.ID, Broker: host, MQTTPort: port}); now != id {
+		id = now
+		if err := id.Save(l.cfg.Data); err != nil {
+			return err
+		}
 	}
 	l.log.Info("registered", "node", id.ID, "cluster", l.cfg.Address, "mqtt", net.JoinHostPort(host, answer.MQTTPort))
 	inner, cancel := context.WithCancel(ctx)

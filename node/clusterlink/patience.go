@@ -12,7 +12,7 @@ import (
 )
 
 // connectWithin bounds one attempt to open a connection.
-const connectWithin = 3 * time.Second
+const connectWithin = 2 * time.Second
 
 // errUnreachable says that no connection could be opened.
 var errUnreachable = fmt.Errorf("the cluster cannot be reached: %w", errs.Unavailable)
@@ -32,7 +32,7 @@ func client() *http.Client {
 type patience struct{ near, far *lifecycle.Backoff }
 
 func newPatience() patience {
-	return patience{lifecycle.NewBackoff(500*time.Millisecond, 2*time.Second), lifecycle.NewBackoff(500*time.Millisecond, 15*time.Second)}
+	return patience{lifecycle.NewBackoff(250*time.Millisecond, time.Second), lifecycle.NewBackoff(500*time.Millisecond, 15*time.Second)}
 }
 
 // next is the pause after a session that ended with err and lasted so long.

@@ -23,7 +23,7 @@ func TestPatience(t *testing.T) {
 		}
 		return most
 	}
-	if got := longest(errUnreachable, time.Second); got > 2500*time.Millisecond {
+	if got := longest(errUnreachable, time.Second); got > 1250*time.Millisecond {
 		t.Errorf("unreachable: a pause of %s", got)
 	}
 	if got := longest(errors.New("busy"), time.Second); got < 15*time.Second || got > 19*time.Second {

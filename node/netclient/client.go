@@ -77,6 +77,17 @@ func (c *Client) Identify(ctx context.Context, id local.Register) error {
 	return err
 }
 
+// Remember says who this worker was when it ran last, so that containers get
+// their network after a boot also while the cluster cannot be reached. It does
+// nothing once Identify was called.
+func (c *Client) Remember(id local.Register) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.identity == nil {
+		c.identity = &id
+	}
+}
+
 func (c *Client) register(ctx context.Context) (local.Registered, error) {
 	c.mu.Lock()
 	identity, known := c.identity, c.registered

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"oakestra/node/runtime"
@@ -51,7 +52,7 @@ func (r *Runner) apply(ctx context.Context, rec Record, a Action, c *runtime.Con
 	out := outcome{id: rec.Spec.ID(), kind: a.Kind}
 	switch a.Kind {
 	case Make:
-		r.create(ctx, rec, &out)
+		r.make(ctx, rec, &out, say)
 	case Launch:
 		r.launch(ctx, rec, c, &out)
 	case Adopt:
@@ -75,7 +76,22 @@ func (r *Runner) apply(ctx context.Context, rec Record, a Action, c *runtime.Con
 	return out
 }
 
-func (r *Runner) create(ctx context.Context, rec Record, out *outcome) {
+// make goes on with the start at once: to look at everything again in between
+// takes longer than some starts do.
+func (r *Runner) make(ctx context.Context, rec Record, out *outcome, say func(outcome)) {
+	c := r.create(ctx, rec, out)
+	if out.state != instance.Created || ctx.Err() != nil { // when it was deleted meanwhile
+		return
+	}
+	created := *out
+	created.partial = true
+	var told sync.WaitGroup
+	told.Go(func() { say(created) }) // the loop may be busy; the start does not wait for it
+	r.launch(ctx, rec, &c, out)
+	told.Wait()
+}
+
+func (r *Runner) create(ctx context.Context, rec Record, out *outcome) (made runtime.Container) {
 	fail := func(err error) {
 		if permanent(err) || rec.Fails+1 >= makeTries {
 			out.state, out.reason = instance.Failed, err.Error()
@@ -108,11 +124,15 @@ func (r *Runner) create(ctx context.Context, rec Record, out *outcome) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
-	if _, err := r.rt.Create(ctx, spec); err != nil {
+	made, err := r.rt.Create(ctx, spec)
+	if err != nil {
 		fail(err)
 		return
 	}
-	out.state = instance.Created
+	if made.Phase == runtime.Ready {
+		out.state = instance.Created
+	}
+	return made
 }
 
 // permanent errors do not go away by trying again on this node.

@@ -196,6 +196,22 @@ func (r *Runner) Run(ctx context.Context) error {
 		case <-tick.C:
 			r.measure(inner)
 		}
+		r.more()
+	}
+}
+
+// more takes what else has come: a look at everything costs more the more
+// there is, so one look answers all of it.
+func (r *Runner) more() {
+	for range 256 {
+		select {
+		case f := <-r.commands:
+			f()
+		case o := <-r.outcomes:
+			r.take(o)
+		default:
+			return
+		}
 	}
 }
 

@@ -25,6 +25,12 @@ func startField(t *testing.T) *field {
 	return f
 }
 
+// relogin is for a root whose users are new.
+func (f *field) relogin() {
+	f.login()
+	f.Login()
+}
+
 // step runs a part of a longer test; the first failure ends it all.
 func (f *field) step(t *testing.T, name string, do func()) {
 	t.Helper()

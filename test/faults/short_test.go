@@ -8,7 +8,7 @@ func TestShort(t *testing.T) {
 	f := startField(t)
 	f.step(t, "F12 an empty store, and the cluster cut off", f.emptied)
 	f.step(t, "F12 the store of yesterday", f.yesterday)
-	f.step(t, "F3 three flaps of a worker", func() { f.flap(3) })
+	f.step(t, "F3 two flaps of a worker", func() { f.flap(2) })
 }
 
 // TestBooks is F9 and the last of F12. It ends with containers that belong to
