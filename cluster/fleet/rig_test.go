@@ -278,3 +278,9 @@ func (r *rig) total() (running, started int) {
 }
 
 func bubble(t *testing.T, fn func(t *testing.T)) { t.Helper(); synctest.Test(t, fn) }
+
+// elapse lets time pass, and then everything that is due at its end.
+func elapse(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}

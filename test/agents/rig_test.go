@@ -30,7 +30,6 @@ const long = time.Minute
 type root struct {
 	mu    sync.Mutex
 	facts map[model.InstanceID]fleet.Facts
-	plane *tables.Loop
 }
 
 func (r *root) Report(list []fleet.Facts) {
