@@ -153,7 +153,7 @@ func (c *core) aggregate() Aggregate {
 			a.NetworkNodes++
 		}
 		if !n.Cordoned {
-			rooms = append(rooms, n.Capacity.Sub(held))
+			rooms = append(rooms, offered(n).Sub(held))
 		}
 		a.Runtimes = append(a.Runtimes, n.Runtimes...)
 		a.Architectures = append(a.Architectures, n.Architecture)

@@ -320,6 +320,22 @@ func TestListsOfSeveralRuntimes(t *testing.T) {
 	})
 }
 
+// An original does not say how large its disk is.
+func TestTheDiskOfAnOriginal(t *testing.T) {
+	each(t, func(t *testing.T, r *rig, e *engine) {
+		a := order(slotID, 7, "x")
+		a.Service.Spec.Demand.DiskMB = 5000
+		if err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: 1, Changed: []Assignment{a}}); err != nil {
+			t.Fatal(err)
+		}
+		elapse(10 * time.Second)
+		r.wantFacts(instance.Running, 1, "w1")
+		if s, err := r.f.Snapshot(r.ctx); err != nil || s.Nodes[0].Capacity.DiskMB != 0 {
+			t.Errorf("it is shown with %+v, %v", s.Nodes[0].Capacity, err)
+		}
+	})
+}
+
 // An original says nothing of its NetManager; that one speaks for itself.
 func TestTheNetManagerOfAnOriginal(t *testing.T) {
 	each(t, func(t *testing.T, r *rig, e *engine) {
