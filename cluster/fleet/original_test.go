@@ -333,6 +333,9 @@ func TestTheDiskOfAnOriginal(t *testing.T) {
 		if s, err := r.f.Snapshot(r.ctx); err != nil || s.Nodes[0].Capacity.DiskMB != 0 {
 			t.Errorf("it is shown with %+v, %v", s.Nodes[0].Capacity, err)
 		}
+		if sum := r.root.sums(); sum.Capacity.DiskMB < 5000 || len(sum.Largest) == 0 || sum.Largest[0].DiskMB < 5000 {
+			t.Errorf("the root is offered %+v", sum)
+		}
 	})
 }
 

@@ -78,6 +78,7 @@ type above struct {
 	mu    sync.Mutex
 	facts map[model.InstanceID]Facts
 	notes []string // kinds
+	sum   Aggregate
 }
 
 func (a *above) Report(list []Facts) {
@@ -94,7 +95,18 @@ func (a *above) get(id model.InstanceID) Facts {
 }
 func (*above) Orphans([]Orphan)                 {}
 func (*above) Nodes([]NodeView, []model.NodeID) {}
-func (*above) Aggregate(Aggregate)              {}
+
+func (a *above) Aggregate(v Aggregate) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sum = v
+}
+
+func (a *above) sums() Aggregate {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sum
+}
 
 func (a *above) Note(kind, _, _ string) {
 	a.mu.Lock()
