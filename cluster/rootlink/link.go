@@ -30,6 +30,11 @@ import (
 const (
 	beat   = 5 * time.Second
 	silent = 15 * time.Second
+
+	// Between tries to reach the root.
+	pauseMin = time.Second
+	pauseMax = 30 * time.Second
+
 	// maxMessage is the root's limit, too: all orders of a large cluster are one
 	// message. gRPC's own limit for clients is 4 MiB.
 	maxMessage = 64 << 20
@@ -147,7 +152,7 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 		return fmt.Errorf("root %s: %w: %w", target, err, errs.Invalid)
 	}
 	defer func() { _ = conn.Close() }()
-	pause := lifecycle.NewBackoff(time.Second, 30*time.Second)
+	pause := lifecycle.NewBackoff(pauseMin, pauseMax)
 	for {
 		s := &session{link: l, book: book, fleet: f, tables: t, id: &id, welcomed: pause.Reset}
 		err := s.run(ctx, linkv1.NewLinkClient(conn))

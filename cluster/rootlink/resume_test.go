@@ -95,14 +95,14 @@ func TestTheIdentityOfACluster(t *testing.T) {
 	})
 }
 
-// The pauses between tries double from 1 s to 30 s, each a quarter longer at
+// The pauses between tries double from the shortest to the longest, each a quarter longer at
 // most, by chance.
 func TestPausesBetweenTries(t *testing.T) {
 	gaps := map[time.Duration]bool{}
 	for range 5 {
 		bubble(t, func(r *rig) { r.root.refusal = status.Error(codes.AlreadyExists, "another has the name") }, func(t *testing.T, r *rig) {
 			time.Sleep(5 * time.Minute)
-			want := time.Second
+			want := pauseMin
 			tries := r.root.times()
 			for i := 1; i < len(tries); i++ {
 				gap := tries[i].Sub(tries[i-1])
@@ -110,7 +110,7 @@ func TestPausesBetweenTries(t *testing.T) {
 					t.Errorf("pause %d is %s, want %s to a quarter more", i, gap, want)
 				}
 				gaps[gap] = true
-				want = min(2*want, 30*time.Second)
+				want = min(2*want, pauseMax)
 			}
 			if len(tries) < 10 || r.link.Connected() {
 				t.Errorf("%d tries, connected %v", len(tries), r.link.Connected())
