@@ -53,13 +53,7 @@ func (c *core) apply(s *slot, a Action) {
 	case Place:
 		c.place(s)
 	case Deploy:
-		s.DeployAt, s.Sends = c.now, s.Sends+1
-		if !s.Carried.IsZero() { // what it took up is gone
-			s.Carried = instance.Epoch{}
-			c.change(s)
-		}
-		c.send(a.Node, c.deployMessage(s))
-		c.look[s.Instance] = true
+		c.deploy(s, a)
 	case Leave:
 		c.leave(s)
 	case HandOver:
@@ -78,6 +72,16 @@ func (c *core) apply(s *slot, a Action) {
 	case Done:
 		c.done(s)
 	}
+}
+
+func (c *core) deploy(s *slot, a Action) {
+	s.DeployAt, s.Sends = c.now, s.Sends+1
+	if !s.Carried.IsZero() { // what it took up is gone
+		s.Carried = instance.Epoch{}
+		c.change(s)
+	}
+	c.send(a.Node, c.deployMessage(s))
+	c.look[s.Instance] = true
 }
 
 // giveUp turns the current attempt into an old one.

@@ -222,7 +222,7 @@ func (c *core) aggregate() Aggregate {
 		}
 		held := c.index.Load(string(n.ID))
 		a.ActiveNodes++
-		a.Capacity, a.Reserved = a.Capacity.Add(n.Capacity), a.Reserved.Add(held)
+		a.Capacity, a.Reserved = a.Capacity.Add(offered(n)), a.Reserved.Add(held)
 		a.CPUPercent += n.usage.CPUPercent
 		a.MemoryPercent += n.usage.MemoryPercent
 		if n.Network {

@@ -19,13 +19,13 @@ func TestRunAndRemove(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1", "w2")
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		r.wantTotal(1, 1)
 		if f := r.root.get(slotID); f.Observed.State != instance.Running || f.Placement.Try != 1 {
 			t.Fatalf("facts %+v", f)
 		}
 		r.desire(true)
-		time.Sleep(20 * time.Second)
+		elapse(20 * time.Second)
 		r.wantTotal(0, 1)
 		if !r.root.get(slotID).Gone || len(r.book.slots) != 0 {
 			t.Fatal("the tombstone is not carried out")
@@ -37,12 +37,12 @@ func TestRestartOfManagerRestartsNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1", "w2")
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		for range 3 {
 			r.stop()
-			time.Sleep(time.Minute)
+			elapse(time.Minute)
 			r.start()
-			time.Sleep(15 * time.Second)
+			elapse(15 * time.Second)
 			r.wantTotal(1, 1)
 		}
 	})
@@ -54,15 +54,15 @@ func TestLostWorkerIsReplacedAndReturns(t *testing.T) {
 		r.desire(false)
 		// Reports come every two seconds: cut the worker off between two, so
 		// that it was heard half a second ago.
-		time.Sleep(10*time.Second + 500*time.Millisecond)
+		elapse(10*time.Second + 500*time.Millisecond)
 		first := r.nodes[r.root.get(slotID).Placement.Host]
 		first.link.Disconnect()
-		time.Sleep(9 * time.Second)
+		elapse(9 * time.Second)
 		r.wantTotal(1, 1) // not yet
-		time.Sleep(8 * time.Second)
+		elapse(8 * time.Second)
 		r.wantTotal(2, 2)
 		first.link.Connect()
-		time.Sleep(20 * time.Second)
+		elapse(20 * time.Second)
 		r.wantTotal(1, 2)
 	})
 }
@@ -71,14 +71,14 @@ func TestReturnBeforeReplacementRuns(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1") // nowhere else to go
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		r.nodes["w1"].link.Disconnect()
-		time.Sleep(30 * time.Second)
+		elapse(30 * time.Second)
 		if f := r.root.get(slotID); f.Placement.Verdict != instance.Refused {
 			t.Fatalf("facts %+v", f)
 		}
 		r.nodes["w1"].link.Connect()
-		time.Sleep(20 * time.Second)
+		elapse(20 * time.Second)
 		r.wantTotal(1, 1)
 	})
 }
@@ -87,10 +87,10 @@ func TestDeadIsTriedAgainWithPauses(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1")
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		for want := 2; want <= 4; want++ {
 			r.nodes["w1"].set(instance.Dead)
-			time.Sleep(30 * time.Second)
+			elapse(30 * time.Second)
 			r.wantTotal(1, want)
 		}
 	})
@@ -103,9 +103,9 @@ func TestDisturbedReportsConverge(t *testing.T) {
 			f := memlink.Faults{Drop: 0.2, Dup: 0.2, Reorder: 0.2}
 			r.hub.Fault(seed, f, f)
 			r.desire(false)
-			time.Sleep(5 * time.Minute)
+			elapse(5 * time.Minute)
 			r.hub.Fault(seed, memlink.Faults{}, memlink.Faults{})
-			time.Sleep(time.Minute)
+			elapse(time.Minute)
 			if n, _ := r.total(); n != 1 {
 				t.Fatalf("seed %d: %d attempts run", seed, n)
 			}

@@ -79,12 +79,12 @@ func paused(t *testing.T) (r *rig, before int) {
 	}
 	r = newRig(t, hosts...)
 	r.many(6)
-	time.Sleep(10*time.Second + 500*time.Millisecond)
+	elapse(10*time.Second + 500*time.Millisecond)
 	_, before = r.total()
 	for _, h := range hosts[:5] {
 		r.nodes[h].link.Disconnect()
 	}
-	time.Sleep(time.Minute)
+	elapse(time.Minute)
 	if _, n := r.total(); n != before || r.root.noted("brake") != 1 {
 		t.Fatalf("%d were started (had %d), the brake was noted %d times", n, before, r.root.noted("brake"))
 	}
@@ -95,11 +95,11 @@ func TestThePauseOfReplacement(t *testing.T) {
 	t.Run("ends by itself after five minutes", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			r, before := paused(t)
-			time.Sleep(4 * time.Minute)
+			elapse(4 * time.Minute)
 			if _, n := r.total(); n != before {
 				t.Fatalf("%d were started too early", n-before)
 			}
-			time.Sleep(30 * time.Second)
+			elapse(30 * time.Second)
 			if _, n := r.total(); n != before+5 || r.root.noted("brake-over") != 1 {
 				t.Errorf("%d were replaced, the end was noted %d times", n-before, r.root.noted("brake-over"))
 			}
@@ -109,7 +109,7 @@ func TestThePauseOfReplacement(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			r, before := paused(t)
 			r.order("", ConfirmLoss)
-			time.Sleep(10 * time.Second)
+			elapse(10 * time.Second)
 			if _, n := r.total(); n != before+5 {
 				t.Errorf("%d were replaced", n-before)
 			}
@@ -125,7 +125,7 @@ func TestThePauseOfReplacement(t *testing.T) {
 			for _, w := range r.nodes {
 				w.link.Connect()
 			}
-			time.Sleep(10 * time.Minute)
+			elapse(10 * time.Minute)
 			if running, n := r.total(); n != before || running != 6 {
 				t.Errorf("%d run, %d were started again", running, n-before)
 			}
@@ -135,7 +135,7 @@ func TestThePauseOfReplacement(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			r, before := paused(t)
 			r.order("w0", Remove)
-			time.Sleep(10 * time.Second)
+			elapse(10 * time.Second)
 			if _, n := r.total(); n != before+1 {
 				t.Errorf("%d were replaced", n-before)
 			}
@@ -145,12 +145,12 @@ func TestThePauseOfReplacement(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			r := newRig(t, "w0", "w1", "w2", "w3")
 			r.many(4)
-			time.Sleep(10*time.Second + 500*time.Millisecond)
+			elapse(10*time.Second + 500*time.Millisecond)
 			_, before := r.total()
 			for _, h := range []string{"w0", "w1", "w2"} {
 				r.nodes[h].link.Disconnect()
 			}
-			time.Sleep(30 * time.Second)
+			elapse(30 * time.Second)
 			if _, n := r.total(); n != before+3 || r.root.noted("brake") != 0 {
 				t.Errorf("%d were replaced, brake %d", n-before, r.root.noted("brake"))
 			}
@@ -168,7 +168,7 @@ func TestANodeWithASilentAgentIsWaitedFor(t *testing.T) {
 			r.admit(in)
 		}
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		at := r.where()
 		w := r.nodes[at]
 		w.silence(true)
@@ -183,12 +183,12 @@ func TestANodeWithASilentAgentIsWaitedFor(t *testing.T) {
 				}
 			}
 		}()
-		time.Sleep(4*time.Minute + 50*time.Second)
+		elapse(4*time.Minute + 50*time.Second)
 		r.wantTotal(1, 1)
-		time.Sleep(20 * time.Second)
+		elapse(20 * time.Second)
 		r.wantTotal(2, 2)
 		w.silence(false)
-		time.Sleep(20 * time.Second)
+		elapse(20 * time.Second)
 		r.wantTotal(1, 2)
 		close(stop)
 	})
@@ -199,11 +199,11 @@ func TestRemovalFreesWhatWasReserved(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1")
 		r.give(7, "v1") // all of the worker
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		r.nodes["w1"].link.Disconnect()
-		time.Sleep(20 * time.Second)
+		elapse(20 * time.Second)
 		r.order("w1", Remove)
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		if f := r.root.get(slotID); f.Placement.Verdict != instance.Refused {
 			t.Fatalf("%+v", f)
 		}
@@ -211,7 +211,7 @@ func TestRemovalFreesWhatWasReserved(t *testing.T) {
 		r.nodes["w1"].becomesEmpty()
 		r.register(registration("w1"))
 		r.nodes["w1"].link.Connect()
-		time.Sleep(20 * time.Second)
+		elapse(20 * time.Second)
 		if f := r.root.get(slotID); f.Observed.State != instance.Running || f.Placement.Node != "w1" {
 			t.Errorf("%+v", f)
 		}
@@ -227,20 +227,20 @@ func TestRegisteringAgainIsTheSameWorker(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1")
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		r.order("w1", Cordon)
 		for boot := range 3 {
 			in := registration("w1")
 			in.Boot = fmt.Sprint(boot)
 			if boot == 2 {
 				r.stop()
-				time.Sleep(time.Minute)
+				elapse(time.Minute)
 				r.start()
 			}
 			if id := r.register(in); id != "w1" {
 				t.Fatalf("it is %q", id)
 			}
-			time.Sleep(20 * time.Second)
+			elapse(20 * time.Second)
 			r.wantTotal(1, 1)
 		}
 		if n := r.book.nodes; len(n) != 1 || !n["w1"].Cordoned {

@@ -38,7 +38,7 @@ func (r *rig) where() string {
 func (r *rig) always(d time.Duration) {
 	r.t.Helper()
 	for range int(d / (250 * time.Millisecond)) {
-		time.Sleep(250 * time.Millisecond)
+		elapse(250 * time.Millisecond)
 		if n, _ := r.total(); n == 0 {
 			r.t.Fatal("nothing runs")
 		}
@@ -56,7 +56,7 @@ func TestDrainReplacesBeforeItRemoves(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1", "w2")
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		from := r.where()
 		moving := r.order(from, Drain)
 		if len(moving) != 1 || string(moving[0].To) != other(from) {
@@ -78,15 +78,15 @@ func TestDrainSurvivesARestartInTheMiddle(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			r := newRig(t, "w1", "w2")
 			r.desire(false)
-			time.Sleep(10 * time.Second)
+			elapse(10 * time.Second)
 			from := r.where()
 			r.order(from, Drain)
-			time.Sleep(pause)
+			elapse(pause)
 			r.stop()
 			r.start()
 			r.desire(false)
 			for range 160 {
-				time.Sleep(250 * time.Millisecond)
+				elapse(250 * time.Millisecond)
 				if n, _ := r.total(); n == 0 {
 					t.Fatal("nothing runs")
 				}
@@ -103,7 +103,7 @@ func TestWhatFitsNowhereElseStaysAndIsNamed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1")
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		staying := r.order("w1", Drain)
 		if len(staying) != 1 || staying[0].To != "" || staying[0].Reason == "" {
 			t.Fatalf("%+v", staying)
@@ -119,7 +119,7 @@ func TestADrainWhoseReplacementFailsGoesBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1", "w2")
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		from := r.where()
 		to := r.nodes[other(from)]
 		to.mu.Lock()
@@ -148,11 +148,11 @@ func TestRemovalInTheMiddleOfADrain(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			r := newRig(t, "w1", "w2")
 			r.desire(false)
-			time.Sleep(10 * time.Second)
+			elapse(10 * time.Second)
 			r.order(r.where(), Drain)
-			time.Sleep(pause)
+			elapse(pause)
 			r.desire(true)
-			time.Sleep(40 * time.Second)
+			elapse(40 * time.Second)
 			if n, _ := r.total(); n != 0 || !r.root.get(slotID).Gone || len(r.book.slots) != 0 {
 				t.Fatalf("after %s: %d run, book %+v", pause, n, r.book.slots)
 			}
@@ -167,7 +167,7 @@ func TestCordonedTakesNothingNewOverRestarts(t *testing.T) {
 		r.stop()
 		r.start()
 		r.desire(false)
-		time.Sleep(15 * time.Second)
+		elapse(15 * time.Second)
 		if r.where() != "w2" {
 			t.Fatalf("runs on %q", r.where())
 		}
@@ -183,7 +183,7 @@ func TestOnlyALostWorkerIsRemoved(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1", "w2")
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		from := r.where()
 		if _, err := r.f.Order(r.ctx, model.NodeID(from), Remove); !errors.Is(err, errs.Conflict) {
 			t.Fatalf("%v", err)
@@ -192,9 +192,9 @@ func TestOnlyALostWorkerIsRemoved(t *testing.T) {
 			t.Fatalf("%v", err)
 		}
 		r.nodes[from].link.Disconnect()
-		time.Sleep(20 * time.Second)
+		elapse(20 * time.Second)
 		r.order(from, Remove)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		s := r.book.slots[slotID]
 		if _, there := r.book.nodes[model.NodeID(from)]; there || string(s.Placement.Node) != other(from) || len(s.Old) != 0 {
 			t.Fatalf("nodes %+v, slot %+v", r.book.nodes, s)
@@ -204,7 +204,7 @@ func TestOnlyALostWorkerIsRemoved(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.nodes[from].link.Connect()
-		time.Sleep(30 * time.Second)
+		elapse(30 * time.Second)
 		r.wantTotal(1, 2)
 		if r.where() != other(from) {
 			t.Errorf("runs on %q", r.where())
@@ -217,14 +217,14 @@ func TestRemovalEndsTombstones(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1", "w2")
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		from := r.where()
 		r.nodes[from].link.Disconnect()
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		r.desire(true)
-		time.Sleep(30 * time.Second)
+		elapse(30 * time.Second)
 		r.order(from, Remove)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		if !r.root.get(slotID).Gone || len(r.book.slots) != 0 {
 			t.Fatalf("%+v", r.book.slots)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"oakestra/cluster/nodelink"
 	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
 )
 
 // Agents without epochs, the originals. What they say names a slot, never an
@@ -66,6 +67,19 @@ func (c *core) listed(n *node, r *nodelink.NodeReport) []nodelink.Container {
 }
 
 func listKey(job string, number int) string { return fmt.Sprintf("%s/%d", job, number) }
+
+// anyDisk stands for the disk of an original agent, which does not say how large
+// it is: what a service asks of it is not checked there, as it never was.
+const anyDisk = 1 << 30 // MiB
+
+// offered is what a node has to give.
+func offered(n *node) model.Resources {
+	r := n.Capacity
+	if n.Original && r.DiskMB == 0 {
+		r.DiskMB = anyDisk
+	}
+	return r
+}
 
 // networked notes that an original node has a NetManager: its NodeEngine
 // registers before it knows, and never says so later.

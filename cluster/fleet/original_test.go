@@ -40,14 +40,14 @@ func (r *rig) wantTold(e *engine, deploys, deletes int) {
 func TestOriginalRunsAndIsRemoved(t *testing.T) {
 	each(t, func(t *testing.T, r *rig, e *engine) {
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		r.wantFacts(instance.Running, 1, "w1")
 		r.wantTold(e, 1, 0)
 		if f := r.root.get(slotID); f.Vital.PublicIP != "192.0.2.7" {
 			t.Errorf("its address: %+v", f.Vital)
 		}
 		r.desire(true)
-		time.Sleep(30 * time.Second)
+		elapse(30 * time.Second)
 		if _, _, runs := e.told(); runs || !r.root.get(slotID).Gone || len(r.book.slots) != 0 {
 			t.Errorf("it is still there: %+v", r.book.slots)
 		}
@@ -58,11 +58,11 @@ func TestOriginalRunsAndIsRemoved(t *testing.T) {
 // The word of the start, before any list names it.
 func TestFirstWordOfAnOriginal(t *testing.T) {
 	each(t, func(t *testing.T, r *rig, e *engine) {
-		time.Sleep(100 * time.Millisecond) // just after a list
+		elapse(100 * time.Millisecond) // just after a list
 		r.desire(false)
-		time.Sleep(500 * time.Millisecond)
+		elapse(500 * time.Millisecond)
 		r.wantFacts(e.gen.started, 1, "w1")
-		time.Sleep(2 * time.Second)
+		elapse(2 * time.Second)
 		r.wantFacts(instance.Running, 1, "w1")
 	})
 }
@@ -81,9 +81,9 @@ func TestOriginalGetsNoNewTryTooEarly(t *testing.T) {
 		t.Run(how.name, func(t *testing.T) {
 			each(t, func(t *testing.T, r *rig, e *engine) {
 				r.give(7, "v1")
-				time.Sleep(10*time.Second + 500*time.Millisecond)
+				elapse(10*time.Second + 500*time.Millisecond)
 				how.end(r, e)
-				time.Sleep(40 * time.Second)
+				elapse(40 * time.Second)
 				if f := r.root.get(slotID); f.Observed.State != instance.Running || f.Observed.Epoch.Grant == 7 && f.Placement.Try != 2 {
 					t.Fatalf("%+v", f)
 				}
@@ -110,17 +110,17 @@ func TestOriginalGetsNoNewTryTooEarly(t *testing.T) {
 func TestOriginalIsHeardTwiceBeforeANewTry(t *testing.T) {
 	each(t, func(t *testing.T, r *rig, e *engine) {
 		r.desire(false)
-		time.Sleep(10*time.Second + 500*time.Millisecond)
+		elapse(10*time.Second + 500*time.Millisecond)
 		e.exits(1)
 		for deletes := 0; deletes == 0; _, deletes, _ = e.told() {
-			time.Sleep(100 * time.Millisecond)
+			elapse(100 * time.Millisecond)
 		}
 		e.set(func(e *engine) { e.quiet = true })
-		time.Sleep(20 * time.Second)
+		elapse(20 * time.Second)
 		r.wantTold(e, 1, 1)
 		e.set(func(e *engine) { e.quiet, e.reports = false, nil })
 		for deploys := 1; deploys == 1; deploys, _, _ = e.told() {
-			time.Sleep(100 * time.Millisecond)
+			elapse(100 * time.Millisecond)
 		}
 		if n := len(e.reports); n != 2 {
 			t.Errorf("deployed again after %d lists", n)
@@ -140,13 +140,13 @@ func TestWordsBeforeTheFirstSign(t *testing.T) {
 			second := r.engine(e.gen, "w2")
 			r.order("w2", Cordon)
 			r.desire(false)
-			time.Sleep(3 * time.Second)
+			elapse(3 * time.Second)
 			r.order("w2", Uncordon)
 			for range 3 {
 				e.word(e.specs["a.b.c.d/0"], c.word, "late")
-				time.Sleep(time.Second)
+				elapse(time.Second)
 			}
-			time.Sleep(30 * time.Second)
+			elapse(30 * time.Second)
 			if c.ends {
 				r.wantFacts(instance.Running, 2, "w2")
 				return
@@ -166,9 +166,9 @@ func TestOriginalThatPullsForLong(t *testing.T) {
 		second := r.engine(e.gen, "w2")
 		r.order("w2", Cordon)
 		r.desire(false)
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		r.order("w2", Uncordon)
-		time.Sleep(2 * time.Minute)
+		elapse(2 * time.Minute)
 		r.wantFacts(instance.Running, 1, "w1")
 		if deploys, deletes, _ := e.told(); deploys < 2 || deploys > 5 || deletes != 0 {
 			t.Errorf("told to deploy %d times, to delete %d times", deploys, deletes)
@@ -183,11 +183,11 @@ func TestDoubledMessagesToAnOriginal(t *testing.T) {
 	each(t, func(t *testing.T, r *rig, e *engine) {
 		r.hub.Fault(1, memlink.Faults{Dup: 1}, memlink.Faults{Dup: 1})
 		r.desire(false)
-		time.Sleep(time.Minute)
+		elapse(time.Minute)
 		r.wantFacts(instance.Running, 1, "w1")
 		r.wantTold(e, 2, 0)
 		r.desire(true)
-		time.Sleep(40 * time.Second)
+		elapse(40 * time.Second)
 		if _, _, runs := e.told(); runs || !r.root.get(slotID).Gone {
 			t.Error("it is still there")
 		}
@@ -209,11 +209,11 @@ func TestOriginalIsTriedElsewhere(t *testing.T) {
 					e.set(func(e *engine) { e.fails = "image not found" })
 				}
 				r.desire(false)
-				time.Sleep(500 * time.Millisecond)
+				elapse(500 * time.Millisecond)
 				r.order("w2", Uncordon)
-				time.Sleep(10 * time.Second)
+				elapse(10 * time.Second)
 				end(e)
-				time.Sleep(20 * time.Second)
+				elapse(20 * time.Second)
 				r.wantFacts(instance.Running, 2, "w2")
 			})
 		})
@@ -226,13 +226,13 @@ func TestLateUndeployed(t *testing.T) {
 	each(t, func(t *testing.T, r *rig, e *engine) {
 		e.set(func(e *engine) { e.pull = 3 * time.Second })
 		r.give(7, "v1")
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		r.give(9, "v2")
 		for deploys := 0; deploys < 2; deploys, _, _ = e.told() {
-			time.Sleep(100 * time.Millisecond)
+			elapse(100 * time.Millisecond)
 		}
 		e.word(e.specs["a.b.a.d/0"], instance.Undeployed, "") // of v1, doubled
-		time.Sleep(20 * time.Second)
+		elapse(20 * time.Second)
 		r.wantTold(e, 2, 1)
 		if f := r.root.get(slotID); f.Grant != 9 || f.Observed.State != instance.Running || f.Placement.Try != 1 {
 			t.Errorf("%+v", f)
@@ -243,12 +243,12 @@ func TestLateUndeployed(t *testing.T) {
 // A message to an agent that is away is lost, and sent again.
 func TestAnOrderLostOnTheWay(t *testing.T) {
 	each(t, func(t *testing.T, r *rig, e *engine) {
-		time.Sleep(time.Second)
+		elapse(time.Second)
 		r.hub.Fault(1, memlink.Faults{}, memlink.Faults{Drop: 1})
 		r.desire(false)
-		time.Sleep(5 * time.Second)
+		elapse(5 * time.Second)
 		r.hub.Fault(1, memlink.Faults{}, memlink.Faults{})
-		time.Sleep(40 * time.Second)
+		elapse(40 * time.Second)
 		r.wantFacts(instance.Running, 1, "w1")
 		r.wantTold(e, 1, 0)
 	})
@@ -257,13 +257,13 @@ func TestAnOrderLostOnTheWay(t *testing.T) {
 func TestManagerRestartWithOriginals(t *testing.T) {
 	each(t, func(t *testing.T, r *rig, e *engine) {
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		for _, pause := range []time.Duration{0, time.Second, time.Minute} {
 			r.stop()
-			time.Sleep(pause)
+			elapse(pause)
 			r.start()
 			r.desire(false)
-			time.Sleep(20 * time.Second)
+			elapse(20 * time.Second)
 			r.wantFacts(instance.Running, 1, "w1")
 			r.wantTold(e, 1, 0)
 		}
@@ -278,9 +278,9 @@ func TestOneShotOnOriginals(t *testing.T) {
 		if err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: 1, Changed: []Assignment{a}}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Second)
+		elapse(5 * time.Second)
 		e.exits(0)
-		time.Sleep(time.Minute)
+		elapse(time.Minute)
 		if e.gen.oneShot {
 			r.wantFacts(instance.Completed, 1, "w1")
 			r.wantTold(e, 1, 0)
@@ -300,22 +300,41 @@ func TestListsOfSeveralRuntimes(t *testing.T) {
 		r.register(in)
 		e.set(func(e *engine) { e.lists = 3 })
 		r.desire(false)
-		time.Sleep(2 * time.Minute)
+		elapse(2 * time.Minute)
 		r.wantFacts(instance.Running, 1, "w1")
 		r.wantTold(e, 1, 0)
 		e.exits(1)
-		time.Sleep(30 * time.Second)
+		elapse(30 * time.Second)
 		r.wantFacts(instance.Running, 2, "w1")
 		e.restarts()
-		time.Sleep(30 * time.Second)
+		elapse(30 * time.Second)
 		r.wantFacts(instance.Running, 3, "w1")
 		if gap := e.deploys[1].Sub(e.deletes[0]); gap < 6*time.Second {
 			t.Errorf("deployed again %s after the delete", gap)
 		}
 		r.desire(true)
-		time.Sleep(30 * time.Second)
+		elapse(30 * time.Second)
 		if _, _, runs := e.told(); runs || !r.root.get(slotID).Gone {
 			t.Error("it is still there")
+		}
+	})
+}
+
+// An original does not say how large its disk is.
+func TestTheDiskOfAnOriginal(t *testing.T) {
+	each(t, func(t *testing.T, r *rig, e *engine) {
+		a := order(slotID, 7, "x")
+		a.Service.Spec.Demand.DiskMB = 5000
+		if err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: 1, Changed: []Assignment{a}}); err != nil {
+			t.Fatal(err)
+		}
+		elapse(10 * time.Second)
+		r.wantFacts(instance.Running, 1, "w1")
+		if s, err := r.f.Snapshot(r.ctx); err != nil || s.Nodes[0].Capacity.DiskMB != 0 {
+			t.Errorf("it is shown with %+v, %v", s.Nodes[0].Capacity, err)
+		}
+		if sum := r.root.sums(); sum.Capacity.DiskMB < 5000 || len(sum.Rooms) == 0 || sum.Rooms[0].Free.DiskMB < 5000 {
+			t.Errorf("the root is offered %+v", sum)
 		}
 	})
 }
@@ -328,12 +347,12 @@ func TestTheNetManagerOfAnOriginal(t *testing.T) {
 		if err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: 1, Changed: []Assignment{a}}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Second)
+		elapse(5 * time.Second)
 		if f := r.root.get(slotID); f.Placement.Verdict != instance.Refused {
 			t.Fatalf("%+v", f)
 		}
 		e.link.Send(nodelink.Inbound{Subnet: &nodelink.SubnetRequest{}})
-		time.Sleep(5 * time.Second)
+		elapse(5 * time.Second)
 		r.wantFacts(instance.Running, 1, "w1")
 		in := registration("w1")
 		in.Key, in.Runtimes = "", []string{"docker", "container"}

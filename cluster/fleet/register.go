@@ -172,7 +172,7 @@ func (c *core) allow() {
 func (c *core) tellNode(n *node) {
 	c.f.deps.Network.SetNode(tables.Node{ID: n.ID, Address: n.Address, Network: n.Network})
 	c.index.Apply(placement.Delta{Upsert: []placement.Candidate{{
-		ID: string(n.ID), Name: n.Host, Runtimes: n.Runtimes, Architectures: []string{n.Architecture}, Capacity: n.Capacity,
+		ID: string(n.ID), Name: n.Host, Runtimes: n.Runtimes, Architectures: []string{n.Architecture}, Capacity: offered(n),
 		Network: n.Network, Cordoned: n.Cordoned,
 		Inactive: n.live != instance.Alive && n.live != instance.Suspect || n.Engine.IsZero(), // silent since this start
 	}}})

@@ -28,7 +28,7 @@ func (r *rig) register(in Registration) string {
 
 // speak keeps the agent of a node heard for a time.
 func (r *rig) speak(id string, d time.Duration) {
-	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
+	for end := time.Now().Add(d); time.Now().Before(end); elapse(time.Second) {
 		r.hub.Node(model.NodeID(id)).Send(nodelink.Inbound{Report: &nodelink.NodeReport{Original: true}})
 	}
 }
@@ -63,7 +63,7 @@ func TestOriginalsOfOneHostName(t *testing.T) {
 				}
 				r.speak("vm", time.Minute)
 				if !c.speaks {
-					time.Sleep(time.Minute)
+					elapse(time.Minute)
 				}
 				if id := r.register(c.second); id != c.want {
 					t.Fatalf("the second is %q, want %q", id, c.want)
@@ -71,7 +71,7 @@ func TestOriginalsOfOneHostName(t *testing.T) {
 				if c.want != "vm" { // both come back after everything was off
 					r.stop()
 					r.start()
-					time.Sleep(time.Minute)
+					elapse(time.Minute)
 					if id := r.register(c.second); id != c.want {
 						t.Errorf("the second comes back as %q", id)
 					}
@@ -119,7 +119,7 @@ func TestAKeyIsOneWorker(t *testing.T) {
 		if id := r.register(again); id != "vm" {
 			t.Errorf("it is %q", id)
 		}
-		time.Sleep(20 * time.Second)
+		elapse(20 * time.Second)
 		if id := r.register(twin); id != "vm" { // it was the same machine after all: it moved
 			t.Errorf("it is %q", id)
 		}

@@ -47,17 +47,17 @@ func TestWhatAReturnedNodeStillHas(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				r := newRig(t, "w1", "w2")
 				r.desire(false)
-				time.Sleep(10*time.Second + 500*time.Millisecond)
+				elapse(10*time.Second + 500*time.Millisecond)
 				first := r.where()
 				second := other(first)
 				r.nodes[second].starts(c.replacement)
 				r.nodes[first].link.Disconnect()
-				time.Sleep(16 * time.Second)
+				elapse(16 * time.Second)
 				if f := r.root.get(slotID); string(f.Placement.Node) != second && f.Placement.Verdict == instance.Placed {
 					t.Fatalf("not replaced: %+v", f)
 				}
 				r.nodes[first].link.Connect()
-				time.Sleep(20 * time.Second)
+				elapse(20 * time.Second)
 
 				want := map[string]string{"first": first, "second": second}[c.stays]
 				f, s := r.root.get(slotID), r.book.slots[slotID]
@@ -85,7 +85,7 @@ func (r *rig) adoptedSurvives(t *testing.T, at string) {
 	r.stop()
 	r.start()
 	r.desire(false)
-	time.Sleep(20 * time.Second)
+	elapse(20 * time.Second)
 	if n, again := r.total(); n != 1 || again != started || r.where() != at {
 		t.Fatalf("after a restart %d run, %d were started (had %d), at %q", n, again, started, r.where())
 	}
@@ -93,12 +93,12 @@ func (r *rig) adoptedSurvives(t *testing.T, at string) {
 		w.starts(instance.Running)
 	}
 	r.nodes[at].becomes(instance.Running, instance.Dead)
-	time.Sleep(20 * time.Second)
+	elapse(20 * time.Second)
 	if n, again := r.total(); n != 1 || again != started+1 {
 		t.Fatalf("after its end %d run, %d were started (had %d)", n, again, started)
 	}
 	r.desire(true)
-	time.Sleep(30 * time.Second)
+	elapse(30 * time.Second)
 	if n, _ := r.total(); n != 0 || len(r.book.slots) != 0 || !r.root.get(slotID).Gone {
 		t.Fatalf("it cannot be removed: %d run, book %+v", n, r.book.slots)
 	}
@@ -109,11 +109,11 @@ func TestAnAdoptedAttemptIsDrained(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1")
 		r.desire(false)
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		r.nodes["w1"].link.Disconnect()
-		time.Sleep(20 * time.Second)
+		elapse(20 * time.Second)
 		r.nodes["w1"].link.Connect()
-		time.Sleep(10 * time.Second)
+		elapse(10 * time.Second)
 		if s := r.book.slots[slotID]; s.Carried.IsZero() || s.Epoch() == s.Carried {
 			t.Fatalf("not adopted: %+v", s)
 		}

@@ -87,6 +87,7 @@ type above struct {
 	mu    sync.Mutex
 	facts map[model.InstanceID]Facts
 	notes []string // kinds
+	sum   Aggregate
 }
 
 func (a *above) Report(list []Facts) {
@@ -103,7 +104,18 @@ func (a *above) get(id model.InstanceID) Facts {
 }
 func (*above) Orphans([]Orphan)                 {}
 func (*above) Nodes([]NodeView, []model.NodeID) {}
-func (*above) Aggregate(Aggregate)              {}
+
+func (a *above) Aggregate(v Aggregate) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sum = v
+}
+
+func (a *above) sums() Aggregate {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sum
+}
 
 func (a *above) Note(kind, _, _ string) {
 	a.mu.Lock()
@@ -299,3 +311,9 @@ func (r *rig) total() (running, started int) {
 }
 
 func bubble(t *testing.T, fn func(t *testing.T)) { t.Helper(); synctest.Test(t, fn) }
+
+// elapse lets time pass, and then everything that is due at its end.
+func elapse(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}

@@ -31,6 +31,7 @@ import (
 const (
 	beat   = 5 * time.Second
 	silent = 15 * time.Second
+
 	// maxMessage is the root's limit, too: all orders of a large cluster are one
 	// message. gRPC's own limit for clients is 4 MiB.
 	maxMessage = 64 << 20

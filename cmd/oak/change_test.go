@@ -63,7 +63,7 @@ func TestWhatTheCommandLineRefuses(t *testing.T) {
 		want  string
 	}{
 		{"apply", "oak apply -f FILE"}, {"scale web -- -1", "want 0 or more"}, {"scale web x", "want 0 or more"}, {"scale web 1", `no service "web"`},
-		{"update web", "what changes?"}, {"rollback web", `no service "web"`},
+		{"cluster confirm-loss kitchen", `cluster "kitchen"`}, {"update web", "what changes?"}, {"rollback web", `no service "web"`},
 	} {
 		out, err := oak(t, "", strings.Fields(c.words)...)
 		if err == nil || !strings.Contains(err.Error(), c.want) {

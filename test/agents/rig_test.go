@@ -31,7 +31,6 @@ const long = time.Minute
 type root struct {
 	mu    sync.Mutex
 	facts map[model.InstanceID]fleet.Facts
-	plane *tables.Loop
 }
 
 func (r *root) SendApplied(model.ServiceID, map[model.ClusterID]uint64) {}
