@@ -52,7 +52,7 @@ const (
 	lead
 )
 
-func (g *group) do(db *bolt.DB, m *memory, f func(*txn) error) error {
+func (g *group) do(s *Store, f func(*txn) error) error {
 	w := &write{f: f, told: make(chan turn, 1)}
 	g.mu.Lock()
 	g.queue = append(g.queue, w)
@@ -64,7 +64,7 @@ func (g *group) do(db *bolt.DB, m *memory, f func(*txn) error) error {
 	g.led = true
 	g.mu.Unlock()
 	if first || <-w.told == lead {
-		g.lead(db, m, w)
+		g.lead(s, w)
 	}
 	if w.panicked != nil {
 		panic(w.panicked)
@@ -73,10 +73,10 @@ func (g *group) do(db *bolt.DB, m *memory, f func(*txn) error) error {
 }
 
 // lead runs what has queued up, own among it.
-func (g *group) lead(db *bolt.DB, m *memory, own *write) {
+func (g *group) lead(s *Store, own *write) {
 	batch := g.gather()
 	began := time.Now()
-	commit(db, m, batch)
+	commit(s, batch)
 	g.mu.Lock()
 	now := time.Now()
 	g.last = batchSeen{len(batch) + len(g.queue), now.Sub(began), now}
@@ -122,11 +122,12 @@ func (g *group) gather() []*write {
 // commit runs the writes of a batch in order. One that fails ends the
 // transaction, since it may have written already, and the others run again
 // without it.
-func commit(db *bolt.DB, m *memory, batch []*write) {
+func commit(s *Store, batch []*write) {
 	for len(batch) > 0 {
 		failed := -1
-		err := db.Update(func(raw *bolt.Tx) error {
-			tx := &txn{raw, m}
+		err := s.db.Update(func(raw *bolt.Tx) error {
+			s.ahead.fill(raw.Size())
+			tx := &txn{raw, s.memory}
 			for i, w := range batch {
 				if err := w.run(tx); err != nil {
 					failed = i

@@ -23,6 +23,7 @@ const lockTimeout = 2 * time.Second
 type Store struct {
 	db     *bolt.DB
 	group  group
+	ahead  *ahead
 	memory *memory
 	now    func() time.Time // for the end of a quarantine
 	watch  observer
@@ -52,10 +53,14 @@ func Open(path string) (s *Store, fresh bool, err error) {
 	if err == nil {
 		err = syncFolder(filepath.Dir(path))
 	}
+	var further *ahead
+	if err == nil {
+		further, err = openAhead(path)
+	}
 	if err != nil {
 		return nil, false, fmt.Errorf("open store %s: %w", path, errors.Join(err, db.Close()))
 	}
-	return &Store{db: db, memory: newMemory(), now: time.Now}, fresh, nil
+	return &Store{db: db, ahead: further, memory: newMemory(), now: time.Now}, fresh, nil
 }
 
 // prepare makes the buckets and checks the format.
@@ -94,7 +99,7 @@ func syncFolder(dir string) error {
 
 // Close waits for running writes and gives the file free.
 func (s *Store) Close() error {
-	if err := s.db.Close(); err != nil {
+	if err := errors.Join(s.db.Close(), s.ahead.file.Close()); err != nil {
 		return fmt.Errorf("close store: %w", storage(err))
 	}
 	return nil
@@ -131,7 +136,7 @@ func (s *Store) update(ctx context.Context, f func(tx *txn) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("write store: %w", errors.Join(errs.Unavailable, err))
 	}
-	return s.group.do(s.db, s.memory, f)
+	return s.group.do(s, f)
 }
 
 // The aggregates.
