@@ -69,6 +69,8 @@ func TestOrdersToNodesAndClusters(t *testing.T) {
 	s.on("DELETE /api/cluster/kitchen?force=false", 409, `{"code":409,"status":"Conflict","message":"instances are assigned to it: a.b.c.d/0"}`)
 	s.on("DELETE /api/cluster/kitchen?force=true", 200, `{"message":"ok","orphaned":[{"job_name":"a.b.c.d","instance_number":0}]}`)
 	s.on("POST /api/nodes/broken/cordon?cluster=", 200, `nonsense`)
+	s.on("POST /api/recovery/accept", 200, done)
+	s.on("GET /api/recovery", 200, `{"recovery":true,"waiting_for":["kitchen","hall"],"unknown":[{"cluster_id":"c","node_id":"w1","job_name":"","microserviceID":"abc","instance_number":1,"epoch":"1.2/3"}]}`)
 	for _, c := range []struct {
 		line string
 		want string // of the output, or of the error
@@ -82,6 +84,8 @@ func TestOrdersToNodesAndClusters(t *testing.T) {
 		{"node cordon nobody", "no POST /api/nodes/nobody/cordon", true},
 		{"node cordon broken", "", true},
 		{"node cordon", "arg", true},
+		{"recover", "in recovery, waiting for: kitchen, hall\nto go on without them: oak recover --accept\nruns without a record: abc/1 on node w1 of cluster c\n", false},
+		{"recover --accept", "", false},
 		{"cluster rm kitchen", "instances are assigned to it", true},
 		{"cluster rm kitchen --force", "cluster kitchen is forgotten; 1 instances start elsewhere\n", false},
 	} {
