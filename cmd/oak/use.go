@@ -391,15 +391,22 @@ the clusters that are still missing; what they hold is adopted when they come.`,
 			if a.json {
 				return json.NewEncoder(a.out).Encode(v)
 			}
-			if !v.Recovery {
-				a.say("the root is not in recovery")
-				return nil
-			}
-			a.say("in recovery, waiting for: %s\nto go on without them: oak recover --accept", strings.Join(v.WaitingFor, ", "))
+			a.recovery(v)
 			return nil
 		}}
 	cmd.Flags().BoolVar(&accept, "accept", false, "end the recovery now")
 	return cmd
+}
+
+func (a *app) recovery(v recoveryView) {
+	if v.Recovery {
+		a.say("in recovery, waiting for: %s\nto go on without them: oak recover --accept", strings.Join(v.WaitingFor, ", "))
+	} else {
+		a.say("the root is not in recovery")
+	}
+	for _, u := range v.Unknown {
+		a.say("runs without a record: %s on node %s of cluster %s", moveView{Service: u.Service, ID: u.ID, Number: u.Number}.name(), u.Node, u.Cluster)
+	}
 }
 
 // applicationID finds an application by id, name or name.namespace.

@@ -105,6 +105,17 @@ type clusterView struct {
 }
 
 type recoveryView struct {
-	Recovery   bool     `json:"recovery"`
-	WaitingFor []string `json:"waiting_for"`
+	Recovery   bool          `json:"recovery"`
+	WaitingFor []string      `json:"waiting_for"`
+	Unknown    []unknownView `json:"unknown"`
+}
+
+// unknownView is a container that runs without a record.
+type unknownView struct {
+	Cluster string `json:"cluster_id"`
+	Node    string `json:"node_id"`
+	Service string `json:"job_name"`
+	ID      string `json:"microserviceID"`
+	Number  int    `json:"instance_number"`
+	Epoch   string `json:"epoch"`
 }

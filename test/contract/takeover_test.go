@@ -137,7 +137,7 @@ func TestLinkIsBackAfterATakeover(t *testing.T) {
 	testkit.Eventually(t, patience, func() error { // as the new holder sees it, too
 		clusters, err := st.Clusters().List(t.Context())
 		if err != nil || len(clusters) != 1 {
-			return fmt.Errorf("%d clusters, %v", len(clusters), err)
+			return fmt.Errorf("%d clusters: %w", len(clusters), err)
 		}
 		return says(client, "http://"+second.address+"/metrics", `oakestra_clusters{active="true"} 1`)
 	})

@@ -38,7 +38,7 @@ func newRoot(t *testing.T) *root {
 	t.Helper()
 	pid := os.Getpid()
 	r := &root{
-		t: t, bin: build(t), data: filepath.Join(t.TempDir(), "root"),
+		t: t, bin: build(t, "system-manager"), data: filepath.Join(t.TempDir(), "root"),
 		// An address of our own, and a port below those of connections: nobody
 		// takes it while the root is dead.
 		addr: fmt.Sprintf("127.%d.%d.%d:%d", 64+pid>>16&63, pid>>8&255, max(pid&255, 1), 20_000+pid%10_000),
@@ -58,14 +58,14 @@ func newRoot(t *testing.T) *root {
 	return r
 }
 
-// build makes the program, or takes it from OAK_BIN.
-func build(t *testing.T) string {
+// build makes a program, or takes it from OAK_BIN.
+func build(t *testing.T, name string) string {
 	t.Helper()
 	if dir := os.Getenv("OAK_BIN"); dir != "" {
-		return filepath.Join(dir, "system-manager")
+		return filepath.Join(dir, name)
 	}
-	program := filepath.Join(t.TempDir(), "system-manager")
-	cmd := exec.Command("go", "build", "-o", program, "./cmd/system-manager")
+	program := filepath.Join(t.TempDir(), name)
+	cmd := exec.Command("go", "build", "-o", program, "./cmd/"+name)
 	if goTool := os.Getenv("GO"); goTool != "" {
 		cmd.Path, cmd.Err = goTool, nil
 	}

@@ -38,6 +38,7 @@ type Store struct {
 	now    func() time.Time // for the end of a quarantine
 	term   atomic.Int64     // of Fence; 0 before
 	sweep  *sweeper
+	watch  *observer // told by the client
 	// fault stands in for a failing server in tests: it is asked before
 	// (after = false) and after every write, and its error is the write's.
 	fault func(op string, after bool) error
@@ -97,11 +98,13 @@ func Open(ctx context.Context, uri string) (s *Store, fresh bool, err error) {
 		SetRetryWrites(true).SetRetryReads(true).
 		SetServerSelectionTimeout(3 * time.Second).SetConnectTimeout(3 * time.Second).
 		SetTimeout(listTimeout).SetAppName("oakestra system-manager")
-	client, err := mongo.Connect(opts)
+	watch := &observer{}
+	client, err := mongo.Connect(opts.SetMonitor(watch.monitor()))
 	if err != nil {
 		return nil, false, errors.Join(errs.Invalid, err)
 	}
 	s = newStore(client, databaseOf(uri))
+	s.watch = watch
 	if err = reach(ctx, client); err == nil {
 		fresh, err = s.prepare(ctx)
 	}
@@ -112,7 +115,7 @@ func Open(ctx context.Context, uri string) (s *Store, fresh bool, err error) {
 }
 
 func newStore(client *mongo.Client, database string) *Store {
-	s := &Store{client: client, db: client.Database(database), now: time.Now, sweep: newSweeper()}
+	s := &Store{client: client, db: client.Database(database), now: time.Now, sweep: newSweeper(), watch: &observer{}}
 	s.applications = newTable[applicationRecord](s, "applications", "application")
 	s.services = newTable[serviceRecord](s, "services", "service")
 	s.instances = newTable[instanceRecord](s, "instances", "instance")
