@@ -101,6 +101,7 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		c.hears(v)
 		c.tellNode(v)
 	}
+	c.forgive(c.now)
 	c.allow()
 	for i := range s.Slots {
 		v := &s.Slots[i]
