@@ -105,7 +105,7 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 	}
 	c.started = c.now
 	for _, n := range s.Nodes {
-		v := &node{Node: n, witness: witness{Base: c.now.Add(returnWithin), Networked: n.Network}}
+		v := &node{Node: n, witness: witness{Base: c.now, Networked: n.Network}}
 		c.nodes[n.ID] = v
 		v.judgeAt = c.now
 		c.await(v)
@@ -113,6 +113,7 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		c.hears(v)
 		c.tellNode(v)
 	}
+	c.forgive(c.now.Add(returnWithin))
 	c.allow()
 	for i := range s.Slots {
 		v := &s.Slots[i]

@@ -192,9 +192,18 @@ func (c *core) wake(now time.Time) {
 
 // forgive lets the silence of everybody count from a time on.
 func (c *core) forgive(from time.Time) {
+	from = from.Add(c.crowd())
 	for _, n := range c.nodes {
 		if n.live != instance.Lost {
 			n.Base = later(n.Base, from)
 		}
 	}
+}
+
+// crowd is how much longer than a few many workers need to be heard again:
+// they come back all at once, and each has to register and connect. Without it
+// those at the end of the queue of a large site count as lost before it is
+// their turn, and what replaces their instances makes the queue longer.
+func (c *core) crowd() time.Duration {
+	return time.Duration(len(c.nodes)/100) * 200 * time.Millisecond
 }

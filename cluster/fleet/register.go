@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"slices"
 	"time"
@@ -157,7 +158,11 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	c.liveness(n)
 	c.nodeSlots(id)
 	c.wakeRefused()
-	c.f.log.Info("worker registered", "node", id, "address", r.Address, "known", known)
+	level := slog.LevelInfo
+	if known { // it lost its session, as all have after a restart
+		level = slog.LevelDebug
+	}
+	c.f.log.Log(c.ctx, level, "worker registered", "node", id, "address", r.Address, "known", known)
 	return id, nil
 }
 

@@ -21,17 +21,21 @@ type number float64
 
 // UnmarshalJSON accepts 5, "5", "5.0", "" and null.
 func (n *number) UnmarshalJSON(b []byte) error {
-	s := strings.TrimSpace(strings.Trim(string(b), `"`))
+	v, err := numberFrom(strings.Trim(string(b), `"`))
+	*n = v
+	return err
+}
+
+func numberFrom(text string) (number, error) {
+	s := strings.TrimSpace(text)
 	if s == "" || s == "null" {
-		*n = 0
-		return nil
+		return 0, nil
 	}
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
-		return fmt.Errorf("%s is no number", b)
+		return 0, fmt.Errorf("%s is no number", text)
 	}
-	*n = number(f)
-	return nil
+	return number(f), nil
 }
 
 func (n number) port() (uint16, error) {
@@ -64,9 +68,12 @@ type information struct {
 }
 
 func decodeInformation(payload []byte) (nodelink.Inbound, error) {
-	w, err := read[information](payload)
-	if err != nil {
-		return nodelink.Inbound{}, err
+	w, ok := scanInformation(payload)
+	if !ok {
+		var err error
+		if w, err = read[information](payload); err != nil {
+			return nodelink.Inbound{}, err
+		}
 	}
 	r := &nodelink.NodeReport{
 		Boot: w.Boot, Seq: w.Seq, Complete: w.Combined, Original: w.Boot == "",
@@ -91,6 +98,7 @@ func decodeInformation(payload []byte) (nodelink.Inbound, error) {
 	if !w.Combined {
 		return nodelink.Inbound{Report: r}, nil
 	}
+	var err error
 	r.Containers, err = containers(w.Services, w.Boot, w.Seq)
 	return nodelink.Inbound{Report: r}, err
 }
@@ -106,19 +114,24 @@ type serviceReport struct {
 }
 
 func decodeResources(payload []byte) (nodelink.Inbound, error) {
-	w, err := read[struct {
-		Services []serviceReport `json:"services"`
-	}](payload)
-	if err != nil {
-		return nodelink.Inbound{}, err
+	list, ok := scanResources(payload)
+	if !ok {
+		w, err := read[struct {
+			Services []serviceReport `json:"services"`
+		}](payload)
+		if err != nil {
+			return nodelink.Inbound{}, err
+		}
+		list = w.Services
 	}
 	r := &nodelink.NodeReport{ContainersOnly: true, Original: true}
-	for _, s := range w.Services {
+	for _, s := range list {
 		if s.Grant != 0 || s.ServiceID != "" {
 			r.Original = false
 		}
 	}
-	r.Containers, err = containers(w.Services, "", 0)
+	var err error
+	r.Containers, err = containers(list, "", 0)
 	return nodelink.Inbound{Report: r}, err
 }
 

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -14,6 +15,9 @@ type record struct {
 	Body    json.RawMessage `json:"body"`
 }
 
+// written is how every record of this version begins.
+var written = fmt.Appendf(nil, `{"v":%d,"body":`, recordVersion)
+
 func encode(v any) ([]byte, error) {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -25,6 +29,14 @@ func encode(v any) ([]byte, error) {
 func decode[T any](key, b []byte) (T, error) {
 	var r record
 	var v T
+	// What encode writes needs no search for its body: half of a start with
+	// many records.
+	if body, ok := bytes.CutPrefix(b, written); ok && bytes.HasSuffix(body, []byte("}")) {
+		if json.Unmarshal(body[:len(body)-1], &v) == nil {
+			return v, nil
+		}
+		v = *new(T)
+	}
 	if err := json.Unmarshal(b, &r); err != nil {
 		return v, fmt.Errorf("record %q is damaged: %w: %w", key, err, errs.Internal)
 	}
