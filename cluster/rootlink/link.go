@@ -290,6 +290,8 @@ func (s *session) handle(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.
 		if !b.Heartbeat.GetEcho() {
 			return push(ctx, up, heartbeat(b.Heartbeat.GetSeq(), true))
 		}
+	case *linkv1.Down_NodeOrder, *linkv1.Down_Explain:
+		return s.answer(ctx, m, up)
 	case *linkv1.Down_Table:
 		s.tables.RootTable(tableFrom(b.Table))
 	case *linkv1.Down_Peers:
@@ -304,6 +306,15 @@ func (s *session) handle(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.
 		if list := prefixes(b.Blocks.GetBlocks()); len(list) > 0 {
 			return s.fleet.Blocks(ctx, list)
 		}
+	case *linkv1.Down_Attach:
+		s.link.log.Warn("sessions are not served yet", "session", b.Attach.GetSessionId())
+	}
+	return nil
+}
+
+// answer handles what the root waits for.
+func (s *session) answer(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.Up) error {
+	switch b := m.GetBody().(type) {
 	case *linkv1.Down_NodeOrder:
 		moving, err := s.fleet.Order(ctx, model.NodeID(b.NodeOrder.GetNodeId()), verbs[b.NodeOrder.GetVerb()])
 		if errors.Is(err, errs.Unavailable) {
@@ -316,8 +327,6 @@ func (s *session) handle(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.
 			return err
 		}
 		return push(ctx, up, explainedTo(b.Explain.GetId(), e))
-	case *linkv1.Down_Attach:
-		s.link.log.Warn("sessions are not served yet", "session", b.Attach.GetSessionId())
 	}
 	return nil
 }

@@ -106,12 +106,19 @@ func (d *Desk) desired(snapshot bool, list []store.Instance) clusters.Desired {
 // leaves: at once if that cluster runs nothing of it, else once the new one
 // runs (superseded).
 func (d *Desk) storeGrants(ctx context.Context, s *state, w *work) {
+	if len(w.grants) == 0 {
+		return
+	}
+	first, err := d.deps.Store.Meta().NextGrants(ctx, len(w.grants)) // one write for all
 	g := errgroup.Group{}
 	g.SetLimit(writesAtOnce)
 	for i := range w.grants {
 		v := &w.grants[i]
+		if v.err = err; err != nil {
+			continue
+		}
 		g.Go(func() error {
-			v.stored, v.err = d.storeGrant(ctx, v)
+			v.stored, v.err = d.storeGrant(ctx, v, first+instance.Grant(i))
 			return nil
 		})
 	}
@@ -147,11 +154,7 @@ func (d *Desk) storeGrants(ctx context.Context, s *state, w *work) {
 	d.resolve.explain(placed)
 }
 
-func (d *Desk) storeGrant(ctx context.Context, v *grant) (store.Instance, error) {
-	g, err := d.deps.Store.Meta().NextGrant(ctx)
-	if err != nil {
-		return store.Instance{}, err
-	}
+func (d *Desk) storeGrant(ctx context.Context, v *grant, g instance.Grant) (store.Instance, error) {
 	return d.deps.Store.Instances().Update(ctx, v.in.ID, func(in store.Instance) (store.Instance, error) {
 		if in.Tombstone {
 			return in, fmt.Errorf("%s was deleted meanwhile: %w", in.ID, errs.Conflict)

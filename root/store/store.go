@@ -220,6 +220,8 @@ type Meta interface {
 	SetIncarnation(ctx context.Context, n uint32) error
 	// NextGrant counts up within the incarnation.
 	NextGrant(ctx context.Context) (instance.Grant, error)
+	// NextGrants counts up by n at once and returns the first of them.
+	NextGrants(ctx context.Context, n int) (instance.Grant, error)
 	// Recovery says that clusters must be heard before anything is allocated.
 	Recovery(ctx context.Context) (bool, error)
 	SetRecovery(ctx context.Context, on bool) error

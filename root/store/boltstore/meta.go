@@ -53,7 +53,9 @@ func (m meta) SetIncarnation(ctx context.Context, n uint32) error {
 
 // NextGrant is Unavailable before the first incarnation, whose grants could
 // repeat those of a lost store.
-func (m meta) NextGrant(ctx context.Context) (g instance.Grant, err error) {
+func (m meta) NextGrant(ctx context.Context) (instance.Grant, error) { return m.NextGrants(ctx, 1) }
+
+func (m meta) NextGrants(ctx context.Context, count int) (g instance.Grant, err error) {
 	err = m.s.update(ctx, func(tx *txn) error {
 		b := tx.Bucket(bucketMeta)
 		incarnation, err := number(b, keyIncarnation)
@@ -67,11 +69,11 @@ func (m meta) NextGrant(ctx context.Context) (g instance.Grant, err error) {
 		if err != nil {
 			return err
 		}
-		if n == math.MaxUint32 {
+		if n > math.MaxUint32-uint64(count) {
 			return fmt.Errorf("all grants of incarnation %d are given: %w", incarnation, errs.Exhausted)
 		}
 		g = instance.MakeGrant(uint32(incarnation), uint32(n+1))
-		return setNumber(b, keyGrants, n+1)
+		return setNumber(b, keyGrants, n+uint64(count))
 	})
 	return g, err
 }

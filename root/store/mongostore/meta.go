@@ -42,15 +42,17 @@ func (m meta) SetIncarnation(ctx context.Context, n uint32) error {
 // NextGrant is one write, so that it needs no second try however many count.
 // Unavailable before the first incarnation, whose grants could repeat those of
 // a lost store.
-func (m meta) NextGrant(ctx context.Context) (instance.Grant, error) {
+func (m meta) NextGrant(ctx context.Context) (instance.Grant, error) { return m.NextGrants(ctx, 1) }
+
+func (m meta) NextGrants(ctx context.Context, n int) (instance.Grant, error) {
 	filter := m.s.fenced(bson.D{
 		{Key: "_id", Value: metaID}, {Key: "incarnation", Value: bson.D{{Key: "$gt", Value: int64(0)}}},
-		{Key: "grants", Value: bson.D{{Key: "$lt", Value: int64(math.MaxUint32)}}},
+		{Key: "grants", Value: bson.D{{Key: "$lte", Value: int64(math.MaxUint32) - int64(n)}}},
 	})
 	var raw bson.Raw
 	err := m.s.write(ctx, "count a grant", func(ctx context.Context) error {
 		var err error
-		count := bson.D{{Key: "$inc", Value: bson.D{{Key: "grants", Value: int64(1)}, {Key: "rev", Value: int64(1)}}}}
+		count := bson.D{{Key: "$inc", Value: bson.D{{Key: "grants", Value: int64(n)}, {Key: "rev", Value: int64(1)}}}}
 		raw, err = m.s.meta.c.FindOneAndUpdate(ctx, filter, count, options.FindOneAndUpdate().SetReturnDocument(options.After)).Raw()
 		return err
 	})
@@ -64,7 +66,7 @@ func (m meta) NextGrant(ctx context.Context) (instance.Grant, error) {
 	if err != nil {
 		return 0, err
 	}
-	return instance.MakeGrant(uint32(r.Incarnation), uint32(r.Grants)), nil
+	return instance.MakeGrant(uint32(r.Incarnation), uint32(r.Grants-int64(n)+1)), nil
 }
 
 func (m meta) noGrant(ctx context.Context) error {
