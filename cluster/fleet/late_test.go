@@ -264,3 +264,42 @@ func TestTombstoneOfAStray(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatAChangeShowedIsThere: a worker is cut off after it said that the
+// attempt runs and before its next full report. When NetManager is heard first,
+// the attempt is taken up again.
+func TestWhatAChangeShowedIsThere(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		if _, err := r.f.Register(r.ctx, Registration{Host: "w1", Key: "w1", Boot: "b", Runtimes: []string{"container"}, Capacity: room1()}); err != nil {
+			t.Fatal(err)
+		}
+		w := r.hub.Node("w1")
+		w.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Boot: "b", Seq: 1, Complete: true}})
+		time.Sleep(time.Second)
+		r.desire(false)
+		time.Sleep(time.Second)
+		var at instance.Attempt
+		for _, m := range w.Pending() {
+			if m.Deploy != nil {
+				at = m.Deploy.Attempt
+			}
+		}
+		w.Send(nodelink.Inbound{Change: &nodelink.StateChange{Service: slotID.Service, Observed: instance.Observed{Epoch: at.Epoch, State: instance.Running, Seq: 1}}})
+		time.Sleep(30 * time.Second)
+		if f := r.root.get(slotID); f.Placement.Verdict != instance.Refused {
+			t.Fatalf("facts %+v", f)
+		}
+		w.Pending()
+		w.Send(nodelink.Inbound{Net: &nodelink.NetReport{}})
+		time.Sleep(time.Second)
+		for _, m := range w.Pending() {
+			if m.Deploy != nil || m.Delete != nil {
+				t.Errorf("sent %+v %+v", m.Deploy, m.Delete)
+			}
+		}
+		if f := r.root.get(slotID); f.Placement.Verdict != instance.Placed || f.Placement.Try != 1 {
+			t.Errorf("facts %+v", f)
+		}
+	})
+}

@@ -221,7 +221,27 @@ func (c *core) changed(n *node, ch *nodelink.StateChange) {
 	if ch.Original && o.State == instance.Failed && c.present(n, id) {
 		return // "already deployed" means present
 	}
+	if ours(s.Slot, e) {
+		n.see(id, e, o.State)
+	}
 	c.observed(n, s, o)
+}
+
+// see enters what a change says of an attempt, until the next full report.
+func (n *node) see(id model.InstanceID, e instance.Epoch, state instance.State) {
+	if n.seen == nil {
+		n.seen = map[model.InstanceID][]Seen{}
+	}
+	list := slices.DeleteFunc(n.seen[id], func(v Seen) bool {
+		if v.Epoch == e {
+			state = max(state, v.State)
+		}
+		return v.Epoch == e
+	})
+	if state != instance.Undeployed {
+		list = append(list, Seen{n.ID, e, state})
+	}
+	n.seen[id] = list
 }
 
 func (c *core) present(n *node, id model.InstanceID) bool { return len(n.seen[id]) > 0 }
