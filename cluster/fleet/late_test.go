@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"oakestra/cluster/nodelink"
+	"oakestra/cluster/nodelink/memlink"
 	"oakestra/cluster/tables"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
@@ -300,6 +301,54 @@ func TestWhatAChangeShowedIsThere(t *testing.T) {
 		}
 		if f := r.root.get(slotID); f.Placement.Verdict != instance.Placed || f.Placement.Try != 1 {
 			t.Errorf("facts %+v", f)
+		}
+	})
+}
+
+// TestALostOrderIsSentAgainSoon: on a bus that loses much an order does not
+// wait longer and longer while the worker reports that it does not have it.
+func TestALostOrderIsSentAgainSoon(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1")
+		time.Sleep(5 * time.Second)
+		r.hub.Fault(1, memlink.Faults{}, memlink.Faults{Drop: 1})
+		r.desire(false)
+		time.Sleep(40 * time.Second)
+		r.wantTotal(0, 0)
+		r.hub.Fault(1, memlink.Faults{}, memlink.Faults{})
+		time.Sleep(8 * time.Second)
+		r.wantTotal(1, 1)
+	})
+}
+
+// TestADrainedAttemptServesBeforeItWasHeard: the report that it runs was lost
+// when its worker was drained.
+func TestADrainedAttemptServesBeforeItWasHeard(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		time.Sleep(5 * time.Second)
+		for _, w := range r.nodes {
+			w.begins = instance.Creating
+		}
+		r.desire(false)
+		time.Sleep(4 * time.Second)
+		from := r.root.get(slotID).Placement.Host
+		r.hub.Fault(1, memlink.Faults{Drop: 1}, memlink.Faults{})
+		r.nodes[from].set(instance.Running)
+		time.Sleep(2 * time.Second)
+		r.order(from, Drain)
+		time.Sleep(500 * time.Millisecond)
+		r.hub.Fault(1, memlink.Faults{}, memlink.Faults{})
+		for range 40 {
+			time.Sleep(250 * time.Millisecond)
+			if n, _ := r.nodes[from].count(); n != 1 {
+				t.Fatal("stopped before its replacement runs")
+			}
+		}
+		r.nodes[other(from)].set(instance.Running)
+		time.Sleep(20 * time.Second)
+		if r.where() != other(from) {
+			t.Errorf("it lives at %q", r.where())
 		}
 	})
 }
