@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"oakestra/cluster/nodelink"
+	"oakestra/cluster/nodelink/memlink"
 	"oakestra/cluster/tables"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
@@ -258,6 +259,96 @@ func TestTombstoneOfAStray(t *testing.T) {
 		r.wantTotal(1, 1)
 		if !r.root.get(stray).Gone || len(r.book.slots) != 1 {
 			t.Errorf("facts %+v", r.root.get(stray))
+		}
+	})
+}
+
+// TestWhatAChangeShowedIsThere: a worker is cut off after it said that the
+// attempt runs and before its next full report. When NetManager is heard first
+// nothing is sent, and with the next report the attempt is taken up again.
+func TestWhatAChangeShowedIsThere(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		if _, err := r.f.Register(r.ctx, Registration{Host: "w1", Key: "w1", Boot: "b", Runtimes: []string{"container"}, Capacity: room1()}); err != nil {
+			t.Fatal(err)
+		}
+		w := r.hub.Node("w1")
+		w.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Boot: "b", Seq: 1, Complete: true}})
+		time.Sleep(time.Second)
+		r.desire(false)
+		time.Sleep(time.Second)
+		var at instance.Attempt
+		for _, m := range w.Pending() {
+			if m.Deploy != nil {
+				at = m.Deploy.Attempt
+			}
+		}
+		w.Send(nodelink.Inbound{Change: &nodelink.StateChange{Service: slotID.Service, Observed: instance.Observed{Epoch: at.Epoch, State: instance.Running, Seq: 1}}})
+		time.Sleep(30 * time.Second)
+		if f := r.root.get(slotID); f.Placement.Verdict != instance.Refused {
+			t.Fatalf("facts %+v", f)
+		}
+		w.Pending()
+		w.Send(nodelink.Inbound{Net: &nodelink.NetReport{}})
+		time.Sleep(time.Second)
+		w.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Boot: "b", Seq: 2, Complete: true, Containers: []nodelink.Container{
+			{Service: slotID.Service, Observed: instance.Observed{Epoch: at.Epoch, State: instance.Running, Seq: 1}}}}})
+		time.Sleep(time.Second)
+		for _, m := range w.Pending() {
+			if m.Deploy != nil || m.Delete != nil {
+				t.Errorf("sent %+v %+v", m.Deploy, m.Delete)
+			}
+		}
+		if f := r.root.get(slotID); f.Placement.Verdict != instance.Placed || f.Observed.State != instance.Running {
+			t.Errorf("facts %+v", f)
+		}
+	})
+}
+
+// TestALostOrderIsSentAgainSoon: on a bus that loses much an order does not
+// wait longer and longer while the worker reports that it does not have it.
+func TestALostOrderIsSentAgainSoon(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1")
+		time.Sleep(5 * time.Second)
+		r.hub.Fault(1, memlink.Faults{}, memlink.Faults{Drop: 1})
+		r.desire(false)
+		time.Sleep(40 * time.Second)
+		r.wantTotal(0, 0)
+		r.hub.Fault(1, memlink.Faults{}, memlink.Faults{})
+		time.Sleep(8 * time.Second)
+		r.wantTotal(1, 1)
+	})
+}
+
+// TestADrainedAttemptServesBeforeItWasHeard: the report that it runs was lost
+// when its worker was drained.
+func TestADrainedAttemptServesBeforeItWasHeard(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		time.Sleep(5 * time.Second)
+		for _, w := range r.nodes {
+			w.first = instance.Creating
+		}
+		r.desire(false)
+		time.Sleep(4 * time.Second)
+		from := r.root.get(slotID).Placement.Host
+		r.hub.Fault(1, memlink.Faults{Drop: 1}, memlink.Faults{})
+		r.nodes[from].set(instance.Running)
+		time.Sleep(2 * time.Second)
+		r.order(from, Drain)
+		time.Sleep(500 * time.Millisecond)
+		r.hub.Fault(1, memlink.Faults{}, memlink.Faults{})
+		for range 40 {
+			time.Sleep(250 * time.Millisecond)
+			if n, _ := r.nodes[from].count(); n != 1 {
+				t.Fatal("stopped before its replacement runs")
+			}
+		}
+		r.nodes[other(from)].set(instance.Running)
+		time.Sleep(20 * time.Second)
+		if r.where() != other(from) {
+			t.Errorf("it lives at %q", r.where())
 		}
 	})
 }

@@ -17,21 +17,13 @@ const (
 const (
 	// gatherFor is how long after its start a manager places nothing while
 	// workers it knows have not been heard: all would go to the first.
-	gatherFor  = 3 * time.Second
+	gatherFor  = 5 * time.Second
 	gatherStep = 250 * time.Millisecond
 )
 
 // gathering says that it is too soon after the start to place something.
 func (c *core) gathering() bool {
-	if c.now.Sub(c.started) >= gatherFor {
-		return false
-	}
-	for _, n := range c.nodes {
-		if n.live == instance.Unseen {
-			return true
-		}
-	}
-	return false
+	return len(c.where.unheard) > 0 && c.now.Sub(c.started) < gatherFor
 }
 
 // witness is what two agents have shown of a node.

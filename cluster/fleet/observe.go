@@ -105,9 +105,13 @@ func (c *core) report(n *node, r *nodelink.NodeReport) {
 	if !r.Complete && !r.ContainersOnly {
 		return
 	}
-	was := n.seen
+	was, first := n.seen, n.completeAt.IsZero()
 	n.seen, n.completeAt = make(map[model.InstanceID][]Seen, len(r.Containers)), c.now
 	c.hears(n)
+	if first {
+		c.tellNode(n)
+		c.wakeRefused()
+	}
 	var orphans []Orphan
 	for _, k := range c.listed(n, r) {
 		if o, orphan := c.container(n, was, k); orphan {
@@ -265,6 +269,9 @@ func (c *core) changed(n *node, ch *nodelink.StateChange) {
 		ended(n.seen[id], o)
 		delete(n.lists, listKey(ch.JobName, ch.Number))
 	}
+	if ours(s.Slot, e) {
+		c.see(n, id, e, o.State)
+	}
 	c.observed(n, s, o)
 }
 
@@ -275,6 +282,26 @@ func ended(seen []Seen, o instance.Observed) {
 			seen[i].State = o.State
 		}
 	}
+}
+
+// see enters what a change says of an attempt, until the next full report.
+func (c *core) see(n *node, id model.InstanceID, e instance.Epoch, state instance.State) {
+	if n.seen == nil {
+		n.seen = map[model.InstanceID][]Seen{}
+	}
+	list := slices.DeleteFunc(n.seen[id], func(v Seen) bool {
+		if v.Epoch == e {
+			state = max(state, v.State)
+		}
+		return v.Epoch == e
+	})
+	if state != instance.Undeployed {
+		list = append(list, Seen{n.ID, e, state})
+	}
+	if n.seen[id] = list; len(list) == 0 {
+		delete(n.seen, id)
+	}
+	c.where.sees(n.ID, id, len(list) > 0)
 }
 
 // observed merges a report about the current attempt.

@@ -16,7 +16,7 @@ const (
 	settleAfter   = time.Second      // a report this much younger than a message answers it
 	originalWait  = 30 * time.Second // originals do not report while they pull
 	originalClear = 6 * time.Second
-	resendMax     = 30 * time.Second
+	resendMax     = 4 * time.Second // the node has reported, and does not have it
 	takeOver      = 2 * time.Second // between RUNNING of a replacement and the end of what it replaces
 )
 
@@ -317,7 +317,7 @@ func (p *planner) deletes() {
 }
 
 // stays says that an old attempt is not to end yet: it is handed over or taken
-// up again, or what takes its place does not run yet and it does.
+// up again, or what takes its place does not run yet.
 func (p *planner) stays(o store.Old) bool {
 	if p.reverting(o) || (o == p.w.Handoff || p.unsure() && !p.w.Tombstone) && !p.inTheWay(o) {
 		return true
@@ -325,11 +325,13 @@ func (p *planner) stays(o store.Old) bool {
 	if p.w.Tombstone || p.inTheWay(o) || p.w.Observed.State == instance.Running || p.w.Observed.State == instance.Completed {
 		return false
 	}
-	return o.Epoch.Grant != p.w.Grant || p.runs(o)
+	return o.Epoch.Grant != p.w.Grant || !p.over(o)
 }
 
-func (p *planner) runs(o store.Old) bool {
-	return slices.ContainsFunc(p.h.Seen, func(s Seen) bool { return s.Node == o.Node && s.Epoch == o.Epoch && s.State == instance.Running })
+// over says that an attempt has ended by itself. One that was not reported may
+// run: what its node said may be lost.
+func (p *planner) over(o store.Old) bool {
+	return slices.ContainsFunc(p.h.Seen, func(s Seen) bool { return s.Node == o.Node && s.Epoch == o.Epoch && s.State.Terminal() })
 }
 
 func (p *planner) seen(o store.Old) bool {

@@ -179,7 +179,8 @@ func (c *core) tellNode(n *node) {
 	c.index.Apply(placement.Delta{Upsert: []placement.Candidate{{
 		ID: string(n.ID), Name: n.Host, Runtimes: n.Runtimes, Architectures: []string{n.Architecture}, Capacity: offered(n),
 		Network: n.Network, Cordoned: n.Cordoned,
-		Inactive: n.live != instance.Alive && n.live != instance.Suspect || n.Engine.IsZero(), // silent since this start
+		// What it holds has to be known first.
+		Inactive: n.live != instance.Alive && n.live != instance.Suspect || n.completeAt.IsZero(),
 	}}})
 	c.changedNodes[n.ID], c.nodesMoved = true, true
 }

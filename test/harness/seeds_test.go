@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -18,20 +19,26 @@ var (
 	seeds  = flag.Int("seeds", 4, "how many seeds TestSeeds runs")
 	first  = flag.Uint64("seed", 1, "the first seed of TestSeeds")
 	length = flag.Duration("faults", time.Minute, "how long faults go on in TestSeeds, in virtual time")
-	logTo  = flag.String("log", "", "write what everybody logs to this file")
+	logTo  = flag.String("logs", "", "a folder that gets the logs of seeds that fail")
 )
 
-func logger(t *testing.T) *slog.Logger {
+// logger writes to a file per seed, which is kept when the seed fails.
+func logger(t *testing.T, seed uint64) *slog.Logger {
 	t.Helper()
 	if *logTo == "" {
 		return nil
 	}
-	f, err := os.Create(*logTo)
+	f, err := os.Create(filepath.Join(*logTo, fmt.Sprintf("seed-%d.log", seed)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = f.Close() })
-	return slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	t.Cleanup(func() {
+		_ = f.Close()
+		if !t.Failed() {
+			_ = os.Remove(f.Name())
+		}
+	})
+	return slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
 // TestSeeds: P7. Whatever happens, a system whose faults are over is at rest
@@ -59,11 +66,11 @@ func TestSeeds(t *testing.T) {
 
 func play(t *testing.T, seed uint64) (took time.Duration) {
 	t.Helper()
-	log := logger(t)
+	log := logger(t, seed)
 	synctest.Test(t, func(t *testing.T) {
 		defer func() {
 			if t.Failed() {
-				t.Errorf("REPLAY: go test ./test/harness -run 'TestSeeds/all/%d$' -seed %d -seeds 1 -faults %s -log harness.log", seed, seed, *length)
+				t.Errorf("REPLAY: go test ./test/harness -run 'TestSeeds/all/%d$' -seed %d -seeds 1 -faults %s -logs .", seed, seed, *length)
 			}
 		}()
 		s := NewScenario(t, Config{Seed: seed, Bus: LossyBus, Log: log}, *length)

@@ -31,6 +31,7 @@ type watch struct {
 	atNode map[nodeAttempt]instance.State
 	atRoot map[instance.Attempt]instance.State
 	runs   map[model.InstanceID]map[instance.Epoch]time.Time
+	ends   map[instance.Attempt]time.Time
 	events []string // of containers, for people who read a failure
 }
 
@@ -42,7 +43,7 @@ type nodeAttempt struct {
 func newWatch(w *World) *watch {
 	return &watch{
 		w: w, said: map[string]bool{}, atNode: map[nodeAttempt]instance.State{}, atRoot: map[instance.Attempt]instance.State{},
-		runs: map[model.InstanceID]map[instance.Epoch]time.Time{},
+		ends: map[instance.Attempt]time.Time{}, runs: map[model.InstanceID]map[instance.Epoch]time.Time{},
 	}
 }
 
@@ -221,6 +222,9 @@ func (v *watch) started(m *Machine, a instance.Attempt) {
 // else of it has run.
 func (v *watch) stopping(m *Machine, a instance.Attempt) {
 	v.note(m, "stops", a)
+	v.mu.Lock()
+	v.ends[a] = time.Now()
+	v.mu.Unlock()
 	r := v.w.Root()
 	if r == nil {
 		return

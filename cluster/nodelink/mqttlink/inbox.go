@@ -38,8 +38,8 @@ func newInbox(limit int) *inbox {
 }
 
 // periodic says whether a later message of the kind makes an earlier one
-// worthless.
-func periodic(suffix string) bool { return suffix == mqtt.UpInformation || suffix == mqtt.UpResources }
+// worthless. Lists of original agents do not: they send one per runtime.
+func periodic(suffix string) bool { return suffix == mqtt.UpInformation }
 
 // put says whether there was room.
 func (i *inbox) put(m raw) bool {
@@ -52,9 +52,8 @@ func (i *inbox) put(m raw) bool {
 			return true
 		}
 		i.last[k] = len(i.items)
-	} else {
+	} else if m.suffix != mqtt.UpResources { // of original agents, whose reports are in two parts
 		delete(i.last, place{m.node, mqtt.UpInformation})
-		delete(i.last, place{m.node, mqtt.UpResources})
 	}
 	if len(i.items) >= i.limit {
 		delete(i.last, k)
