@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync"
 )
 
 // applyState follows what is in the kernel. A change raises want; one apply at
@@ -69,12 +70,14 @@ func (l *loop) compileAndApply() {
 	// Ahead of other jobs: some of them need these rules.
 	l.jobs = append([]job{func(ctx context.Context) func() {
 		var saved, err error
-		if save {
-			saved = file.Save(record)
+		var disk sync.WaitGroup
+		if save { // who waits is told when both are done
+			disk.Go(func() { saved = file.Save(record) })
 		}
 		if usable {
 			err = l.host.Apply(ctx, desired)
 		}
+		disk.Wait()
 		return func() {
 			if saved != nil {
 				l.log.Error("state is not on disk", "error", saved)

@@ -9,11 +9,13 @@ import (
 	"strconv"
 	"time"
 
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -38,9 +40,12 @@ func (e *Engine) Create(ctx context.Context, s runtime.Spec) (runtime.Container,
 	if err != nil {
 		return runtime.Container{}, classed("create container "+s.ID(), err)
 	}
+	if !found { // it has no task, and a new one is ready: nothing need be asked
+		return e.ready(ctx, c, s, false)
+	}
 	task, err := c.Task(ctx, nil)
 	if errdefs.IsNotFound(err) {
-		task, err = e.makeTask(ctx, c, s, found)
+		return e.ready(ctx, c, s, true)
 	}
 	if err != nil {
 		return runtime.Container{}, classed("create task "+s.ID(), err)
@@ -59,6 +64,15 @@ func (e *Engine) Create(ctx context.Context, s runtime.Spec) (runtime.Container,
 		out.Phase = runtime.Running
 	}
 	return out, nil
+}
+
+// ready makes the task of a container.
+func (e *Engine) ready(ctx context.Context, c client.Container, s runtime.Spec, left bool) (runtime.Container, error) {
+	task, err := e.makeTask(ctx, c, s, left)
+	if err != nil {
+		return runtime.Container{}, classed("create task "+s.ID(), err)
+	}
+	return runtime.Container{Spec: s, Pid: task.Pid(), Phase: runtime.Ready}, nil
 }
 
 func (e *Engine) makeContainer(ctx context.Context, s runtime.Spec) (client.Container, error) {
@@ -119,14 +133,14 @@ func (e *Engine) makeContainer(ctx context.Context, s runtime.Spec) (client.Cont
 // made the container: it may have been killed in the middle of this, and
 // containerd may still be busy with what it asked for.
 func (e *Engine) makeTask(ctx context.Context, c client.Container, s runtime.Spec, left bool) (client.Task, error) {
-	if _, err := e.writeFiles(s); err != nil {
-		return nil, err
-	}
 	if err := os.MkdirAll(e.logDir(), 0o750); err != nil {
 		return nil, err
 	}
 	tries := 1
 	if left {
+		if _, err := e.writeFiles(s); err != nil {
+			return nil, err
+		}
 		tries = remakeTries
 		e.sweep(s.ID(), cgroupPath(s))
 	}
@@ -155,21 +169,23 @@ func (e *Engine) Start(ctx context.Context, id string) error {
 	}
 	ctx, cancel := uncut(ctx)
 	defer cancel()
-	task, err := e.task(ctx, id)
-	if err != nil {
-		return classed("start "+id, err)
+	// One call for what is so nearly always; questions only when it fails.
+	_, err := e.client.TaskService().Start(ctx, &tasksapi.StartRequest{ContainerID: id})
+	if err == nil {
+		return nil
 	}
-	status, err := task.Status(ctx)
-	if err != nil {
-		return classed("start "+id, err)
+	task, lookErr := e.task(ctx, id)
+	if lookErr != nil {
+		return classed("start "+id, lookErr)
+	}
+	status, lookErr := task.Status(ctx)
+	if lookErr != nil {
+		return classed("start "+id, lookErr)
 	}
 	if status.Status != client.Created {
 		return nil
 	}
-	if err := task.Start(ctx); err != nil {
-		return classed("start "+id, err)
-	}
-	return nil
+	return classed("start "+id, errgrpc.ToNative(err))
 }
 
 func (e *Engine) task(ctx context.Context, id string) (client.Task, error) {
