@@ -198,10 +198,10 @@ func TestAfterAStartAllWorkersAreWaitedFor(t *testing.T) {
 		if err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: 1, Changed: all}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(time.Second)
 		r.wantTotal(0, 0)
-		r.nodes["w2"].link.Connect()
-		time.Sleep(8 * time.Second)
+		r.nodes["w2"].link.Connect() // and up to 2 s more to the first report
+		time.Sleep(9 * time.Second)
 		one, _ := r.nodes["w1"].count()
 		two, _ := r.nodes["w2"].count()
 		if one != 5 || two != 5 {

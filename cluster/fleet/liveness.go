@@ -17,7 +17,7 @@ const (
 const (
 	// gatherFor is how long after its start a manager places nothing while
 	// workers it knows have not been heard: all would go to the first.
-	gatherFor  = 3 * time.Second
+	gatherFor  = 4 * time.Second
 	gatherStep = 250 * time.Millisecond
 )
 
