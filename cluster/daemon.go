@@ -46,7 +46,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	port, _ := strconv.ParseUint(portText, 10, 16)
 	root := rootlink.New(rootlink.Config{Root: d.cfg.Root, Name: d.cfg.Name, Location: d.cfg.Location, Version: d.cfg.Version, Port: uint16(port)}, d.deps.Logger)
 	plane := tables.New(tables.Deps{Link: d.deps.Link, Uplink: root, Subnets: d.deps.Store, Logger: d.deps.Logger})
-	workers := fleet.New(fleet.Config{LostAfter: d.cfg.LostAfter}, fleet.Deps{Book: d.deps.Store, Link: d.deps.Link, Network: plane, Root: root, Logger: d.deps.Logger})
+	workers := fleet.New(fleet.Config{LostAfter: d.cfg.LostAfter}, fleet.Deps{Book: d.deps.Store, Link: d.deps.Link, Network: plane, Root: root, RootHeard: root.Heard, Logger: d.deps.Logger})
 	handler := http.Handler(http.Config{Name: d.cfg.Name, MQTTHost: d.cfg.MQTTHost, MQTTPort: d.cfg.MQTTPort}, workers, root)
 	parts := []lifecycle.Part{
 		{Name: "fleet", Run: workers.Run},

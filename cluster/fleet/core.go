@@ -59,6 +59,8 @@ type core struct {
 	revision     uint64
 	synced       bool
 	started      time.Time
+	heard        time.Time                 // a worker, last
+	lonely       bool                      // nobody was heard since we were alone
 	blank        bool                      // the book held nothing at the start
 	deaf         bool                      // the broker is gone: nobody can be heard
 	look         map[model.InstanceID]bool // plan again now
@@ -89,7 +91,7 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		index: placement.NewIndex(), blocks: s.Blocks, revision: s.Revision, look: map[model.InstanceID]bool{}, timers: map[model.InstanceID]time.Time{},
 		dirty: map[model.InstanceID]bool{}, tell: map[model.InstanceID]bool{}, dirtyNodes: map[model.NodeID]bool{}, changedNodes: map[model.NodeID]bool{},
 	}
-	c.started = c.now
+	c.started, c.heard = c.now, c.now
 	for _, n := range s.Nodes {
 		v := &node{Node: n, witness: witness{Base: c.now.Add(returnWithin), Networked: n.Network}}
 		c.nodes[n.ID] = v
@@ -196,6 +198,9 @@ func (c *core) tick() {
 	}
 	if c.deaf {
 		c.forgive(c.now)
+	}
+	if c.alone() {
+		c.lonely, c.brakeUntil = true, later(c.brakeUntil, c.now.Add(returnWithin))
 	}
 	for _, n := range c.nodes {
 		if !n.judgeAt.IsZero() && !n.judgeAt.After(c.now) {

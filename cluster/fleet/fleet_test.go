@@ -209,3 +209,42 @@ func TestAfterAStartAllWorkersAreWaitedFor(t *testing.T) {
 		}
 	})
 }
+
+// TestWhoeverIsAloneReplacesNothing: a manager that hears neither workers nor
+// the root is cut off itself. The first worker that is back does not get what
+// the second still runs; one that stays away is replaced after all.
+func TestWhoeverIsAloneReplacesNothing(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		root, returns    bool
+		running, started int
+	}{
+		{"cut off itself", false, true, 1, 1},
+		{"cut off itself, and the worker does not return", false, false, 2, 2},
+		{"only the workers are silent", true, true, 1, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t, "w1", "w2")
+				r.desire(false)
+				time.Sleep(10 * time.Second)
+				here, other := r.place()
+				if cut := time.Now(); !c.root {
+					r.rootHeard(func() time.Time { return cut })
+				}
+				r.nodes[here].link.Disconnect()
+				time.Sleep(900 * time.Millisecond)
+				r.nodes[other].link.Disconnect()
+				time.Sleep(time.Minute)
+				r.rootHeard(time.Now)
+				r.nodes[other].link.Connect()
+				time.Sleep(5 * time.Second)
+				if c.returns {
+					r.nodes[here].link.Connect()
+				}
+				time.Sleep(time.Minute)
+				r.wantTotal(c.running, c.started)
+			})
+		})
+	}
+}

@@ -26,17 +26,17 @@ func (c *core) handle(in nodelink.Inbound) {
 	}
 	switch {
 	case in.Report != nil:
-		n.Engine = c.now
+		c.hears(n, &n.Engine)
 		c.liveness(n)
 		c.report(n, in.Report)
 	case in.Change != nil:
-		n.Engine = c.now
+		c.hears(n, &n.Engine)
 		c.liveness(n)
 		c.changed(n, in.Change)
 	case in.Gone != nil:
 		c.send(n.ID, probe())
 	default:
-		n.Net = c.now
+		c.hears(n, &n.Net)
 		c.liveness(n)
 		if in.Net != nil {
 			c.netFacts(n, in.Net)

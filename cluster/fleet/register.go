@@ -75,7 +75,7 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 		Key: r.Key, Version: r.Version, Original: r.Key == "", Draining: n.Draining,
 	}
 	n.Node = changed
-	n.Engine = c.now // it speaks to us
+	c.hears(n, &n.Engine) // it speaks to us
 	n.Networked = r.Network
 	n.boot = r.Boot
 	c.dirtyNodes[id] = true

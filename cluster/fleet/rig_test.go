@@ -180,6 +180,24 @@ type rig struct {
 	wg     sync.WaitGroup
 	ctx    context.Context
 	leaves chan instance.Attempt // what has left the tables
+
+	mu    sync.Mutex
+	heard func() time.Time // the root; nil: at any time
+}
+
+func (r *rig) rootHeard(f func() time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.heard = f
+}
+
+func (r *rig) lastHeard() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.heard == nil {
+		return time.Now()
+	}
+	return r.heard()
 }
 
 func newRig(t *testing.T, hosts ...string) *rig {
@@ -206,7 +224,7 @@ func newRig(t *testing.T, hosts ...string) *rig {
 
 func (r *rig) start() {
 	ctx, cancel := context.WithCancel(r.ctx)
-	f := New(Config{}, Deps{Book: r.book, Link: r.hub, Network: quiet{leaves: r.leaves}, Root: r.root, Logger: testkit.Logger(r.t)})
+	f := New(Config{}, Deps{Book: r.book, Link: r.hub, Network: quiet{leaves: r.leaves}, Root: r.root, RootHeard: r.lastHeard, Logger: testkit.Logger(r.t)})
 	done := make(chan struct{})
 	r.f, r.stop = f, func() { cancel(); <-done }
 	r.wg.Go(func() { defer close(done); _ = f.Run(ctx) })
