@@ -49,7 +49,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var workers *fleet.Fleet
 	m := metrics.New(metrics.Sources{Count: func(ctx context.Context) (fleet.Count, error) { return workers.Count(ctx) }, Connected: root.Connected})
 	plane := tables.New(tables.Deps{Link: d.deps.Link, Uplink: root, Subnets: d.deps.Store, Logger: d.deps.Logger})
-	workers = fleet.New(fleet.Config{LostAfter: d.cfg.LostAfter}, fleet.Deps{Book: d.deps.Store, Link: d.deps.Link, Network: plane, Root: root, Logger: d.deps.Logger, Lag: m.Lag})
+	workers = fleet.New(fleet.Config{LostAfter: d.cfg.LostAfter}, fleet.Deps{Book: d.deps.Store, Link: d.deps.Link, Network: plane, Root: root, RootHeard: root.Heard, Logger: d.deps.Logger, Lag: m.Lag})
 	handler := http.Handler(http.Config{Name: d.cfg.Name, MQTTHost: d.cfg.MQTTHost, MQTTPort: d.cfg.MQTTPort}, workers, root, m.Handler())
 	parts := []lifecycle.Part{
 		{Name: "fleet", Run: workers.Run},

@@ -65,6 +65,8 @@ type core struct {
 	revision     uint64
 	synced       bool
 	started      time.Time
+	heard        time.Time                 // a worker, last
+	lonely       bool                      // nobody was heard since we were alone
 	blank        bool                      // the book held nothing at the start
 	deaf         bool                      // the broker is gone: nobody can be heard
 	look         map[model.InstanceID]bool // plan again now
@@ -103,7 +105,7 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		dirty:      map[model.InstanceID]bool{}, tell: map[model.InstanceID]bool{}, dirtyNodes: map[model.NodeID]bool{}, changedNodes: map[model.NodeID]bool{},
 		where: newWhere(), vitals: map[model.InstanceID]bool{},
 	}
-	c.started = c.now
+	c.started, c.heard = c.now, c.now
 	for _, n := range s.Nodes {
 		v := &node{Node: n, witness: witness{Base: c.now, Networked: n.Network}}
 		c.nodes[n.ID] = v
@@ -204,6 +206,9 @@ func (c *core) tick() {
 	}
 	if c.deaf {
 		c.forgive(c.now)
+	}
+	if c.alone() {
+		c.lonely, c.brakeUntil = true, later(c.brakeUntil, c.now.Add(returnWithin))
 	}
 	c.judgeDue()
 	if !c.brakeUntil.IsZero() && !c.now.Before(c.brakeUntil) {

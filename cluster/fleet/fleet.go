@@ -25,7 +25,9 @@ type Deps struct {
 	Link    nodelink.Link
 	Network tables.Network
 	Root    Root
-	Logger  *slog.Logger // may be nil
+	// RootHeard is when the root was heard last; nil when that is not known.
+	RootHeard func() time.Time
+	Logger    *slog.Logger // may be nil
 	// Lag is told how late the loop came to a tick; may be nil.
 	Lag func(time.Duration)
 }

@@ -198,14 +198,53 @@ func TestAfterAStartAllWorkersAreWaitedFor(t *testing.T) {
 		if err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: 1, Changed: all}); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(time.Second)
 		r.wantTotal(0, 0)
-		r.nodes["w2"].link.Connect()
-		time.Sleep(8 * time.Second)
+		r.nodes["w2"].link.Connect() // and up to 2 s more to the first report
+		time.Sleep(9 * time.Second)
 		one, _ := r.nodes["w1"].count()
 		two, _ := r.nodes["w2"].count()
 		if one != 5 || two != 5 {
 			t.Errorf("w1 runs %d, w2 runs %d, want 5 each", one, two)
 		}
 	})
+}
+
+// TestWhoeverIsAloneReplacesNothing: a manager that hears neither workers nor
+// the root is cut off itself. The first worker that is back does not get what
+// the second still runs; one that stays away is replaced after all.
+func TestWhoeverIsAloneReplacesNothing(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		root, returns    bool
+		running, started int
+	}{
+		{"cut off itself", false, true, 1, 1},
+		{"cut off itself, and the worker does not return", false, false, 2, 2},
+		{"only the workers are silent", true, true, 1, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t, "w1", "w2")
+				r.desire(false)
+				time.Sleep(10 * time.Second)
+				here, other := r.place()
+				if cut := time.Now(); !c.root {
+					r.rootHeard(func() time.Time { return cut })
+				}
+				r.nodes[here].link.Disconnect()
+				time.Sleep(900 * time.Millisecond)
+				r.nodes[other].link.Disconnect()
+				time.Sleep(time.Minute)
+				r.rootHeard(time.Now)
+				r.nodes[other].link.Connect()
+				time.Sleep(5 * time.Second)
+				if c.returns {
+					r.nodes[here].link.Connect()
+				}
+				time.Sleep(time.Minute)
+				r.wantTotal(c.running, c.started)
+			})
+		})
+	}
 }

@@ -26,6 +26,29 @@ func (c *core) gathering() bool {
 	return len(c.where.unheard) > 0 && c.now.Sub(c.started) < gatherFor
 }
 
+// rootBeats is within what a root that can be reached is heard.
+const rootBeats = 7 * time.Second
+
+// alone says that nobody is heard, no worker and not the root: it is rather us
+// who are cut off. Nothing is replaced then, for a while.
+func (c *core) alone() bool {
+	if len(c.nodes) < 2 || c.f.deps.RootHeard == nil || c.now.Sub(c.f.deps.RootHeard()) < rootBeats {
+		return false
+	}
+	silence := c.now.Sub(c.heard)
+	return silence >= c.f.cfg.LostAfter/2 && silence < c.f.cfg.BrakeFor
+}
+
+// sign notes a sign of life. Whoever is first after we were alone must not
+// get what the others have, who may follow in a moment.
+func (c *core) sign(n *node, at *time.Time) {
+	if c.lonely {
+		c.lonely, c.brakeUntil = false, later(c.brakeUntil, c.now.Add(returnWithin))
+		c.f.log.Warn("nobody was heard, and now someone is: nothing is replaced until the others had time to return", "node", n.ID, "silence", c.now.Sub(c.heard))
+	}
+	*at, c.heard = c.now, c.now
+}
+
 // witness is what two agents have shown of a node.
 type witness struct {
 	Engine, Net time.Time // last sign of each since start, zero: none

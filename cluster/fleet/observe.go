@@ -26,17 +26,17 @@ func (c *core) handle(in nodelink.Inbound) {
 	c.messages[kindOf(in)]++
 	switch {
 	case in.Report != nil:
-		n.Engine = c.now
+		c.sign(n, &n.Engine)
 		c.spoke(n)
 		c.report(n, in.Report)
 	case in.Change != nil:
-		n.Engine = c.now
+		c.sign(n, &n.Engine)
 		c.spoke(n)
 		c.changed(n, in.Change)
 	case in.Gone != nil:
 		c.send(n.ID, probe())
 	default:
-		n.Net = c.now
+		c.sign(n, &n.Net)
 		c.networked(n)
 		c.spoke(n)
 		if in.Net != nil {

@@ -145,7 +145,7 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 		c.dirtyNodes[id] = true
 	}
 	n.Node = changed
-	n.Engine = c.now // it speaks to us
+	c.sign(n, &n.Engine) // it speaks to us
 	n.Networked = n.Network
 	if n.boot != r.Boot {
 		n.boot, n.reports = r.Boot, 0

@@ -233,6 +233,23 @@ type rig struct {
 	leaves chan instance.Attempt // what has left the tables
 
 	network tables.Network
+	mu      sync.Mutex
+	heard   func() time.Time // the root; nil: at any time
+}
+
+func (r *rig) rootHeard(f func() time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.heard = f
+}
+
+func (r *rig) lastHeard() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.heard == nil {
+		return time.Now()
+	}
+	return r.heard()
 }
 
 func newRig(t *testing.T, hosts ...string) *rig {
@@ -278,7 +295,7 @@ func room1() model.Resources { return model.Resources{MilliCPU: 4000, MemoryMB: 
 
 func (r *rig) start() {
 	ctx, cancel := context.WithCancel(r.ctx)
-	f := New(Config{}, Deps{Book: r.book, Link: r.hub, Network: r.network, Root: r.root, Logger: testkit.Logger(r.t)})
+	f := New(Config{}, Deps{Book: r.book, Link: r.hub, Network: r.network, Root: r.root, RootHeard: r.lastHeard, Logger: testkit.Logger(r.t)})
 	done := make(chan struct{})
 	r.f, r.stop = f, func() { cancel(); <-done }
 	r.wg.Go(func() { defer close(done); _ = f.Run(ctx) })

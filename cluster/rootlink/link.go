@@ -112,6 +112,7 @@ type Link struct {
 	session   string
 	out       outbox
 	connected atomic.Bool
+	heard     atomic.Int64                                                // when the root was, in ns
 	cluster   atomic.Value                                                // string
 	dial      func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
 }
@@ -137,6 +138,15 @@ func random() string {
 
 // Connected says whether the root has welcomed us on the present stream.
 func (l *Link) Connected() bool { return l.connected.Load() }
+
+// Heard is when the root was heard last; a connected one is at least every 5 s.
+// Zero before the first time, and while it is away.
+func (l *Link) Heard() time.Time {
+	if !l.connected.Load() {
+		return time.Time{}
+	}
+	return time.Unix(0, l.heard.Load())
+}
 
 // ClusterID is the id the root gave, "" before.
 func (l *Link) ClusterID() string {
@@ -231,7 +241,6 @@ type session struct {
 	tables   Tables
 	id       *store.Identity
 	welcomed func()
-	heard    atomic.Int64
 }
 
 func (s *session) run(ctx context.Context, client linkv1.LinkClient) error {
@@ -248,7 +257,7 @@ func (s *session) run(ctx context.Context, client linkv1.LinkClient) error {
 		_, err = stream.Recv()
 		return err
 	}
-	s.heard.Store(time.Now().UnixNano())
+	s.link.heard.Store(time.Now().UnixNano())
 	up := make(chan *linkv1.Up, 16)
 	g.Go(func() error { return s.receive(ctx, stream, up) })
 	g.Go(func() error { return s.transmit(ctx, stream, up) })
@@ -261,7 +270,7 @@ func (s *session) receive(ctx context.Context, stream linkv1.Link_ControlClient,
 		if err != nil {
 			return err
 		}
-		s.heard.Store(time.Now().UnixNano())
+		s.link.heard.Store(time.Now().UnixNano())
 		if err := s.handle(ctx, m, up); err != nil {
 			return err
 		}
@@ -389,7 +398,7 @@ func (s *session) transmit(ctx context.Context, stream linkv1.Link_ControlClient
 		case <-s.link.out.bell:
 			list = s.changes(up)
 		case now := <-tick.C:
-			if now.Sub(time.Unix(0, s.heard.Load())) > silent {
+			if now.Sub(time.Unix(0, s.link.heard.Load())) > silent {
 				return errSilent
 			}
 			list = append(list, heartbeat(seq, false))
