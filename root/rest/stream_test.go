@@ -3,6 +3,7 @@ package rest
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -44,7 +45,12 @@ func newWeb(t *testing.T) *web {
 	server := &http.Server{Handler: w.handler}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(w.pipes) }()
-	t.Cleanup(func() { must(t, server.Close()); <-ended })
+	t.Cleanup(func() {
+		must(t, server.Close())
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
 	return w
 }
 
@@ -68,6 +74,7 @@ func (w *web) follow(user, query, last string) *reader {
 	must(w.t, req.Write(mine))
 	resp, err := http.ReadResponse(bufio.NewReader(mine), req)
 	must(w.t, err)
+	w.t.Cleanup(func() { _ = resp.Body.Close() })
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
 		w.t.Fatalf("%s, %s", resp.Status, resp.Header.Get("Content-Type"))
 	}
