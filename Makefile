@@ -74,7 +74,7 @@ check: need-go ## format, vet, lint, architecture and generated code
 fuzz-smoke: need-go ## every fuzz target for 10 s
 	@GO=$(GO) test/fuzz.sh 10s
 
-bench: need-go build ## measure: deploy latency, idle memory, overlay throughput (root)
+bench: need-go build ## measure: deploy latency, idle memory, overlay throughput, placements (root)
 	@GO=$(GO) test/bench/run.sh
 
 generate: need-go ## rebuild protobuf code and the OpenAPI documents
