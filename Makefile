@@ -75,7 +75,7 @@ check: need-go ## format, vet, lint, architecture and generated code
 fuzz-smoke: need-go ## every fuzz target for 10 s
 	@GO=$(GO) test/fuzz.sh 10s
 
-bench: need-go build ## measure: deploy latency, idle memory, overlay throughput (root)
+bench: need-go build ## measure: deploy latency, idle memory, overlay throughput, placements (root)
 	@GO=$(GO) test/bench/run.sh
 
 sim: build ## measure a site of 1 000 simulated workers (SIM="--workers 5000 --agent original", see bin/oak sim -h)

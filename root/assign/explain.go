@@ -19,8 +19,8 @@ func (d *Desk) DryRun(ctx context.Context, svc model.Service) (control.DryRun, e
 	return call(ctx, d, func(s *state) (control.DryRun, error) {
 		out := control.DryRun{OneMore: s.judgeAll(request(&slot{}, svc))}
 		var waiting []*slot
-		for k, in := range s.instances {
-			if k.Service == svc.ID && !in.Tombstone && (s.waiting[k] || s.refusing[k]) {
+		for k, in := range s.of[svc.ID] {
+			if !in.Tombstone && (s.waiting[k] || s.refusing[k]) {
 				waiting = append(waiting, in)
 			}
 		}

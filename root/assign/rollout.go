@@ -35,17 +35,14 @@ func (d *Desk) rollOut(ctx context.Context, s *state, w *work) {
 	if len(s.rolling) == 0 {
 		return
 	}
-	of := map[model.ServiceID][]*slot{}
-	for id, in := range s.instances {
-		if s.rolling[id.Service] && !in.Tombstone {
-			of[id.Service] = append(of[id.Service], in)
-		}
-	}
 	for _, id := range slices.Sorted(maps.Keys(s.rolling)) {
 		svc := *s.services[id]
 		bySlot := map[int]*slot{}
-		seen := make([]rollout.Slot, 0, len(of[id]))
-		for _, in := range of[id] {
+		seen := make([]rollout.Slot, 0, len(s.of[id]))
+		for _, in := range s.of[id] {
+			if in.Tombstone {
+				continue
+			}
 			bySlot[in.ID.Number] = in
 			seen = append(seen, d.observe(in, svc))
 		}
@@ -170,10 +167,8 @@ func (d *Desk) conclude(ctx context.Context, s *state, svc model.Service, end ro
 		d.log.Error("store how a rollout ended", "service", svc.ID, "error", err) // the next pass tries again
 	default:
 		s.know(stored)
-		for id, in := range s.instances {
-			if id.Service == svc.ID {
-				in.watch = watch{} // one that goes on later has all the time again
-			}
+		for _, in := range s.of[svc.ID] {
+			in.watch = watch{} // one that goes on later has all the time again
 		}
 		d.log.Info("rollout ended", "service", svc.ID, "name", svc.Name.String(), "revision", svc.Revision,
 			"from", string(model.RolloutRunning), "to", cmp.Or(string(end.State), "done"), "updated", end.Updated, "reason", end.Message)

@@ -23,7 +23,8 @@ import (
 type state struct {
 	clusters  map[model.ClusterID]store.Cluster
 	instances map[model.InstanceID]*slot
-	services  map[model.ServiceID]*model.Service // read by the resolver, too: replaced, never written to
+	of        map[model.ServiceID]map[model.InstanceID]*slot // the same, by service
+	services  map[model.ServiceID]*model.Service             // read by the resolver, too: replaced, never written to
 	blocks    *address.Blocks
 	index     *placement.Index
 
@@ -100,6 +101,10 @@ func (s *state) put(in store.Instance) *slot {
 	if !ok {
 		v = &slot{former: maps.Clone(in.Former)}
 		s.instances[in.ID] = v
+		if s.of[in.ID.Service] == nil {
+			s.of[in.ID.Service] = map[model.InstanceID]*slot{}
+		}
+		s.of[in.ID.Service][in.ID] = v
 	}
 	v.Instance = in
 	if in.Cluster != "" {
@@ -143,6 +148,9 @@ func (s *state) know(v model.Service) {
 // drop forgets a record.
 func (s *state) drop(id model.InstanceID) {
 	delete(s.instances, id)
+	if delete(s.of[id.Service], id); len(s.of[id.Service]) == 0 {
+		delete(s.of, id.Service)
+	}
 	s.stopWaiting(id)
 	delete(s.refusing, id)
 	s.index.Release(id.String())
@@ -195,6 +203,7 @@ func (d *Desk) load(ctx context.Context, s *state) error {
 		return err
 	}
 	s.clusters, s.instances, s.services = map[model.ClusterID]store.Cluster{}, make(map[model.InstanceID]*slot, len(ins)), make(map[model.ServiceID]*model.Service, len(svcs))
+	s.of = make(map[model.ServiceID]map[model.InstanceID]*slot, len(svcs))
 	s.waiting, s.refusing, s.agenda = map[model.InstanceID]bool{}, map[model.InstanceID]bool{}, newAgenda()
 	s.blocks, s.index = address.NewBlocks(), placement.NewIndex()
 	s.rolling = map[model.ServiceID]bool{}
@@ -267,8 +276,8 @@ func (d *Desk) reload(ctx context.Context, s *state, id model.ServiceID) error {
 		listed[in.ID] = true
 		slots = append(slots, d.enter(s, in, stops))
 	}
-	for sid := range s.instances {
-		if sid.Service == id && !listed[sid] {
+	for sid := range s.of[id] {
+		if !listed[sid] {
 			s.drop(sid)
 		}
 	}

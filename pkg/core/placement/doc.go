@@ -7,7 +7,10 @@
 // reserved when they are placed, not when they are seen in use, so two
 // decisions never promise the same room.
 //
-// Placing does not scan: candidates stand in a tree ordered by share, whose
-// branches know the most free room and all features below them. Explaining a
-// refusal scans. Pure: one loop owns an Index; no clock, no I/O.
+// A cluster is judged by its rooms (Index.Rooms of the cluster makes them) and
+// by what was promised to it since it told them; docs/design/placement.md.
+//
+// Placing does not scan: candidates stand in leaves ordered by share, and a
+// directory knows the most free room and all features of each leaf. Explaining
+// a refusal scans. Pure: one loop owns an Index; no clock, no I/O.
 package placement
