@@ -29,7 +29,8 @@ type world struct {
 	down  []parcel // to nodes
 	up    []nodelink.Inbound
 	now   time.Time
-	next  int // number
+	next  int                      // number
+	began map[instance.Attempt]int // when it first ran, in steps
 }
 
 type parcel struct {
@@ -57,7 +58,7 @@ func (w *world) Send(_ context.Context, to model.NodeID, m nodelink.Outbound) er
 
 func newWorld(t *rapid.T) *world {
 	w := &world{t: t, ctx: context.Background(), book: newBook(), root: &above{facts: map[model.InstanceID]Facts{}}, want: map[model.InstanceID]Assignment{},
-		nodes: map[model.NodeID]*machine{}, now: time.Now(), grant: 1}
+		nodes: map[model.NodeID]*machine{}, now: time.Now(), grant: 1, began: map[instance.Attempt]int{}}
 	w.boot()
 	for i := range 3 {
 		id := model.NodeID(fmt.Sprint("w", i))
@@ -150,14 +151,37 @@ func (w *world) obey(p parcel) {
 		a := p.m.Deploy.Attempt
 		if _, has := m.has[a]; !has && m.past[a.Instance].Less(a.Epoch) {
 			m.has[a] = instance.Running
+			if w.began[a] == 0 {
+				w.began[a] = len(w.began) + 1
+			}
 		}
 	case p.m.Delete != nil:
 		a := p.m.Delete.Attempt
+		if m.has[a] == instance.Running && !w.want[a.Instance].Tombstone && !w.succeeded(a) {
+			w.t.Fatalf("%v on %s is stopped, it is wanted and nothing of it has run since", a, p.to)
+		}
 		delete(m.has, a)
 		if m.past[a.Instance].Less(a.Epoch) {
 			m.past[a.Instance] = a.Epoch
 		}
 	}
+}
+
+// succeeded says that another attempt of a slot lives, or began later.
+func (w *world) succeeded(a instance.Attempt) bool {
+	for b, at := range w.began {
+		if b.Instance == a.Instance && b != a && at > w.began[a] {
+			return true
+		}
+	}
+	for _, m := range w.nodes {
+		for b, s := range m.has {
+			if b.Instance == a.Instance && b != a && s == instance.Running {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (w *world) hear(in nodelink.Inbound) {
@@ -332,5 +356,46 @@ func TestModel(t *testing.T) {
 			"time": func(t *rapid.T) { w.pass(time.Duration(rapid.IntRange(1, 30).Draw(t, "s")) * time.Second / 2) },
 		})
 		w.rest()
+	})
+}
+
+// TestDisorderChangesNothing: while workers live, messages that are lost,
+// doubled and late cost time and nothing else: no second try is ever made.
+func TestDisorderChangesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		for n := range 3 {
+			w.order(model.InstanceID{Service: "aaaaaaaaaaaaaaaaaaaaaaaa", Number: n}, false)
+		}
+		for range rapid.IntRange(5, 40).Draw(t, "rounds") {
+			for id := range w.nodes {
+				w.report(id)
+				w.hear(w.up[len(w.up)-1]) // one of each worker arrives, and stays for later copies
+			}
+			for range rapid.IntRange(0, 6).Draw(t, "ups") {
+				in, i, _ := pick(t, w.up)
+				w.hear(in)
+				if rapid.Bool().Draw(t, "once") && len(w.up) > 1 {
+					w.up = slices.Delete(w.up, i, i+1)
+				}
+			}
+			for range rapid.IntRange(0, 4).Draw(t, "downs") {
+				if p, i, ok := pick(t, w.down); ok {
+					if rapid.IntRange(0, 9).Draw(t, "fate") > 0 {
+						w.obey(p)
+					}
+					if rapid.Bool().Draw(t, "once") {
+						w.down = slices.Delete(w.down, i, i+1)
+					}
+				}
+			}
+			w.pass(2 * time.Second)
+		}
+		w.rest()
+		for id, s := range w.book.slots {
+			if s.Placement.Try != 1 || len(s.Old) != 0 {
+				t.Fatalf("%s: %+v", id, s)
+			}
+		}
 	})
 }
