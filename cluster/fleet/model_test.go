@@ -211,9 +211,12 @@ func (w *world) rest() {
 		m.cut = false
 		w.register(id)
 	}
-	for range 90 {
+	for round := range 90 {
 		for id := range w.nodes {
 			w.report(id)
+		}
+		if round == 45 {
+			w.sweep()
 		}
 		ups, downs := w.up, w.down
 		w.up, w.down = nil, nil
@@ -239,6 +242,20 @@ func (w *world) rest() {
 		}
 		if a.Tombstone && !w.root.get(id).Gone {
 			w.t.Fatalf("the tombstone of %s is not carried out: %+v", id, w.book.slots[id])
+		}
+	}
+}
+
+// sweep is root/assign's: an order that came after the end of its slot, whose
+// deletion was lost, has started something that nobody has a record of.
+func (w *world) sweep() {
+	for _, m := range w.nodes {
+		for a := range m.has {
+			if _, held := w.book.slots[a.Instance]; !held && w.want[a.Instance].Tombstone {
+				gone := w.want[a.Instance]
+				gone.Grant = a.Epoch.Grant
+				w.tell(Desired{Changed: []Assignment{gone}})
+			}
 		}
 	}
 }
