@@ -150,7 +150,7 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 	}
 	pause := lifecycle.NewBackoff(pauseMin, pauseMax)
 	for {
-		s := &session{link: l, book: book, fleet: f, tables: t, id: &id, welcomed: pause.Reset}
+		s := &session{link: l, book: book, fleet: f, tables: t, id: &id, welcomed: pause.Reset, began: time.Now()}
 		err := s.run(ctx, client)
 		l.connected.Store(false)
 		l.out.disconnect()
@@ -194,7 +194,8 @@ type session struct {
 	tables   Tables
 	id       *store.Identity
 	welcomed func()
-	heard    atomic.Int64
+	began    time.Time
+	heard    atomic.Int64 // the root, since began
 }
 
 func (s *session) run(ctx context.Context, client linkv1.LinkClient) error {
@@ -211,7 +212,7 @@ func (s *session) run(ctx context.Context, client linkv1.LinkClient) error {
 		_, err = stream.Recv()
 		return err
 	}
-	s.heard.Store(time.Now().UnixNano())
+	s.heard.Store(int64(time.Since(s.began)))
 	up := make(chan *linkv1.Up, 16)
 	g.Go(func() error { return s.receive(ctx, stream, up) })
 	g.Go(func() error { return s.transmit(ctx, stream, up) })
@@ -224,7 +225,7 @@ func (s *session) receive(ctx context.Context, stream linkv1.Link_ControlClient,
 		if err != nil {
 			return err
 		}
-		s.heard.Store(time.Now().UnixNano())
+		s.heard.Store(int64(time.Since(s.began)))
 		if err := s.handle(ctx, m, up); err != nil {
 			return err
 		}
@@ -334,7 +335,7 @@ func (s *session) transmit(ctx context.Context, stream linkv1.Link_ControlClient
 		case <-s.link.out.bell:
 			list = s.changes(up)
 		case now := <-tick.C:
-			if now.Sub(time.Unix(0, s.heard.Load())) > silent {
+			if now.Sub(s.began)-time.Duration(s.heard.Load()) > silent {
 				return errSilent
 			}
 			list = append(list, heartbeat(seq, false))
