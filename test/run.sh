@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the tests. Usage: test/run.sh [all|unit|mongo|host|e2e|crash|faults]
+# Runs the tests. Usage: test/run.sh [all|unit|mongo|host|e2e|crash|faults|harness]
 #
 # As root everything runs, and a test that needs the kernel, containerd or a
 # broker fails when it cannot have them. Without root those parts are left
@@ -27,13 +27,15 @@ elif ! command -v gcc >/dev/null; then
 	exit 1
 fi
 
+race=-race
+
 # run NAME FLAGS... : go test -race with a log, a short view and the counts.
 run() {
 	local name=$1 log="$logs/$1.log"
 	shift
 	local begin=$SECONDS
 	say "== $name"
-	"$GO" test -race -count=1 -v "$@" >"$log" 2>&1
+	"$GO" test $race -count=1 -v "$@" >"$log" 2>&1
 	local rc=$?
 	grep -E '^(ok|FAIL|panic:|#)|^ *--- FAIL|DATA RACE|\[build failed\]' "$log" | grep -v 'no test files'
 	local passed failed skipped
@@ -72,6 +74,18 @@ crash)
 	;;
 esac
 
+# Part of unit, too, with 12 seeds and with the race detector, which makes them
+# six times as slow; the models with 100 sequences each.
+case $part in
+harness)
+	race=
+	run harness -timeout 120m ./test/harness -seeds "${SEEDS:-1000}" -seed "${SEED:-1}"
+	run models -timeout 30m ./cluster/fleet -run 'TestModel|TestDisorderChangesNothing' -rapid.checks=10000 -rapid.steps=100
+	OAK_TEST_POOL_ROUNDS=100 run pools -timeout 10m ./pkg/core/address
+	race=-race
+	;;
+esac
+
 # The MongoDB store runs against FerretDB, a module of its own, and against a
 # real server when OAK_TEST_MONGO_URI names one.
 case $part in
@@ -92,7 +106,7 @@ if [ -z "$root" ]; then
 	say
 	say "NOT RUN: the data plane, containerd and end-to-end tests need root."
 	say "         To run them: sudo make test"
-	case $part in all | unit | mongo | crash) ;; *) status=1 ;; esac
+	case $part in all | unit | mongo | crash | harness) ;; *) status=1 ;; esac
 	exit $status
 fi
 

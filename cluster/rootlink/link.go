@@ -112,7 +112,8 @@ type Link struct {
 	session   string
 	out       outbox
 	connected atomic.Bool
-	heard     atomic.Int64                                                // when the root was, in ns
+	began     time.Time
+	heard     atomic.Int64                                                // the root, in ns since began: the wall clock may jump
 	cluster   atomic.Value                                                // string
 	dial      func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
 }
@@ -127,7 +128,7 @@ func New(cfg Config, logger *slog.Logger) *Link {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Link{cfg: cfg, log: logger.With("part", "rootlink"), session: random(), out: newOutbox()}
+	return &Link{cfg: cfg, log: logger.With("part", "rootlink"), session: random(), out: newOutbox(), began: time.Now()}
 }
 
 func random() string {
@@ -145,8 +146,12 @@ func (l *Link) Heard() time.Time {
 	if !l.connected.Load() {
 		return time.Time{}
 	}
-	return time.Unix(0, l.heard.Load())
+	return l.lastHeard()
 }
+
+func (l *Link) lastHeard() time.Time { return l.began.Add(time.Duration(l.heard.Load())) }
+
+func (l *Link) hear() { l.heard.Store(int64(time.Since(l.began))) }
 
 // ClusterID is the id the root gave, "" before.
 func (l *Link) ClusterID() string {
@@ -257,7 +262,7 @@ func (s *session) run(ctx context.Context, client linkv1.LinkClient) error {
 		_, err = stream.Recv()
 		return err
 	}
-	s.link.heard.Store(time.Now().UnixNano())
+	s.link.hear()
 	up := make(chan *linkv1.Up, 16)
 	g.Go(func() error { return s.receive(ctx, stream, up) })
 	g.Go(func() error { return s.transmit(ctx, stream, up) })
@@ -270,7 +275,7 @@ func (s *session) receive(ctx context.Context, stream linkv1.Link_ControlClient,
 		if err != nil {
 			return err
 		}
-		s.link.heard.Store(time.Now().UnixNano())
+		s.link.hear()
 		if err := s.handle(ctx, m, up); err != nil {
 			return err
 		}
@@ -398,7 +403,7 @@ func (s *session) transmit(ctx context.Context, stream linkv1.Link_ControlClient
 		case <-s.link.out.bell:
 			list = s.changes(up)
 		case now := <-tick.C:
-			if now.Sub(time.Unix(0, s.link.heard.Load())) > silent {
+			if now.Sub(s.link.lastHeard()) > silent {
 				return errSilent
 			}
 			list = append(list, heartbeat(seq, false))

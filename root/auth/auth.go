@@ -98,7 +98,7 @@ func New(d Deps) (*Auth, error) {
 		d.RefreshTTL = 7 * 24 * time.Hour
 	}
 	if d.Now == nil {
-		d.Now = time.Now
+		d.Now = systemClock()
 	}
 	if d.Logger == nil {
 		d.Logger = slog.New(slog.DiscardHandler)

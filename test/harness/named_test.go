@@ -2,6 +2,8 @@ package harness
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -351,6 +353,58 @@ func TestReturnBeforeTheReplacementRuns(t *testing.T) {
 		s.Rest(t, 15*time.Second)
 		if now := s.one(id, 0); now.attempt != first.attempt {
 			t.Errorf("%s runs instead of %s", now.attempt.Epoch, first.attempt.Epoch)
+		}
+	})
+}
+
+// TestClusterStoreLost: F9. A cluster manager comes back without its store. Its
+// name belongs to the key that is lost; once an administrator has removed the
+// old cluster it is a new one, and what its workers run is stopped only after
+// a successor runs.
+func TestClusterStoreLost(t *testing.T) {
+	scene(t, func(t *testing.T, s *stage) {
+		a, _ := s.site("a", 3)
+		id := s.run(Service{Name: "web", Memory: 100, Port: "80:80"}, 4)
+		s.site("b", 3)
+		s.SetBus(LossyBus)
+		a.Kill()
+		a.Disk = newDisk(s.watch.committed(a))
+		a.Start()
+		if least, most := s.most(id, 4, time.Minute); least != 1 || most != 1 {
+			t.Fatalf("%d to %d live while the name is refused", least, most)
+		}
+		if _, err := s.Root().Control.RemoveCluster(t.Context(), admin, "a", true); err != nil {
+			t.Fatal(err)
+		}
+		if least, most := s.most(id, 4, 10*time.Second); least < 1 {
+			t.Errorf("%d to %d live", least, most)
+		}
+		took := s.Rest(t, 30*time.Second)
+		t.Logf("COUNT: cluster store lost: at rest %s after the removal of the old cluster", 10*time.Second+took)
+	})
+}
+
+// TestRootStoreLost: F12. The root comes back without its store, with what its
+// witness remembers: nothing is stopped, everything is adopted.
+func TestRootStoreLost(t *testing.T) {
+	scene(t, func(t *testing.T, s *stage) {
+		s.site("a", 3)
+		id := s.run(Service{Name: "web", Memory: 100}, 4)
+		before := s.on(id)
+		s.KillRoot()
+		if err := os.Remove(filepath.Join(s.dir, "root.db")); err != nil {
+			t.Fatal(err)
+		}
+		s.StartRoot()
+		took := s.Rest(t, 30*time.Second)
+		t.Logf("COUNT: root store lost: at rest %s after the start", took)
+		for n := range 4 {
+			if got := s.one(id, n); got.attempt != before[n][0].attempt || got.machine != before[n][0].machine {
+				t.Errorf("slot %d: %s", n, got.attempt.Epoch)
+			}
+		}
+		if p, err := s.look(s.Root()); err != nil || len(p.wanted) != 4 {
+			t.Errorf("%d slots are wanted: %v", len(p.wanted), err)
 		}
 	})
 }

@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	seeds  = flag.Int("seeds", 4, "how many seeds TestSeeds runs")
+	seeds  = flag.Int("seeds", 12, "how many seeds TestSeeds runs")
 	first  = flag.Uint64("seed", 1, "the first seed of TestSeeds")
 	length = flag.Duration("faults", time.Minute, "how long faults go on in TestSeeds, in virtual time")
 	logTo  = flag.String("logs", "", "a folder that gets the logs of seeds that fail")
@@ -81,7 +81,7 @@ func play(t *testing.T, seed uint64) (took time.Duration) {
 		}
 		took = s.Rest(t, s.Within())
 		s.SetBus(memlink.Faults{})
-		time.Sleep(30 * time.Second)
+		time.Sleep(15 * time.Second)
 		s.Rest(t, 250*time.Millisecond)
 		for _, l := range s.Lost() {
 			t.Error(l)

@@ -21,7 +21,8 @@ var errTooSlow = errors.New("client does not read its messages")
 type guard struct {
 	mochi.HookBase
 	broker *Broker
-	warned atomic.Int64 // unix ms of the last refusal that was logged
+	born   time.Time
+	warned atomic.Int64 // when a refusal was logged last, in ns since born
 
 	mu       sync.Mutex
 	sessions map[string]*session // by client id
@@ -30,10 +31,16 @@ type guard struct {
 type session struct {
 	client *mochi.Client
 	from   netip.Addr
-	heard  atomic.Int64 // unix ms
+	heard  atomic.Int64 // ns since the guard was born
 }
 
-func newGuard(b *Broker) *guard { return &guard{broker: b, sessions: map[string]*session{}} }
+func newGuard(b *Broker) *guard {
+	return &guard{broker: b, born: time.Now(), sessions: map[string]*session{}}
+}
+
+// age is the monotonic time since the guard was born, in ns. It begins at a
+// second, so that the first refusal is logged.
+func (g *guard) age() int64 { return int64(time.Second + time.Since(g.born)) }
 
 // ID names the hook in mochi's records.
 func (g *guard) ID() string { return "guard" }
@@ -67,7 +74,7 @@ func (g *guard) OnConnectAuthenticate(cl *mochi.Client, pk packets.Packet) bool 
 	c.admitted()
 	_ = c.SetDeadline(time.Now().Add(time.Duration(cl.State.Keepalive) * 3 * time.Second / 2))
 	s := &session{client: cl, from: c.from}
-	s.heard.Store(time.Now().UnixMilli())
+	s.heard.Store(g.age())
 	g.mu.Lock()
 	g.sessions[cl.ID] = s
 	g.mu.Unlock()
@@ -97,7 +104,7 @@ func (g *guard) why(id string, from netip.Addr, pk packets.Packet) string {
 	}
 	// The incumbent wins while it answers. The same address takes over at
 	// once: that is an agent whose old connection is not yet known to be dead.
-	if silent := time.Since(time.UnixMilli(old.heard.Load())); silent < g.broker.cfg.Incumbent {
+	if silent := time.Duration(g.age() - old.heard.Load()); silent < g.broker.cfg.Incumbent {
 		return "client id is in use by " + old.from.String()
 	}
 	return ""
@@ -110,7 +117,7 @@ func (g *guard) OnPacketRead(cl *mochi.Client, pk packets.Packet) (packets.Packe
 		s := g.sessions[cl.ID]
 		g.mu.Unlock()
 		if s != nil && s.client == cl {
-			s.heard.Store(time.Now().UnixMilli())
+			s.heard.Store(g.age())
 		}
 	}
 	return pk, nil
@@ -155,8 +162,8 @@ func (g *guard) OnPublishDropped(cl *mochi.Client, _ packets.Packet) {
 // refuse counts, and logs once a second at most: refusals come in floods.
 func (g *guard) refuse(why, client string, from netip.Addr) {
 	g.broker.refused.Add(1)
-	now, last := time.Now().UnixMilli(), g.warned.Load()
-	if now-last < 1000 || !g.warned.CompareAndSwap(last, now) {
+	now, last := g.age(), g.warned.Load()
+	if now-last < int64(time.Second) || !g.warned.CompareAndSwap(last, now) {
 		return
 	}
 	g.broker.log.Warn("refused", "client", client, "address", from, "reason", why)
