@@ -30,7 +30,7 @@ func (d *Desk) sweep(s *state, w *work) {
 			d.endStray(u, gone, w)
 		case known && in.Cluster != u.Cluster && u.Epoch.Grant < in.Grant &&
 			(in.Tombstone || hasRun(d.deps.Book.Reports(in.ID)[in.Cluster], in.Grant)):
-			in.former[u.Cluster] = max(in.former[u.Cluster], u.Epoch.Grant)
+			in.heldBy(u.Cluster, max(in.former[u.Cluster], u.Epoch.Grant))
 			d.endStray(u, tombstone(in.Instance, u.Epoch.Grant), w)
 		}
 	}
