@@ -1,0 +1,116 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"oakestra/cluster/store"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
+)
+
+// TestLargestIsWhatSortingFinds: the value of the k-th by each resource.
+func TestLargestIsWhatSortingFinds(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		var top largest
+		var all []model.Resources
+		for range rnd.IntN(12) {
+			r := model.Resources{MilliCPU: rnd.Int64N(5), MemoryMB: rnd.Int64N(50), GPUs: rnd.Int64N(2), DiskMB: rnd.Int64N(9)}
+			top.take(r)
+			all = append(all, r)
+		}
+		for i, by := range resources {
+			slices.SortStableFunc(all, func(a, b model.Resources) int { return cmp.Compare(by(b), by(a)) })
+			for k, r := range all[:min(4, len(all))] {
+				if got := by(top[i][k]); got != by(r) {
+					t.Fatalf("resource %d, place %d: %d instead of %d of %v", i, k, got, by(r), all)
+				}
+			}
+		}
+		for _, r := range top.list() {
+			if !slices.Contains(all, r) {
+				t.Fatalf("%v is none of %v", r, all)
+			}
+		}
+	}
+}
+
+// TestWhereFollowsItsSlots: at random the index says what a walk over all slots
+// finds.
+func TestWhereFollowsItsSlots(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	w, all := newWhere(), map[model.InstanceID]*slot{}
+	name := func() model.NodeID { return model.NodeID(fmt.Sprint("w", rnd.IntN(4))) }
+	for range 3000 {
+		id := model.InstanceID{Service: model.ServiceID(fmt.Sprint("s", rnd.IntN(3))), Number: rnd.IntN(3)}
+		s := all[id]
+		switch {
+		case s == nil:
+			s = &slot{}
+			s.Instance = id
+			all[id] = s
+			w.add(s)
+		case rnd.IntN(5) == 0:
+			w.drop(s)
+			delete(all, id)
+		default:
+			s.Placement.Node, s.Old = "", nil
+			if rnd.IntN(2) == 0 {
+				s.Placement.Node = name()
+			}
+			for range rnd.IntN(3) {
+				s.Old = append(s.Old, store.Old{Node: name()})
+			}
+			w.move(s)
+		}
+		for n := range 4 {
+			node := model.NodeID(fmt.Sprint("w", n))
+			for id, s := range all {
+				_, have := w.slots[node][id]
+				if want := s.Placement.Node == node || oldOn(s, node); have != want {
+					t.Fatalf("%s on %s: index says %v", id, node, have)
+				}
+			}
+			for id := range w.slots[node] {
+				if all[id] == nil {
+					t.Fatalf("%s is gone and still on %s", id, node)
+				}
+			}
+		}
+	}
+}
+
+// TestManyWorkersHaveLongerToComeBack: after a start 1 000 workers have 2 s
+// more than a few before silence counts, and are then judged without a report.
+func TestManyWorkersHaveLongerToComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := store.State{}
+		for i := range 1000 {
+			s.Nodes = append(s.Nodes, store.Node{Node: model.Node{ID: model.NodeID(fmt.Sprint("w", i)), Host: fmt.Sprint("w", i)}, Key: "k"})
+		}
+		r := newRig(t, newBook())
+		f := New(Config{}, r.deps())
+		c := newCore(context.Background(), f, s)
+		lost := func(after time.Duration) (n int) {
+			c.now = c.now.Add(after)
+			c.tick()
+			for _, v := range c.nodes {
+				n += one(v.live == instance.Lost)
+			}
+			return n
+		}
+		if n := lost(11900 * time.Millisecond); n != 0 {
+			t.Errorf("%d lost before their time", n)
+		}
+		if n := lost(200 * time.Millisecond); n != 1000 {
+			t.Errorf("%d of 1000 lost after 12.1 s of silence", n)
+		}
+	})
+}
