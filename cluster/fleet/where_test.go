@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"oakestra/cluster/nodelink/memlink"
 	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
@@ -95,9 +95,8 @@ func TestManyWorkersHaveLongerToComeBack(t *testing.T) {
 		for i := range 1000 {
 			s.Nodes = append(s.Nodes, store.Node{Node: model.Node{ID: model.NodeID(fmt.Sprint("w", i)), Host: fmt.Sprint("w", i)}, Key: "k"})
 		}
-		r := newRig(t, newBook())
-		f := New(Config{}, r.deps())
-		c := newCore(context.Background(), f, s)
+		f := New(Config{}, Deps{Book: newBook(), Link: memlink.New(), Network: quiet{}, Root: &above{facts: map[model.InstanceID]Facts{}}})
+		c := newCore(t.Context(), f, s)
 		lost := func(after time.Duration) (n int) {
 			c.now = c.now.Add(after)
 			c.tick()
@@ -111,6 +110,47 @@ func TestManyWorkersHaveLongerToComeBack(t *testing.T) {
 		}
 		if n := lost(200 * time.Millisecond); n != 1000 {
 			t.Errorf("%d of 1000 lost after 12.1 s of silence", n)
+		}
+	})
+}
+
+// told counts how often the root hears of each worker, and of how many at once.
+type told struct {
+	above
+	times map[model.NodeID]int
+	most  int
+}
+
+func (r *told) Nodes(list []NodeView, _ []model.NodeID) {
+	r.most = max(r.most, len(list))
+	for _, n := range list {
+		r.times[n.ID]++
+	}
+}
+
+// TestALargeSiteIsToldInParts: each worker once per round, with no more than
+// the limit at one time, and within five seconds.
+func TestALargeSiteIsToldInParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := store.State{}
+		for i := range 5 * atOnce {
+			s.Nodes = append(s.Nodes, store.Node{Node: model.Node{ID: model.NodeID(fmt.Sprint("w", i)), Host: fmt.Sprint("w", i)}, Key: "k"})
+		}
+		root := &told{times: map[model.NodeID]int{}}
+		c := newCore(t.Context(), New(Config{}, Deps{Book: newBook(), Link: memlink.New(), Network: quiet{}, Root: root}), s)
+		c.roomMoved = false
+		c.publish()
+		for range 20 {
+			c.now = c.now.Add(50 * time.Millisecond) // less than silence means anything
+			c.tick()
+		}
+		if len(root.times) != 5*atOnce || root.most > atOnce {
+			t.Errorf("%d of %d told, %d at once", len(root.times), 5*atOnce, root.most)
+		}
+		for id, n := range root.times {
+			if n != 1 {
+				t.Fatalf("%s told %d times", id, n)
+			}
 		}
 	})
 }
