@@ -97,9 +97,10 @@ func steps(t *testing.T, progress string, out []byte, err error) map[string]resu
 // TestASiteOfOurWorkers: two clusters of ten workers each, through everything
 // that a scenario can do but a partition, with nothing lost and nothing twice.
 func TestASiteOfOurWorkers(t *testing.T) {
+	t.Parallel()
 	progress, out, err := simulate(t, `{"workers":20,"clusters":2,"timeout_s":60,"steps":[
 		{"do":"start"},{"do":"deploy","instances":40,"services":4},{"do":"measure","seconds":4},
-		{"do":"kill","percent":20},{"do":"restart","what":"cluster-manager"},{"do":"revive"},
+		{"do":"kill","percent":20},{"do":"revive"},{"do":"restart","what":"cluster-manager"},
 		{"do":"restart","what":"system-manager"},{"do":"storm"},{"do":"undeploy"}]}`)
 	by := steps(t, progress, out, err)
 	if len(by) != 9 {
@@ -127,6 +128,7 @@ func TestASiteOfOurWorkers(t *testing.T) {
 
 // TestASiteOfOriginalWorkers send two messages each period and know no epochs.
 func TestASiteOfOriginalWorkers(t *testing.T) {
+	t.Parallel()
 	progress, out, err := simulate(t, `{"workers":10,"agent":"original","timeout_s":60,"steps":[
 		{"do":"start"},{"do":"deploy","instances":10,"services":2},{"do":"measure","seconds":4}]}`)
 	by := steps(t, progress, out, err)
