@@ -254,6 +254,7 @@ func (s *session) run(ctx context.Context, client linkv1.LinkClient) error {
 	if err != nil {
 		return err
 	}
+	s.link.out.collect()
 	held, err := s.fleet.Holdings(ctx)
 	if err != nil {
 		return err

@@ -64,7 +64,15 @@ func (o *outbox) disconnect() {
 	o.orphans, o.removed = nil, nil
 }
 
-// connect starts collecting, before the snapshot is asked for.
+// collect starts collecting before Hello says what is held: what changes from
+// then on is told after the snapshot, the end of a slot, too.
+func (o *outbox) collect() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.on = true
+}
+
+// connect says everything again that is kept for every root.
 func (o *outbox) connect() {
 	o.edit(func() {
 		o.on = true

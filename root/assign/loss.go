@@ -90,10 +90,11 @@ func (d *Desk) replaceable(s *state, in *slot) bool {
 	return !heard || f.Grant != in.Grant || f.Observed.State != instance.Completed
 }
 
-// serves says that a cluster may run a slot that it is about to lose: it has
-// placed it, or goes on with what it had before.
+// serves says that a cluster may run a slot that it is about to lose: it has not
+// refused it, or goes on with what it had before. One that has just started
+// does not know yet what its workers run.
 func serves(f clusters.Facts) bool {
-	return f.Placement.Verdict == instance.Placed || f.Observed.State == instance.Running
+	return f.Placement.Verdict != instance.Refused || f.Observed.State == instance.Running
 }
 
 // hasRun says that an assignment runs, or has done what it was to do.

@@ -111,3 +111,30 @@ func TestARolloutThatMovesStopsNothingBefore(t *testing.T) {
 		}
 	})
 }
+
+// TestAMoveBeforeTheClusterKnowsWhatRuns: a cluster manager that has just
+// started has the order and has not heard its workers; what they run is not
+// stopped for a move.
+func TestAMoveBeforeTheClusterKnowsWhatRuns(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		a := newFake("a").join(r)
+		svc := r.service("one", wants{memory: 100})
+		r.deploy(svc.ID, 1)
+		b := newFake("b").set(func(f *fake) { f.mute = true }).join(r)
+		a.set(func(f *fake) { f.mute = true })
+		r.update(svc.ID, `{"code":"docker.io/library/nginx:2"}`)
+		a.tell(func(f *fake) *linkv1.Up {
+			h := f.held[key(string(svc.ID), 0)]
+			return &linkv1.Up{Body: &linkv1.Up_Report{Report: &linkv1.Report{Instances: []*linkv1.InstanceFacts{{ServiceId: h.ServiceId, Number: h.Number, Grant: h.Grant}}}}}
+		})
+		r.update(svc.ID, `{"code":"docker.io/library/nginx:3","constraints":[{"type":"clusters","allowed":["b"]}]}`)
+		pass(seconds(20))
+		if _, tombstone, _ := a.has(svc.ID, 0); tombstone {
+			t.Fatal("a is to stop it before the successor runs")
+		}
+		if _, _, ok := b.has(svc.ID, 0); !ok {
+			t.Fatal("it was not moved")
+		}
+	})
+}

@@ -61,18 +61,18 @@ func (w *World) look(r *Root) (*picture, error) {
 	if p.claims, err = r.Store.Claims().List(ctx); err != nil {
 		return nil, err
 	}
-	for _, m := range w.Machines {
+	for _, m := range w.Machines() {
 		for _, c := range m.Live() {
 			a := c.Spec.Attempt()
 			p.live[a.Instance] = append(p.live[a.Instance], found{a, m})
 		}
 	}
-	for _, c := range w.Clusters {
-		c.Disk.mu.Lock()
-		for id, s := range c.Disk.slots {
+	for _, c := range w.Clusters() {
+		c.disk().mu.Lock()
+		for id, s := range c.disk().slots {
 			p.slots[id] = append(p.slots[id], kept{c, cloneSlot(s)})
 		}
-		c.Disk.mu.Unlock()
+		c.disk().mu.Unlock()
 	}
 	return p, nil
 }
@@ -144,7 +144,7 @@ func (w *World) Check(strangers map[model.InstanceID]bool) []string {
 func (w *World) waitsForTheDead(list []kept) bool {
 	for _, k := range list {
 		for _, o := range k.Old {
-			if slices.ContainsFunc(w.Machines, func(m *Machine) bool { return m.Home == k.cluster && m.ID() == o.Node && m.OffForGood }) {
+			if slices.ContainsFunc(w.Machines(), func(m *Machine) bool { return m.Home == k.cluster && m.ID() == o.Node && m.OffForGood }) {
 				return true
 			}
 		}
@@ -161,9 +161,9 @@ func places(list []found) (out []string) {
 }
 
 func (w *World) clusterID(c *Cluster) model.ClusterID {
-	c.Disk.mu.Lock()
-	defer c.Disk.mu.Unlock()
-	return c.Disk.identity.Cluster
+	c.disk().mu.Lock()
+	defer c.disk().mu.Unlock()
+	return c.disk().identity.Cluster
 }
 
 // slot says what is wrong with a wanted slot, "" for nothing.
@@ -232,7 +232,7 @@ func (w *World) addresses(p *picture) (out []string) {
 		out = append(out, fmt.Sprintf("I7 %s is used by %s and is not claimed", a, who))
 	}
 	owner := map[netip.Addr]string{}
-	for _, m := range w.Machines {
+	for _, m := range w.Machines() {
 		m.mu.Lock()
 		kernel := m.kernel
 		m.mu.Unlock()

@@ -19,12 +19,12 @@ import (
 type Cluster struct {
 	w     *World
 	Name  string
-	Disk  *disk
 	cable *cable // to the root
 	delay time.Duration
 
-	mu   sync.Mutex
-	life *life // nil while it is down
+	mu      sync.Mutex
+	life    *life // nil while it is down
+	written *disk
 }
 
 // life is one process of a cluster manager.
@@ -55,6 +55,20 @@ func (e ear) Note(kind, subject, message string) {
 	e.Link.Note(kind, subject, message)
 }
 
+func (c *Cluster) disk() *disk {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.written
+}
+
+// LoseDisk loses everything a manager that is down had written.
+func (c *Cluster) LoseDisk() {
+	fresh := newDisk(c.w.watch.committed(c))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.written = fresh
+}
+
 func (c *Cluster) current() *life {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,7 +79,7 @@ func (c *Cluster) current() *life {
 func (c *Cluster) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	log := c.w.log.With("of", c.Name)
-	l := &life{hub: memlink.New(), book: &book{disk: c.Disk}, gone: make(chan struct{}), cancel: cancel, done: make(chan error, 1), routed: map[model.NodeID]bool{}}
+	l := &life{hub: memlink.New(), book: &book{disk: c.disk()}, gone: make(chan struct{}), cancel: cancel, done: make(chan error, 1), routed: map[model.NodeID]bool{}}
 	up, down := c.w.bus()
 	l.hub.Fault(c.w.draw(), up, down)
 	l.link = rootlink.New(rootlink.Config{Root: "root", Name: c.Name, Version: "test", Client: phone{c}}, log)

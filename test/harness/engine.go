@@ -106,6 +106,9 @@ func (e *engine) session(ctx context.Context) error {
 	}
 	m.attach(l, id)
 	m.node().Renew() // a clean session; it costs NetManager some messages, too
+	for len(e.in) > 0 {
+		<-e.in // nobody had subscribed
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go e.identify(ctx, id)

@@ -74,7 +74,7 @@ func (p *process) end() {
 // NewMachine makes a worker of a cluster; it is off.
 func (w *World) NewMachine(home *Cluster, name string, room model.Resources) *Machine {
 	w.t.Helper()
-	n := len(w.Machines) + 1
+	n := len(w.Machines()) + 1
 	m := &Machine{
 		w: w, Name: name, Home: home, Room: room, Key: fmt.Sprintf("key of machine %d", n), cable: newCable(), Runtime: fakeruntime.New(),
 		Address: netip.AddrFrom4([4]byte{192, 168, byte(n >> 8), byte(n)}), slow: rand.New(rand.NewPCG(w.Seed, uint64(n))),
@@ -92,7 +92,9 @@ func (w *World) NewMachine(home *Cluster, name string, room model.Resources) *Ma
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
 		w.t.Fatal(err)
 	}
-	w.Machines = append(w.Machines, m)
+	w.mu.Lock()
+	w.machines = append(w.machines, m)
+	w.mu.Unlock()
 	return m
 }
 

@@ -60,7 +60,7 @@ func (s *stage) run(v Service, n int) model.ServiceID {
 // on lists where the containers of a service live, by number.
 func (s *stage) on(id model.ServiceID) map[int][]found {
 	out := map[int][]found{}
-	for _, m := range s.Machines {
+	for _, m := range s.Machines() {
 		for _, c := range m.Live() {
 			if c.Spec.Service == id {
 				out[c.Spec.Number] = append(out[c.Spec.Number], found{c.Spec.Attempt(), m})
@@ -368,7 +368,7 @@ func TestClusterStoreLost(t *testing.T) {
 		s.site("b", 3)
 		s.SetBus(LossyBus)
 		a.Kill()
-		a.Disk = newDisk(s.watch.committed(a))
+		a.LoseDisk()
 		a.Start()
 		if least, most := s.most(id, 4, time.Minute); least != 1 || most != 1 {
 			t.Fatalf("%d to %d live while the name is refused", least, most)

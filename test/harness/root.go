@@ -88,7 +88,7 @@ func (w *World) startRoot(dir string) *Root {
 // instant, and what is written after it is lost.
 func (r *Root) kill() {
 	r.w.t.Helper()
-	for _, c := range r.w.Clusters {
+	for _, c := range r.w.Clusters() {
 		c.cable.sever()
 	}
 	var copied bytes.Buffer
@@ -101,7 +101,7 @@ func (r *Root) kill() {
 	}
 	r.cancel()
 	r.done.Wait()
-	for _, c := range r.w.Clusters {
+	for _, c := range r.w.Clusters() {
 		c.cable.sever()
 	}
 	if err := r.Store.Close(); err != nil {

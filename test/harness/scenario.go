@@ -57,7 +57,7 @@ func NewScenario(t testing.TB, cfg Config, length time.Duration) *Scenario {
 			})
 		}
 	}
-	for _, m := range s.Machines {
+	for _, m := range s.Machines() {
 		m.PowerOn()
 	}
 	time.Sleep(8 * time.Second)
@@ -150,8 +150,8 @@ func (s *Scenario) breaks(what any, least, most time.Duration, mend func()) bool
 	return true
 }
 
-func (s *Scenario) machine() *Machine { return s.Machines[s.rng.IntN(len(s.Machines))] }
-func (s *Scenario) cluster() *Cluster { return s.Clusters[s.rng.IntN(len(s.Clusters))] }
+func (s *Scenario) machine() *Machine { return s.Machines()[s.rng.IntN(len(s.Machines()))] }
+func (s *Scenario) cluster() *Cluster { return s.Clusters()[s.rng.IntN(len(s.Clusters()))] }
 
 // asked says whether the root took a wish. While it is down or recovers it
 // takes none; any other refusal is a failure.

@@ -87,7 +87,7 @@ func (v *watch) run(ctx context.Context) {
 
 func (v *watch) containers() {
 	at := map[instance.Attempt]string{}
-	for _, m := range v.w.Machines {
+	for _, m := range v.w.Machines() {
 		for _, c := range m.Live() {
 			a := c.Spec.Attempt()
 			if other, twice := at[a]; twice {
@@ -156,21 +156,21 @@ func (v *watch) rootGone() {
 // subnets have one node each, blocks one cluster.
 func (v *watch) subnets() {
 	nodes, blocks := map[netip.Prefix]string{}, map[netip.Prefix]string{}
-	for _, c := range v.w.Clusters {
-		c.Disk.mu.Lock()
-		for n, p := range c.Disk.subnets {
+	for _, c := range v.w.Clusters() {
+		c.disk().mu.Lock()
+		for n, p := range c.disk().subnets {
 			if other, twice := nodes[p]; twice {
 				v.violate("I7", "subnet %s belongs to %s and to %s/%s", p, other, c.Name, n)
 			}
 			nodes[p] = c.Name + "/" + string(n)
 		}
-		for _, b := range c.Disk.blocks {
+		for _, b := range c.disk().blocks {
 			if other, twice := blocks[b]; twice {
 				v.violate("I7", "block %s belongs to %s and to %s", b, other, c.Name)
 			}
 			blocks[b] = c.Name
 		}
-		c.Disk.mu.Unlock()
+		c.disk().mu.Unlock()
 	}
 }
 
@@ -233,7 +233,7 @@ func (v *watch) stopping(m *Machine, a instance.Attempt) {
 	if err != nil || in.Tombstone {
 		return
 	}
-	for _, other := range v.w.Machines {
+	for _, other := range v.w.Machines() {
 		for _, c := range other.Live() {
 			if b := c.Spec.Attempt(); b.Instance == a.Instance && b.Epoch != a.Epoch {
 				return

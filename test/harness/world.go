@@ -36,18 +36,18 @@ type World struct {
 	log  *slog.Logger
 	dir  string
 
-	Clusters []*Cluster
-	Machines []*Machine
-	watch    *watch
+	watch *watch
 
-	mu     sync.Mutex
-	rng    *rand.Rand
-	faults memlink.Faults
-	root   *Root
-	ids    uint64
-	braked map[string]time.Time
-	counts map[string]int
-	ticks  *process
+	mu       sync.Mutex
+	clusters []*Cluster
+	machines []*Machine
+	rng      *rand.Rand
+	faults   memlink.Faults
+	root     *Root
+	ids      uint64
+	braked   map[string]time.Time
+	counts   map[string]int
+	ticks    *process
 }
 
 // New makes a world with a running root and nothing else. It must be called
@@ -84,11 +84,11 @@ func memoryDir() string {
 // End stops everything and removes the files.
 func (w *World) End() {
 	w.ticks.end()
-	for _, m := range w.Machines {
+	for _, m := range w.Machines() {
 		m.StopEngine(false)
 		m.StopNet(false)
 	}
-	for _, c := range w.Clusters {
+	for _, c := range w.Clusters() {
 		c.cable.set(false)
 		c.Kill()
 	}
@@ -99,6 +99,20 @@ func (w *World) End() {
 	if err := os.RemoveAll(w.dir); err != nil {
 		w.t.Error(err)
 	}
+}
+
+// Clusters are all there are, in the order in which they were made.
+func (w *World) Clusters() []*Cluster {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.clusters)
+}
+
+// Machines are all workers, in the order in which they were made.
+func (w *World) Machines() []*Machine {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.machines)
 }
 
 // Root is the running root, nil while it is down.
@@ -133,9 +147,11 @@ func (w *World) StartRoot() {
 
 // AddCluster makes a cluster and starts it.
 func (w *World) AddCluster(name string) *Cluster {
-	c := &Cluster{w: w, Name: name, cable: newCable(), delay: time.Duration(1+len(w.Clusters)) * 2 * time.Millisecond}
-	c.Disk = newDisk(w.watch.committed(c))
-	w.Clusters = append(w.Clusters, c)
+	c := &Cluster{w: w, Name: name, cable: newCable(), delay: time.Duration(1+len(w.Clusters())) * 2 * time.Millisecond}
+	c.written = newDisk(w.watch.committed(c))
+	w.mu.Lock()
+	w.clusters = append(w.clusters, c)
+	w.mu.Unlock()
 	c.Start()
 	return c
 }
@@ -145,7 +161,7 @@ func (w *World) SetBus(f memlink.Faults) {
 	w.mu.Lock()
 	w.faults = f
 	w.mu.Unlock()
-	for _, c := range w.Clusters {
+	for _, c := range w.Clusters() {
 		if l := c.current(); l != nil {
 			l.hub.Fault(w.draw(), f, f)
 		}
