@@ -33,8 +33,8 @@ const (
 	silent = 15 * time.Second
 	// Tries are short and near one another: a site whose uplink is back should
 	// be heard within seconds, and to dial a root is cheap for both.
-	connectWithin = 4 * time.Second
-	againAtMost   = 4 * time.Second
+	connectWithin = 3 * time.Second
+	againAtMost   = 2 * time.Second
 )
 
 // Config says where the root is and who we are.
