@@ -40,13 +40,13 @@ const (
 	// quickly: another system manager takes over within 4 s, an uplink is back,
 	// and to dial a root is cheap for both.
 	pauseMin = 500 * time.Millisecond
-	pauseMax = 4 * time.Second
+	pauseMax = 2 * time.Second
 	quick    = 15 * time.Second
 )
 
 // connecting leaves the pauses to Run: between two tries gRPC has forgotten
 // that the one before failed. A dial to a machine that is gone takes dialTime.
-const dialTime = 4 * time.Second
+const dialTime = 3 * time.Second
 
 var connecting = grpc.ConnectParams{MinConnectTimeout: dialTime, Backoff: backoff.Config{BaseDelay: pauseMin / 5, Multiplier: 1, MaxDelay: pauseMin / 5}}
 
