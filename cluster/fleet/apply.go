@@ -35,7 +35,7 @@ func (c *core) plan(s *slot) {
 }
 
 func (c *core) apply(s *slot, a Action) {
-	if a.Kind != Deploy && a.Kind != Delete {
+	if a.Kind != Deploy && a.Kind != Delete && !(a.Kind == Place && c.gathering()) {
 		c.f.log.Info("slot", "instance", s.Instance, "action", a.String())
 	}
 	switch a.Kind {

@@ -177,7 +177,10 @@ func (e *engine) say(name model.ServiceName, number int, c nodelink.StateChange)
 func (e *engine) report(ctx context.Context) {
 	for {
 		e.link.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Original: true}})
-		for i := range e.lists {
+		e.mu.Lock()
+		lists := e.lists
+		e.mu.Unlock()
+		for i := range lists {
 			if e.isQuiet() {
 				continue
 			}

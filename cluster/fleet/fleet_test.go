@@ -184,10 +184,11 @@ func TestOneThatDiedMeanwhileIsStillLost(t *testing.T) {
 func TestAfterAStartAllWorkersAreWaitedFor(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1", "w2", "w3")
-		r.stop()
 		for _, name := range []string{"w2", "w3"} {
 			r.nodes[name].link.Disconnect()
 		}
+		time.Sleep(time.Second) // what they had sent is read
+		r.stop()
 		r.start()
 		var all []Assignment
 		for i := range 10 {

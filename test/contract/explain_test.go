@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"oakestra/cluster/fleet"
+	"oakestra/cluster/nodelink"
 	"oakestra/cluster/nodelink/memlink"
 	"oakestra/cluster/rootlink"
 	clusterbolt "oakestra/cluster/store/boltstore"
@@ -33,6 +34,7 @@ type pair struct {
 	ctl   *control.Control
 	book  *clusters.Book
 	fleet *fleet.Fleet
+	hub   *memlink.Hub
 }
 
 // places is what a root lets users do with clusters.
@@ -63,13 +65,13 @@ func startPair(t *testing.T) *pair {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 
-	p := &pair{t: t, book: clusters.NewBook(nil)}
+	p := &pair{t: t, book: clusters.NewBook(nil), hub: memlink.New()}
 	desk := assign.NewDesk(assign.Deps{Store: rootStore, Book: p.book, Witness: memory, Logger: log})
 	server := clusters.NewServer(p.book, desk, log)
 	links := server.GRPC()
 	p.ctl = control.New(control.Deps{Store: rootStore, Addresses: desk, Below: below{p.book, desk}, Places: places{server, desk, p.book}, Logger: log})
 
-	hub := memlink.New()
+	hub := p.hub
 	link := rootlink.New(rootlink.Config{Root: ln.Addr().String(), Name: "kitchen", Version: "test"}, log)
 	plane := tables.New(tables.Deps{Link: hub, Uplink: link, Subnets: clusterStore, Logger: log})
 	p.fleet = fleet.New(fleet.Config{}, fleet.Deps{Book: clusterStore, Link: hub, Network: plane, Root: link, Logger: log})
@@ -99,9 +101,10 @@ func startPair(t *testing.T) *pair {
 
 func (p *pair) worker(host string, mb int64) {
 	p.t.Helper()
-	_, err := p.fleet.Register(p.t.Context(), fleet.Registration{Host: host, Key: host, Address: netip.MustParseAddr("192.0.2.1"), Architecture: "amd64",
+	id, err := p.fleet.Register(p.t.Context(), fleet.Registration{Host: host, Key: host, Address: netip.MustParseAddr("192.0.2.1"), Architecture: "amd64",
 		Runtimes: []string{"container"}, Capacity: model.Resources{MilliCPU: 4000, MemoryMB: mb}, Version: "test"})
 	must(p.t, err)
+	p.hub.Node(id).Send(nodelink.Inbound{Report: &nodelink.NodeReport{Complete: true}}) // nothing is placed before it has said what it holds
 }
 
 func (p *pair) until(what string, is func() bool) {

@@ -63,7 +63,7 @@ func plain(t *rapid.T, s serviceRecord) bool {
 			return false
 		}
 	}
-	return s.Spec.Constraints == nil && s.Spec.Arch == nil && !s.Spec.OneShot && s.Spec.OnClusterLoss == "" && s.Revision < 1e18
+	return s.Spec.Constraints == nil && s.Spec.Arch == nil && !s.Spec.OneShot && s.Spec.OnClusterLoss == "" && s.Revision < 1e18 && s.Spec.MilliCPU < 1e18
 }
 
 func someText(t *rapid.T, what string) string {
