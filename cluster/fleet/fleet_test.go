@@ -27,7 +27,7 @@ func TestRunAndRemove(t *testing.T) {
 		r.desire(true)
 		elapse(20 * time.Second)
 		r.wantTotal(0, 1)
-		if !r.root.get(slotID).Gone || len(r.book.slots) != 0 {
+		if !r.root.get(slotID).Gone || len(r.book.all()) != 0 {
 			t.Fatal("the tombstone is not carried out")
 		}
 	})

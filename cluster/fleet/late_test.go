@@ -19,7 +19,7 @@ func TestTombstoneWaitsForALateWorker(t *testing.T) {
 		r.desire(true)
 		time.Sleep(time.Second)
 		r.stop()
-		s := r.book.slots[slotID]
+		s := r.book.slot(slotID)
 		s.Instance, s.Grant, s.Tombstone = slotID, 7, true
 		r.book.slots[slotID] = s
 		r.nodes["w2"].link.Disconnect()
@@ -31,7 +31,7 @@ func TestTombstoneWaitsForALateWorker(t *testing.T) {
 		}
 		r.nodes["w2"].link.Connect()
 		time.Sleep(5 * time.Second)
-		if !r.root.get(slotID).Gone || len(r.book.slots) != 0 {
+		if !r.root.get(slotID).Gone || len(r.book.all()) != 0 {
 			t.Fatal("the tombstone is not carried out")
 		}
 	})
@@ -172,7 +172,7 @@ func TestRefusedSuccessorLeavesWhatRuns(t *testing.T) {
 			t.Helper()
 			err := r.f.Desired(r.ctx, Desired{Revision: 2, Changed: []Assignment{{
 				Instance: slotID, Grant: 8, Revision: 2, Tombstone: tombstone,
-				Service: model.Service{ID: slotID.Service, Name: r.book.slots[slotID].Service.Name,
+				Service: model.Service{ID: slotID.Service, Name: r.book.slot(slotID).Service.Name,
 					Spec: model.ServiceSpec{Runtime: "container", Demand: model.Resources{MemoryMB: 100000}}},
 			}}})
 			if err != nil {
@@ -257,7 +257,7 @@ func TestTombstoneOfAStray(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		r.wantTotal(1, 1)
-		if !r.root.get(stray).Gone || len(r.book.slots) != 1 {
+		if !r.root.get(stray).Gone || len(r.book.all()) != 1 {
 			t.Errorf("facts %+v", r.root.get(stray))
 		}
 	})

@@ -231,17 +231,17 @@ func (w *world) rest() {
 	live := map[model.InstanceID]int{}
 	for id, m := range w.nodes {
 		for a, s := range m.has {
-			if live[a.Instance]++; s != instance.Running || a.Epoch != w.book.slots[a.Instance].Epoch() || w.book.slots[a.Instance].Placement.Node != id {
-				w.t.Fatalf("%s has %v (%d), the book says %+v", id, a, s, w.book.slots[a.Instance])
+			if live[a.Instance]++; s != instance.Running || a.Epoch != w.book.slot(a.Instance).Started() || w.book.slot(a.Instance).Placement.Node != id {
+				w.t.Fatalf("%s has %v (%d), the book says %+v", id, a, s, w.book.slot(a.Instance))
 			}
 		}
 	}
 	for id, a := range w.want {
 		if n := 1; live[id] != n && !a.Tombstone || a.Tombstone && live[id] != 0 {
-			w.t.Fatalf("%s lives %d times, tombstone %v; book %+v facts %+v", id, live[id], a.Tombstone, w.book.slots[id], w.root.get(id))
+			w.t.Fatalf("%s lives %d times, tombstone %v; book %+v facts %+v", id, live[id], a.Tombstone, w.book.slot(id), w.root.get(id))
 		}
 		if a.Tombstone && !w.root.get(id).Gone {
-			w.t.Fatalf("the tombstone of %s is not carried out: %+v", id, w.book.slots[id])
+			w.t.Fatalf("the tombstone of %s is not carried out: %+v", id, w.book.slot(id))
 		}
 	}
 }
@@ -251,7 +251,7 @@ func (w *world) rest() {
 func (w *world) sweep() {
 	for _, m := range w.nodes {
 		for a := range m.has {
-			if _, held := w.book.slots[a.Instance]; !held && w.want[a.Instance].Tombstone {
+			if _, held := w.book.all()[a.Instance]; !held && w.want[a.Instance].Tombstone {
 				gone := w.want[a.Instance]
 				gone.Grant = a.Epoch.Grant
 				w.tell(Desired{Changed: []Assignment{gone}})
@@ -409,7 +409,7 @@ func TestDisorderChangesNothing(t *testing.T) {
 			w.pass(2 * time.Second)
 		}
 		w.rest()
-		for id, s := range w.book.slots {
+		for id, s := range w.book.all() {
 			if s.Placement.Try != 1 || len(s.Old) != 0 {
 				t.Fatalf("%s: %+v", id, s)
 			}

@@ -64,8 +64,8 @@ func TestDrainReplacesBeforeItRemoves(t *testing.T) {
 		}
 		r.always(30 * time.Second)
 		r.wantTotal(1, 2)
-		if r.where() != other(from) || r.root.get(slotID).Placement.Try != 2 || len(r.book.slots[slotID].Old) != 0 {
-			t.Fatalf("%+v, book %+v", r.root.get(slotID), r.book.slots[slotID])
+		if r.where() != other(from) || r.root.get(slotID).Placement.Try != 2 || len(r.book.slot(slotID).Old) != 0 {
+			t.Fatalf("%+v, book %+v", r.root.get(slotID), r.book.slot(slotID))
 		}
 		if again := r.order(from, Drain); len(again) != 0 {
 			t.Errorf("nothing is left, yet: %+v", again)
@@ -153,8 +153,8 @@ func TestRemovalInTheMiddleOfADrain(t *testing.T) {
 			elapse(pause)
 			r.desire(true)
 			elapse(40 * time.Second)
-			if n, _ := r.total(); n != 0 || !r.root.get(slotID).Gone || len(r.book.slots) != 0 {
-				t.Fatalf("after %s: %d run, book %+v", pause, n, r.book.slots)
+			if n, _ := r.total(); n != 0 || !r.root.get(slotID).Gone || len(r.book.all()) != 0 {
+				t.Fatalf("after %s: %d run, book %+v", pause, n, r.book.all())
 			}
 		})
 	}
@@ -195,7 +195,7 @@ func TestOnlyALostWorkerIsRemoved(t *testing.T) {
 		elapse(20 * time.Second)
 		r.order(from, Remove)
 		elapse(10 * time.Second)
-		s := r.book.slots[slotID]
+		s := r.book.slot(slotID)
 		if _, there := r.book.nodes[model.NodeID(from)]; there || string(s.Placement.Node) != other(from) || len(s.Old) != 0 {
 			t.Fatalf("nodes %+v, slot %+v", r.book.nodes, s)
 		}
@@ -225,8 +225,8 @@ func TestRemovalEndsTombstones(t *testing.T) {
 		elapse(30 * time.Second)
 		r.order(from, Remove)
 		elapse(10 * time.Second)
-		if !r.root.get(slotID).Gone || len(r.book.slots) != 0 {
-			t.Fatalf("%+v", r.book.slots)
+		if !r.root.get(slotID).Gone || len(r.book.all()) != 0 {
+			t.Fatalf("%+v", r.book.all())
 		}
 	})
 }

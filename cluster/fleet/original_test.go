@@ -48,8 +48,8 @@ func TestOriginalRunsAndIsRemoved(t *testing.T) {
 		}
 		r.desire(true)
 		elapse(30 * time.Second)
-		if _, _, runs := e.told(); runs || !r.root.get(slotID).Gone || len(r.book.slots) != 0 {
-			t.Errorf("it is still there: %+v", r.book.slots)
+		if _, _, runs := e.told(); runs || !r.root.get(slotID).Gone || len(r.book.all()) != 0 {
+			t.Errorf("it is still there: %+v", r.book.all())
 		}
 		r.wantTold(e, 1, 1)
 	})

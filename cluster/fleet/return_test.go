@@ -60,7 +60,7 @@ func TestWhatAReturnedNodeStillHas(t *testing.T) {
 				elapse(20 * time.Second)
 
 				want := map[string]string{"first": first, "second": second}[c.stays]
-				f, s := r.root.get(slotID), r.book.slots[slotID]
+				f, s := r.root.get(slotID), r.book.slot(slotID)
 				if string(f.Placement.Node) != want || f.Observed.State != instance.Running || f.Observed.Epoch.Try != f.Placement.Try {
 					t.Errorf("the root sees %+v", f)
 				}
@@ -99,8 +99,8 @@ func (r *rig) adoptedSurvives(t *testing.T, at string) {
 	}
 	r.desire(true)
 	elapse(30 * time.Second)
-	if n, _ := r.total(); n != 0 || len(r.book.slots) != 0 || !r.root.get(slotID).Gone {
-		t.Fatalf("it cannot be removed: %d run, book %+v", n, r.book.slots)
+	if n, _ := r.total(); n != 0 || len(r.book.all()) != 0 || !r.root.get(slotID).Gone {
+		t.Fatalf("it cannot be removed: %d run, book %+v", n, r.book.all())
 	}
 }
 
@@ -114,13 +114,13 @@ func TestAnAdoptedAttemptIsDrained(t *testing.T) {
 		elapse(20 * time.Second)
 		r.nodes["w1"].link.Connect()
 		elapse(10 * time.Second)
-		if s := r.book.slots[slotID]; s.Carried.IsZero() || s.Epoch() == s.Carried {
+		if s := r.book.slot(slotID); s.Carried.IsZero() || s.Epoch() == s.Carried {
 			t.Fatalf("not adopted: %+v", s)
 		}
 		r.join("w2")
 		r.order("w1", Drain)
 		r.always(20 * time.Second)
-		if s := r.book.slots[slotID]; r.where() != "w2" || len(s.Old) != 0 || !s.Carried.IsZero() {
+		if s := r.book.slot(slotID); r.where() != "w2" || len(s.Old) != 0 || !s.Carried.IsZero() {
 			t.Errorf("runs on %q, %+v", r.where(), s)
 		}
 		r.wantTotal(1, 2)

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"sync"
 	"testing"
@@ -40,6 +41,19 @@ func (b *book) Load(context.Context) (store.State, error) {
 		s.Nodes = append(s.Nodes, v)
 	}
 	return s, nil
+}
+
+// slot is what is written of a slot.
+func (b *book) slot(id model.InstanceID) store.Slot {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.slots[id]
+}
+
+func (b *book) all() map[model.InstanceID]store.Slot {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.slots)
 }
 
 func (b *book) Commit(_ context.Context, w store.Batch) error {
