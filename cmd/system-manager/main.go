@@ -34,6 +34,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	go collectLess(ctx)
 	if err := run(ctx, cfg, opts); err != nil {
 		fmt.Fprintln(os.Stderr, "system-manager:", err)
 		os.Exit(1)
