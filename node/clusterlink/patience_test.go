@@ -8,31 +8,9 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"testing"
-	"time"
 
 	"oakestra/api/mqtt"
 )
-
-// TestPatience: a cluster that cannot be reached is tried again every few
-// seconds for ever; one that answers without serving is left in peace.
-func TestPatience(t *testing.T) {
-	p := newPatience()
-	longest := func(err error, lasted time.Duration) (most time.Duration) {
-		for range 50 {
-			most = max(most, p.next(err, lasted))
-		}
-		return most
-	}
-	if got := longest(errUnreachable, time.Second); got > 1250*time.Millisecond {
-		t.Errorf("unreachable: a pause of %s", got)
-	}
-	if got := longest(errors.New("busy"), time.Second); got < 15*time.Second || got > 19*time.Second {
-		t.Errorf("busy: the longest pause is %s, want 15 s and up to a quarter more", got)
-	}
-	if got := longest(errors.New("lost"), 2*time.Minute); got > 700*time.Millisecond {
-		t.Errorf("after a session that held: a pause of %s", got)
-	}
-}
 
 func TestWhatIsUnreachable(t *testing.T) {
 	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))

@@ -1,0 +1,37 @@
+package lifecycle
+
+import "time"
+
+// ConnectWithin bounds one attempt to open a connection of a session that is
+// tried again with Patience.
+const ConnectWithin = 2 * time.Second
+
+// Patience is how long to wait before the next session with a server. Whom
+// nobody hears costs nobody anything and tries again soon, so that a healed
+// network is noticed within seconds. A server that answers but does not serve
+// has too much to do: it is given time. Not safe for concurrent use.
+type Patience struct{ near, far *Backoff }
+
+// NewPatience waits 0.25 to 1 s for whom cannot be reached, 0.5 to 15 s for
+// others, and jitter.
+func NewPatience() Patience {
+	return Patience{NewBackoff(250*time.Millisecond, time.Second), NewBackoff(500*time.Millisecond, 15*time.Second)}
+}
+
+// Next is the pause after a session that lasted so long, or for which no
+// connection could be opened.
+func (p Patience) Next(unreachable bool, lasted time.Duration) time.Duration {
+	if lasted > time.Minute {
+		p.Reset()
+	}
+	if unreachable {
+		return p.near.Next()
+	}
+	return p.far.Next()
+}
+
+// Reset makes the next pause the shortest again.
+func (p Patience) Reset() {
+	p.near.Reset()
+	p.far.Reset()
+}
