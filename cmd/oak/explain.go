@@ -98,7 +98,7 @@ func (a *app) outlook(o outlookView) {
 			continue
 		}
 		if c.Workers == 0 {
-			a.say("  cluster %s: %s; has no workers", c.Name, why)
+			a.say("  cluster %s: has no workers", c.Name)
 			continue
 		}
 		parts := []string{fmt.Sprintf("%d of %d workers qualify", c.Qualified, c.Workers)}
