@@ -106,10 +106,10 @@ func object(path, prefix string, data json.RawMessage, into any, p *errs.Problem
 }
 
 func kindOf(v reflect.Value) string {
-	switch v.Kind() {
-	case reflect.String:
+	switch {
+	case v.Kind() == reflect.String:
 		return "a text in quotes"
-	case reflect.Float64:
+	case v.CanFloat():
 		return "a number"
 	}
 	return "a whole number"
