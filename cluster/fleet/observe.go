@@ -155,11 +155,11 @@ func (c *core) container(n *node, was map[model.InstanceID][]Seen, k nodelink.Co
 	}
 	if s == nil || !ours(s.Slot, e) || e.IsZero() {
 		if s == nil && !e.IsZero() { // a tombstone may still come for it
-			n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State})
+			n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State, k.Restarting})
 		}
 		return Orphan{n.ID, id, k.JobName, e}, true
 	}
-	n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State})
+	n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State, k.Restarting})
 	current := s.Epoch() == e && s.Placement.Node == n.ID
 	s.listed = s.listed || current
 	if len(was[id]) == 0 || !current {
@@ -289,14 +289,15 @@ func (c *core) see(n *node, id model.InstanceID, e instance.Epoch, state instanc
 	if n.seen == nil {
 		n.seen = map[model.InstanceID][]Seen{}
 	}
+	restarting := false
 	list := slices.DeleteFunc(n.seen[id], func(v Seen) bool {
 		if v.Epoch == e {
-			state = max(state, v.State)
+			state, restarting = max(state, v.State), v.Restarting
 		}
 		return v.Epoch == e
 	})
 	if state != instance.Undeployed {
-		list = append(list, Seen{n.ID, e, state})
+		list = append(list, Seen{n.ID, e, state, restarting})
 	}
 	if n.seen[id] = list; len(list) == 0 {
 		delete(n.seen, id)

@@ -159,10 +159,88 @@ func TestPlanOfAReturnAfterARestart(t *testing.T) {
 		}
 		acts, _ := Plan(w, Have{
 			Synced: true, Nodes: map[model.NodeID]NodeHave{"w1": {Liveness: instance.Alive, CompleteAt: now}, "w2": second},
-			Seen: []Seen{{"w1", old.Epoch, instance.Running}},
+			Seen: []Seen{{Node: "w1", Epoch: old.Epoch, State: instance.Running}},
 		}, now)
 		if c.nothing && len(acts) != 0 || !c.nothing && (len(acts) == 0 || acts[0].Kind != c.want) {
 			t.Errorf("%s: %v", c.name, acts)
 		}
 	}
+}
+
+// A machine that lost power knows what it is to run, and says so before it has
+// started it again: until then its replacement is not given up.
+func TestAReturnCountsOnceItRuns(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		runs  bool // the replacement, before what returned
+		where string
+		tries uint32
+	}{
+		{"the replacement runs first", true, "second", 2},
+		{"what returned runs first", false, "first", 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t, "w1", "w2")
+				r.desire(false)
+				elapse(10*time.Second + 500*time.Millisecond)
+				first := r.where()
+				second := other(first)
+				r.nodes[second].starts(instance.Creating)
+				r.nodes[first].link.Disconnect()
+				elapse(16 * time.Second)
+				r.nodes[first].boots(true)
+				r.nodes[first].link.Connect()
+				elapse(10 * time.Second)
+				if len(r.nodes[second].has) != 1 || len(r.nodes[first].has) != 1 {
+					t.Fatalf("while it boots the workers hold %v and %v", r.nodes[first].has, r.nodes[second].has)
+				}
+				if c.runs {
+					r.nodes[second].becomes(instance.Creating, instance.Running)
+					elapse(10 * time.Second)
+				}
+				r.nodes[first].boots(false)
+				elapse(10 * time.Second)
+				want := map[string]string{"first": first, "second": second}[c.where]
+				if f := r.root.get(slotID); string(f.Placement.Node) != want || f.Placement.Try != c.tries || len(r.nodes[other(want)].has) != 0 {
+					t.Errorf("%+v; the workers hold %v and %v", f, r.nodes[first].has, r.nodes[second].has)
+				}
+			})
+		})
+	}
+}
+
+// What was taken up is handed over to a new grant like anything else: it leaves
+// the tables before it ends.
+func TestAnAdoptedAttemptIsHandedOver(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1")
+		r.desire(false)
+		elapse(10 * time.Second)
+		r.nodes["w1"].link.Disconnect()
+		elapse(20 * time.Second)
+		r.nodes["w1"].link.Connect()
+		elapse(10 * time.Second)
+		carried := r.book.slot(slotID).Carried
+		if carried.IsZero() {
+			t.Fatalf("not adopted: %+v", r.book.slot(slotID))
+		}
+		for len(r.leaves) > 0 {
+			<-r.leaves
+		}
+		r.nodes["w1"].starts(instance.Creating)
+		if err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: 2, Changed: []Assignment{assignment(9, false)}}); err != nil {
+			t.Fatal(err)
+		}
+		elapse(10 * time.Second)
+		if s := r.book.slot(slotID); s.Handoff != (store.Old{Epoch: carried, Node: "w1"}) || len(r.leaves) != 0 {
+			t.Fatalf("it does not serve until its successor runs: %+v", s)
+		}
+		r.nodes["w1"].becomes(instance.Creating, instance.Running)
+		elapse(10 * time.Second)
+		if len(r.leaves) != 1 || (<-r.leaves).Epoch != carried {
+			t.Error("its endpoint has not left the tables")
+		}
+		r.wantTotal(1, 2)
+	})
 }

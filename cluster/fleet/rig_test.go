@@ -161,6 +161,7 @@ type worker struct {
 	mute    bool           // reports nothing
 	deaf    bool           // orders to start something are lost
 	first   instance.State // that what is started has; Unknown: Running
+	booting bool           // what runs is being started again
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -188,7 +189,7 @@ func (w *worker) run(ctx context.Context) {
 		w.seq++
 		r := &nodelink.NodeReport{Boot: "b", Seq: w.seq, Complete: true}
 		for a, s := range w.has {
-			r.Containers = append(r.Containers, nodelink.Container{Service: a.Instance.Service, Number: a.Instance.Number, Observed: instance.Observed{Epoch: a.Epoch, State: s}})
+			r.Containers = append(r.Containers, nodelink.Container{Service: a.Instance.Service, Number: a.Instance.Number, Observed: instance.Observed{Epoch: a.Epoch, State: s}, Restarting: w.booting})
 		}
 		mute := w.mute
 		w.mu.Unlock()
@@ -218,6 +219,13 @@ func (w *worker) silence(on bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.mute = on
+}
+
+// boots says that what the worker has is being started again, or that it is done.
+func (w *worker) boots(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.booting = on
 }
 
 func (w *worker) becomesEmpty() {

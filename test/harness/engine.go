@@ -188,8 +188,8 @@ func (e *engine) report(ctx context.Context, l *life) error {
 	e.seq++
 	r := &nodelink.NodeReport{Boot: e.boot, Seq: e.seq, Complete: true}
 	for _, rec := range e.runner.Snapshot() {
-		c := nodelink.Container{Service: rec.Spec.Service, JobName: rec.Spec.JobName, Number: rec.Spec.Number, Observed: rec.Observed()}
-		c.Vital = instance.Vital{Boot: e.boot, Seq: e.seq, Healthy: rec.State == instance.Running}
+		c := nodelink.Container{Service: rec.Spec.Service, JobName: rec.Spec.JobName, Number: rec.Spec.Number, Observed: rec.Observed(), Restarting: rec.Restarting}
+		c.Vital = instance.Vital{Boot: e.boot, Seq: e.seq, Healthy: rec.State == instance.Running && !rec.Restarting}
 		c.Vital.NamespaceIP, _ = netip.ParseAddr(rec.Address)
 		r.Containers = append(r.Containers, c)
 	}
