@@ -105,6 +105,9 @@ func (c *core) report(n *node, r *nodelink.NodeReport) {
 	if !r.Complete && !r.ContainersOnly {
 		return
 	}
+	if r.Boot != "" && c.doubted(n) {
+		return
+	}
 	was, first := n.seen, n.completeAt.IsZero()
 	n.seen, n.completeAt = make(map[model.InstanceID][]Seen, len(r.Containers)), c.now
 	c.hears(n)
@@ -123,6 +126,18 @@ func (c *core) report(n *node, r *nodelink.NodeReport) {
 		n.orphans, c.orphansMoved = orphans, true
 	}
 	c.missing(n)
+}
+
+// doubted says that a report may have been on its way since before its worker
+// was lost. Registering ends that, since it is an answered call; so do two
+// reports, and a probe asks for the next.
+func (c *core) doubted(n *node) bool {
+	if n.doubts == 0 {
+		return false
+	}
+	n.doubts--
+	c.send(n.ID, probe())
+	return true
 }
 
 // sights notes what the last report holds and the one before did not, and the
@@ -254,7 +269,7 @@ func (c *core) clearOld(n *node, s *slot, has func(instance.Epoch) bool) {
 func (c *core) changed(n *node, ch *nodelink.StateChange) {
 	id, e := c.slotOf(n, ch.Service, ch.JobName, ch.Number, ch.Observed.Epoch)
 	s := c.slots[id]
-	if s == nil || e.IsZero() {
+	if s == nil || e.IsZero() || n.doubts > 0 && !ch.Original {
 		return
 	}
 	if ch.PublicIP != "" && s.publicIP != ch.PublicIP {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"oakestra/cluster/nodelink"
 	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
@@ -242,5 +243,38 @@ func TestAnAdoptedAttemptIsHandedOver(t *testing.T) {
 			t.Error("its endpoint has not left the tables")
 		}
 		r.wantTotal(1, 2)
+	})
+}
+
+// What a worker sent before it was lost may come first when it returns: it
+// tells nothing of what runs now.
+func TestALateReportTakesNothingBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		r.desire(false)
+		elapse(10*time.Second + 500*time.Millisecond)
+		first := r.where()
+		w, second := r.nodes[first], r.nodes[other(first)]
+		second.starts(instance.Creating)
+		w.silence(true)
+		late := w.next()
+		elapse(16 * time.Second)
+		w.probed() // while it was silent
+		w.link.Send(nodelink.Inbound{Report: late})
+		w.link.Send(nodelink.Inbound{Change: &nodelink.StateChange{
+			Service: slotID.Service, Number: slotID.Number, Observed: instance.Observed{Epoch: instance.Epoch{Grant: 7, Try: 1}, State: instance.Running},
+		}})
+		elapse(3 * time.Second)
+		if n, started := r.total(); len(second.has) != 1 || started != 2 {
+			t.Fatalf("%d run, %d were started; the replacement's worker holds %v", n, started, second.has)
+		}
+		if !w.probed() {
+			t.Error("nobody asked it what it holds")
+		}
+		w.silence(false)
+		elapse(10 * time.Second)
+		if r.where() != first || len(second.has) != 0 || len(w.has) != 1 {
+			t.Errorf("at %q; the workers hold %v and %v", r.where(), w.has, second.has)
+		}
 	})
 }
