@@ -58,7 +58,8 @@ type Link struct {
 	http       *http.Client
 	changes    chan runner.Record
 	probe      chan struct{}
-	refused    time.Time // since when the cluster says that somebody else has our key
+	refused    time.Time     // since when the cluster says that somebody else has our key
+	served     time.Duration // from the first to the last report that the present session delivered
 }
 
 // enrolAgain is how long a worker insists on its key: the cluster needs 10 s to
@@ -91,12 +92,12 @@ func (l *Link) Run(ctx context.Context) error {
 	}
 	patience := newPatience()
 	for ctx.Err() == nil {
-		began := time.Now()
+		l.served = 0
 		err := l.session(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		pause := patience.next(err, time.Since(began))
+		pause := patience.next(err, l.served)
 		l.log.Warn("no cluster; containers run on, trying again", "cluster", l.cfg.Address, "error", err, "pause", pause.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
@@ -254,10 +255,15 @@ func (t *talk) reports(ctx context.Context, lost <-chan error) error {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	var first time.Time
 	for {
 		if err := t.report(); err != nil {
 			return err
 		}
+		if first.IsZero() {
+			first = time.Now()
+		}
+		t.served = time.Since(first)
 	quiet:
 		for {
 			select {
