@@ -58,8 +58,11 @@ type Link struct {
 	http       *http.Client
 	changes    chan runner.Record
 	probe      chan struct{}
-	refused    time.Time     // since when the cluster says that somebody else has our key
-	served     time.Duration // from the first to the last report that the present session delivered
+	refused    time.Time // since when the cluster says that somebody else has our key
+	// seq counts the reports of this start of the agent through all sessions: the
+	// cluster takes none that is not newer than those before it.
+	seq    uint64
+	served time.Duration // from the first to the last report that the present session delivered
 }
 
 // enrolAgain is how long a worker insists on its key: the cluster needs 10 s to
@@ -211,7 +214,6 @@ type talk struct {
 	node   string
 	agreed mqtt.Registered
 	cores  int
-	seq    uint64
 }
 
 // converse connects and reports until the connection is lost: then the caller
