@@ -35,9 +35,14 @@ func newPatience() patience {
 	return patience{lifecycle.NewBackoff(250*time.Millisecond, time.Second), lifecycle.NewBackoff(500*time.Millisecond, 15*time.Second)}
 }
 
-// next is the pause after a session that ended with err and lasted so long.
-func (p patience) next(err error, lasted time.Duration) time.Duration {
-	if lasted > time.Minute {
+// servedFor is how long a cluster must have taken reports to count as one that
+// serves.
+const servedFor = 5 * time.Second
+
+// next is the pause after a session that ended with err and in which the
+// cluster's broker took reports for so long.
+func (p patience) next(err error, served time.Duration) time.Duration {
+	if served >= servedFor {
 		p.near.Reset()
 		p.far.Reset()
 	}
