@@ -44,6 +44,9 @@ type ServiceReport struct {
 	ExitCode    int32  `json:"exit_code,omitempty"`
 	NamespaceIP string `json:"nsip,omitempty"`
 	Pid         uint32 `json:"pid,omitempty"`
+	// Restarting: RUNNING, but not just now: its machine has booted, and it is
+	// being started again.
+	Restarting bool `json:"restarting,omitempty"`
 }
 
 // Resources is the original's list of running containers.

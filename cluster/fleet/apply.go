@@ -35,7 +35,7 @@ func (c *core) plan(s *slot) {
 }
 
 func (c *core) apply(s *slot, a Action) {
-	if a.Kind != Deploy && a.Kind != Delete && !(a.Kind == Place && c.gathering()) {
+	if c.worthALine(a.Kind) {
 		c.f.log.Info("slot", "instance", s.Instance, "action", a.String())
 	}
 	switch a.Kind {
@@ -72,6 +72,11 @@ func (c *core) apply(s *slot, a Action) {
 	case Done:
 		c.done(s)
 	}
+}
+
+// worthALine leaves out of the log what is repeated until it is heard.
+func (c *core) worthALine(k Kind) bool {
+	return k != Deploy && k != Delete && (k != Place || !c.gathering())
 }
 
 func (c *core) deploy(s *slot, a Action) {

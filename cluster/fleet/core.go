@@ -28,6 +28,7 @@ type node struct {
 	reports    uint64 // sequence of the last one of this boot
 	usage      model.Usage
 	completeAt time.Time
+	doubts     int // reports of what it holds that prove nothing yet, see doubted
 	seen       map[model.InstanceID][]Seen
 	orphans    []Orphan
 	lists      map[string]listed // of an original agent with several runtimes

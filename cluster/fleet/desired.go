@@ -66,7 +66,7 @@ func (c *core) assign(a Assignment, recovers bool) {
 // on until its successor runs here and has its place in the tables; one that
 // is to end, or did not run, has nothing to hand over.
 func (c *core) regrant(s *slot, ends bool) {
-	old, runs := store.Old{Epoch: s.Epoch(), Node: s.Placement.Node}, s.Placement.Verdict == instance.Placed && s.Observed.State == instance.Running
+	old, runs := store.Old{Epoch: s.Started(), Node: s.Placement.Node}, s.Placement.Verdict == instance.Placed && s.Observed.State == instance.Running
 	c.giveUp(s)
 	c.fresh(s)
 	s.Placement, s.LastTry, s.failures, s.Leaving, s.Left = instance.Placement{}, 0, 0, false, false

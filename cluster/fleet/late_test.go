@@ -263,7 +263,8 @@ func TestTombstoneOfAStray(t *testing.T) {
 
 // TestWhatAChangeShowedIsThere: a worker is cut off after it said that the
 // attempt runs and before its next full report. When NetManager is heard first
-// nothing is sent, and with the next report the attempt is taken up again.
+// nothing is sent, and once its reports are not old ones the attempt is taken up
+// again.
 func TestWhatAChangeShowedIsThere(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
@@ -289,9 +290,11 @@ func TestWhatAChangeShowedIsThere(t *testing.T) {
 		w.Pending()
 		w.Send(nodelink.Inbound{Net: &nodelink.NetReport{}})
 		time.Sleep(time.Second)
-		w.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Boot: "b", Seq: 2, Complete: true, Containers: []nodelink.Container{
-			{Service: slotID.Service, Observed: instance.Observed{Epoch: at.Epoch, State: instance.Running, Seq: 1}}}}})
-		time.Sleep(time.Second)
+		for seq := range uint64(3) {
+			w.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Boot: "b", Seq: 2 + seq, Complete: true, Containers: []nodelink.Container{
+				{Service: slotID.Service, Observed: instance.Observed{Epoch: at.Epoch, State: instance.Running, Seq: 1}}}}})
+			time.Sleep(time.Second)
+		}
 		for _, m := range w.Pending() {
 			if m.Deploy != nil || m.Delete != nil {
 				t.Errorf("sent %+v %+v", m.Deploy, m.Delete)

@@ -18,15 +18,16 @@ func (p *planner) moves(n NodeHave) bool {
 }
 
 // handOver ends an attempt that a drain or a new grant replaced, once its replacement has run
-// for a moment, so that its endpoint is known everywhere; or when nothing
-// stands in the way any more.
+// for a moment, so that its endpoint is known everywhere, or has done what it
+// was to do; or when nothing stands in the way any more.
 func (p *planner) handOver() {
 	o := p.w.Handoff
 	if o == (store.Old{}) || p.w.HandingOver {
 		return
 	}
 	runs := p.w.Observed.State == instance.Running && !p.h.Running.IsZero() && p.due(p.h.Running.Add(takeOver))
-	if runs || p.w.Tombstone || !p.isOld(o) {
+	did := p.w.Observed.State == instance.Completed && p.w.Service.Spec.OneShot
+	if runs || did || p.w.Tombstone || !p.isOld(o) {
 		p.add(HandOver, o.Node, o.Epoch, "")
 	}
 }

@@ -105,6 +105,9 @@ func (c *core) report(n *node, r *nodelink.NodeReport) {
 	if !r.Complete && !r.ContainersOnly {
 		return
 	}
+	if r.Boot != "" && c.doubted(n) {
+		return
+	}
 	was, first := n.seen, n.completeAt.IsZero()
 	n.seen, n.completeAt = make(map[model.InstanceID][]Seen, len(r.Containers)), c.now
 	c.hears(n)
@@ -123,6 +126,18 @@ func (c *core) report(n *node, r *nodelink.NodeReport) {
 		n.orphans, c.orphansMoved = orphans, true
 	}
 	c.missing(n)
+}
+
+// doubted says that a report may have been on its way since before its worker
+// was lost. Registering ends that, since it is an answered call; so do two
+// reports, and a probe asks for the next.
+func (c *core) doubted(n *node) bool {
+	if n.doubts == 0 {
+		return false
+	}
+	n.doubts--
+	c.send(n.ID, probe())
+	return true
 }
 
 // sights notes what the last report holds and the one before did not, and the
@@ -155,11 +170,11 @@ func (c *core) container(n *node, was map[model.InstanceID][]Seen, k nodelink.Co
 	}
 	if s == nil || !ours(s.Slot, e) || e.IsZero() {
 		if s == nil && !e.IsZero() { // a tombstone may still come for it
-			n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State})
+			n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State, k.Restarting})
 		}
 		return Orphan{n.ID, id, k.JobName, e}, true
 	}
-	n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State})
+	n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State, k.Restarting})
 	current := s.Epoch() == e && s.Placement.Node == n.ID
 	s.listed = s.listed || current
 	if len(was[id]) == 0 || !current {
@@ -254,7 +269,7 @@ func (c *core) clearOld(n *node, s *slot, has func(instance.Epoch) bool) {
 func (c *core) changed(n *node, ch *nodelink.StateChange) {
 	id, e := c.slotOf(n, ch.Service, ch.JobName, ch.Number, ch.Observed.Epoch)
 	s := c.slots[id]
-	if s == nil || e.IsZero() {
+	if s == nil || e.IsZero() || n.doubts > 0 && !ch.Original {
 		return
 	}
 	if ch.PublicIP != "" && s.publicIP != ch.PublicIP {
@@ -289,14 +304,15 @@ func (c *core) see(n *node, id model.InstanceID, e instance.Epoch, state instanc
 	if n.seen == nil {
 		n.seen = map[model.InstanceID][]Seen{}
 	}
+	restarting := false
 	list := slices.DeleteFunc(n.seen[id], func(v Seen) bool {
 		if v.Epoch == e {
-			state = max(state, v.State)
+			state, restarting = max(state, v.State), v.Restarting
 		}
 		return v.Epoch == e
 	})
 	if state != instance.Undeployed {
-		list = append(list, Seen{n.ID, e, state})
+		list = append(list, Seen{n.ID, e, state, restarting})
 	}
 	if n.seen[id] = list; len(list) == 0 {
 		delete(n.seen, id)

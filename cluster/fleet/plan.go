@@ -92,6 +92,8 @@ type Seen struct {
 	Node  model.NodeID
 	Epoch instance.Epoch
 	State instance.State
+	// Restarting: it does not run just now, see nodelink.Container.
+	Restarting bool
 }
 
 // Have is everything seen that concerns one slot.
@@ -260,7 +262,7 @@ func (p *planner) revert() bool {
 		if o == p.w.Handoff && p.w.Placement.Verdict != instance.Refused {
 			continue // its replacement is on the way
 		}
-		if s.State == instance.Running && s.Epoch.Grant == p.w.Grant && p.isOld(o) && p.w.DeletedAt[o].IsZero() &&
+		if s.State == instance.Running && !s.Restarting && s.Epoch.Grant == p.w.Grant && p.isOld(o) && p.w.DeletedAt[o].IsZero() &&
 			p.h.Nodes[s.Node].Liveness == instance.Alive {
 			p.add(Revert, s.Node, s.Epoch, "the node returned")
 			return true

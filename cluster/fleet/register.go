@@ -147,6 +147,7 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	n.Node = changed
 	c.sign(n, &n.Engine) // it speaks to us
 	n.Networked = n.Network
+	n.doubts = 0
 	if n.boot != r.Boot {
 		n.boot, n.reports = r.Boot, 0
 	}
@@ -206,7 +207,7 @@ func (c *core) liveness(n *node) {
 		c.send(n.ID, probe())
 	}
 	if n.live == instance.Lost {
-		n.seen, n.completeAt = nil, time.Time{} // what it held then is not what it holds when it returns
+		n.seen, n.completeAt, n.doubts = nil, time.Time{}, 2 // what it held then is not what it holds when it returns
 		c.countLost()
 	}
 	if n.live == instance.Lost || was == instance.Lost {

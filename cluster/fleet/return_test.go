@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"oakestra/cluster/nodelink"
 	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
@@ -159,10 +160,121 @@ func TestPlanOfAReturnAfterARestart(t *testing.T) {
 		}
 		acts, _ := Plan(w, Have{
 			Synced: true, Nodes: map[model.NodeID]NodeHave{"w1": {Liveness: instance.Alive, CompleteAt: now}, "w2": second},
-			Seen: []Seen{{"w1", old.Epoch, instance.Running}},
+			Seen: []Seen{{Node: "w1", Epoch: old.Epoch, State: instance.Running}},
 		}, now)
 		if c.nothing && len(acts) != 0 || !c.nothing && (len(acts) == 0 || acts[0].Kind != c.want) {
 			t.Errorf("%s: %v", c.name, acts)
 		}
 	}
+}
+
+// A machine that lost power knows what it is to run, and says so before it has
+// started it again: until then its replacement is not given up.
+func TestAReturnCountsOnceItRuns(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		runs  bool // the replacement, before what returned
+		where string
+		tries uint32
+	}{
+		{"the replacement runs first", true, "second", 2},
+		{"what returned runs first", false, "first", 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t, "w1", "w2")
+				r.desire(false)
+				elapse(10*time.Second + 500*time.Millisecond)
+				first := r.where()
+				second := other(first)
+				r.nodes[second].starts(instance.Creating)
+				r.nodes[first].link.Disconnect()
+				elapse(16 * time.Second)
+				r.nodes[first].boots(true)
+				r.nodes[first].link.Connect()
+				elapse(10 * time.Second)
+				if len(r.nodes[second].has) != 1 || len(r.nodes[first].has) != 1 {
+					t.Fatalf("while it boots the workers hold %v and %v", r.nodes[first].has, r.nodes[second].has)
+				}
+				if c.runs {
+					r.nodes[second].becomes(instance.Creating, instance.Running)
+					elapse(10 * time.Second)
+				}
+				r.nodes[first].boots(false)
+				elapse(10 * time.Second)
+				want := map[string]string{"first": first, "second": second}[c.where]
+				if f := r.root.get(slotID); string(f.Placement.Node) != want || f.Placement.Try != c.tries || len(r.nodes[other(want)].has) != 0 {
+					t.Errorf("%+v; the workers hold %v and %v", f, r.nodes[first].has, r.nodes[second].has)
+				}
+			})
+		})
+	}
+}
+
+// What was taken up is handed over to a new grant like anything else: it leaves
+// the tables before it ends.
+func TestAnAdoptedAttemptIsHandedOver(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1")
+		r.desire(false)
+		elapse(10 * time.Second)
+		r.nodes["w1"].link.Disconnect()
+		elapse(20 * time.Second)
+		r.nodes["w1"].link.Connect()
+		elapse(10 * time.Second)
+		carried := r.book.slot(slotID).Carried
+		if carried.IsZero() {
+			t.Fatalf("not adopted: %+v", r.book.slot(slotID))
+		}
+		for len(r.leaves) > 0 {
+			<-r.leaves
+		}
+		r.nodes["w1"].starts(instance.Creating)
+		if err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: 2, Changed: []Assignment{assignment(9, false)}}); err != nil {
+			t.Fatal(err)
+		}
+		elapse(10 * time.Second)
+		if s := r.book.slot(slotID); s.Handoff != (store.Old{Epoch: carried, Node: "w1"}) || len(r.leaves) != 0 {
+			t.Fatalf("it does not serve until its successor runs: %+v", s)
+		}
+		r.nodes["w1"].becomes(instance.Creating, instance.Running)
+		elapse(10 * time.Second)
+		if len(r.leaves) != 1 || (<-r.leaves).Epoch != carried {
+			t.Error("its endpoint has not left the tables")
+		}
+		r.wantTotal(1, 2)
+	})
+}
+
+// What a worker sent before it was lost may come first when it returns: it
+// tells nothing of what runs now.
+func TestALateReportTakesNothingBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		r.desire(false)
+		elapse(10*time.Second + 500*time.Millisecond)
+		first := r.where()
+		w, second := r.nodes[first], r.nodes[other(first)]
+		second.starts(instance.Creating)
+		w.silence(true)
+		late := w.next()
+		elapse(16 * time.Second)
+		w.probed() // while it was silent
+		w.link.Send(nodelink.Inbound{Report: late})
+		w.link.Send(nodelink.Inbound{Change: &nodelink.StateChange{
+			Service: slotID.Service, Number: slotID.Number, Observed: instance.Observed{Epoch: instance.Epoch{Grant: 7, Try: 1}, State: instance.Running},
+		}})
+		elapse(3 * time.Second)
+		if n, started := r.total(); len(second.has) != 1 || started != 2 {
+			t.Fatalf("%d run, %d were started; the replacement's worker holds %v", n, started, second.has)
+		}
+		if !w.probed() {
+			t.Error("nobody asked it what it holds")
+		}
+		w.silence(false)
+		elapse(10 * time.Second)
+		if r.where() != first || len(second.has) != 0 || len(w.has) != 1 {
+			t.Errorf("at %q; the workers hold %v and %v", r.where(), w.has, second.has)
+		}
+	})
 }

@@ -161,6 +161,8 @@ type worker struct {
 	mute    bool           // reports nothing
 	deaf    bool           // orders to start something are lost
 	first   instance.State // that what is started has; Unknown: Running
+	asked   bool           // to report
+	booting bool           // what runs is being started again
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -184,12 +186,9 @@ func (w *worker) run(ctx context.Context) {
 			if m.Delete != nil {
 				delete(w.has, m.Delete.Attempt)
 			}
+			w.asked = w.asked || m.Probe != nil
 		}
-		w.seq++
-		r := &nodelink.NodeReport{Boot: "b", Seq: w.seq, Complete: true}
-		for a, s := range w.has {
-			r.Containers = append(r.Containers, nodelink.Container{Service: a.Instance.Service, Number: a.Instance.Number, Observed: instance.Observed{Epoch: a.Epoch, State: s}})
-		}
+		r := w.report()
 		mute := w.mute
 		w.mu.Unlock()
 		if !mute {
@@ -201,6 +200,32 @@ func (w *worker) run(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// report is what it says now, with mu held.
+func (w *worker) report() *nodelink.NodeReport {
+	w.seq++
+	r := &nodelink.NodeReport{Boot: "b", Seq: w.seq, Complete: true}
+	for a, s := range w.has {
+		r.Containers = append(r.Containers, nodelink.Container{Service: a.Instance.Service, Number: a.Instance.Number, Observed: instance.Observed{Epoch: a.Epoch, State: s}, Restarting: w.booting})
+	}
+	return r
+}
+
+// next is the report that is due, for the test to send.
+func (w *worker) next() *nodelink.NodeReport {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.report()
+}
+
+// probed says whether it was asked to report since the last call.
+func (w *worker) probed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	asked := w.asked
+	w.asked = false
+	return asked
 }
 
 func (w *worker) count() (running, started int) {
@@ -218,6 +243,13 @@ func (w *worker) silence(on bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.mute = on
+}
+
+// boots says that what the worker has is being started again, or that it is done.
+func (w *worker) boots(on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.booting = on
 }
 
 func (w *worker) becomesEmpty() {

@@ -270,3 +270,30 @@ func TestPlanOfASupersededAttempt(t *testing.T) {
 		}
 	}
 }
+
+// What runs once may end before it has taken over: what it replaces ends, too.
+func TestWhatRunsOnceIsReplacedByWhatHasCompleted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		once := func(g instance.Grant) {
+			a := order(slotID, g, "v")
+			a.Service.Spec.OneShot, a.Service.Spec.Demand = true, model.Resources{MemoryMB: 100}
+			if err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: uint64(g), Changed: []Assignment{a}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		once(7)
+		elapse(5 * time.Second)
+		for _, w := range r.nodes {
+			w.starts(instance.Completed)
+		}
+		once(9)
+		elapse(10 * time.Second)
+		if n, started := r.total(); n != 0 || started != 2 {
+			t.Errorf("%d run, %d were started", n, started)
+		}
+		if s := r.book.slot(slotID); s.Handoff != (store.Old{}) || len(s.Old) != 0 || r.root.get(slotID).Observed.State != instance.Completed {
+			t.Errorf("%+v, the root sees %+v", s, r.root.get(slotID))
+		}
+	})
+}

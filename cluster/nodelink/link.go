@@ -62,6 +62,9 @@ type Container struct {
 	Number   int
 	Observed instance.Observed
 	Vital    instance.Vital
+	// Restarting: it is RUNNING, but does not run just now, since its machine
+	// has booted; it is being started again.
+	Restarting bool
 }
 
 // StateChange is an edge: one container changed state just now.

@@ -90,7 +90,7 @@ func serviceReport(r runner.Record, ours bool) mqtt.ServiceReport {
 	}
 	out.ServiceID, out.Grant, out.Try = string(r.Spec.Service), uint64(r.Spec.Grant), r.Spec.Try
 	out.State, out.StateSeq, out.Reason, out.ExitCode = runner.Word(r.State), r.Seq, r.Reason, r.Exit
-	out.NamespaceIP, out.Pid = r.Address, r.Pid
+	out.NamespaceIP, out.Pid, out.Restarting = r.Address, r.Pid, r.Restarting
 	return out
 }
 

@@ -60,6 +60,10 @@ type Link struct {
 	changes    chan runner.Record
 	probe      chan struct{}
 	refused    time.Time // since when the cluster says that somebody else has our key
+	// seq counts the reports of this start of the agent through all sessions: the
+	// cluster takes none that is not newer than those before it.
+	seq    uint64
+	served time.Duration // from the first to the last report that the present session delivered
 }
 
 // enrolAgain is how long a worker insists on its key: the cluster needs 10 s to
@@ -92,12 +96,12 @@ func (l *Link) Run(ctx context.Context) error {
 	}
 	patience := lifecycle.NewPatience()
 	for ctx.Err() == nil {
-		began := time.Now()
+		l.served = 0
 		err := l.session(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		pause := patience.Next(errors.Is(err, errUnreachable), time.Since(began))
+		pause := patience.Next(errors.Is(err, errUnreachable), l.served)
 		l.log.Warn("no cluster; containers run on, trying again", "cluster", l.cfg.Address, "error", err, "pause", pause.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
@@ -211,7 +215,6 @@ type talk struct {
 	node   string
 	agreed mqtt.Registered
 	cores  int
-	seq    uint64
 }
 
 // converse connects and reports until the connection is lost: then the caller
@@ -255,10 +258,15 @@ func (t *talk) reports(ctx context.Context, lost <-chan error) error {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	var first time.Time
 	for {
 		if err := t.report(); err != nil {
 			return err
 		}
+		if first.IsZero() {
+			first = time.Now()
+		}
+		t.served = time.Since(first)
 	quiet:
 		for {
 			select {

@@ -387,7 +387,9 @@ func (r *Runner) measure(ctx context.Context) {
 func (r *Runner) publish() {
 	out := make([]Record, 0, len(r.records))
 	for _, id := range slices.Sorted(maps.Keys(r.records)) { // after every step: an id is dear to make
-		out = append(out, *r.records[id])
+		rec := *r.records[id]
+		rec.Restarting = rec.State == instance.Running && rec.Boot != r.cfg.Boot
+		out = append(out, rec)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -20,15 +20,17 @@ type Record struct {
 	Address string         `json:"address,omitempty"` // in the node's subnet
 
 	// not kept
-	Pid      uint32        `json:"-"`
-	Usage    runtime.Stats `json:"-"`
-	CPU      float64       `json:"-"` // per cent of one core since the last look
-	Networks bool          `json:"-"` // attached since this start
-	Busy     bool          `json:"-"` // a step is being applied
-	NotUntil time.Time     `json:"-"` // the last step failed
-	Fails    int           `json:"-"`
-	usedAt   time.Time
-	cancel   func() // ends the step under way
+	Pid uint32 `json:"-"`
+	// Restarting: it ran when the machine went down, and is being started again.
+	Restarting bool          `json:"-"`
+	Usage      runtime.Stats `json:"-"`
+	CPU        float64       `json:"-"` // per cent of one core since the last look
+	Networks   bool          `json:"-"` // attached since this start
+	Busy       bool          `json:"-"` // a step is being applied
+	NotUntil   time.Time     `json:"-"` // the last step failed
+	Fails      int           `json:"-"`
+	usedAt     time.Time
+	cancel     func() // ends the step under way
 }
 
 // Observed is the record as the domain's fact.

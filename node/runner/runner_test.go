@@ -102,7 +102,14 @@ func TestRebootRunsAgainAndVanishedIsDead(t *testing.T) {
 		stop()
 		rt.Reboot()
 		r, stop = start(t, rt, dir, "b2")
+		<-r.Ready()
+		if list := r.Snapshot(); len(list) != 1 || !list[0].Restarting {
+			t.Errorf("before it runs again: %+v", list)
+		}
 		want(t, r, "RUNNING 0;")
+		if list := r.Snapshot(); len(list) != 1 || list[0].Restarting {
+			t.Errorf("once it runs again: %+v", list)
+		}
 		if list, _ := rt.List(t.Context()); len(list) != 1 || list[0].Phase != runtime.Running {
 			t.Errorf("after the reboot: %+v", list)
 		}

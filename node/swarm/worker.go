@@ -26,6 +26,7 @@ type worker struct {
 	key     string
 	local   net.IP
 	manager string
+	opened  time.Time // when the last session began to report; of run
 
 	mu     sync.Mutex
 	on     bool // the machine runs
@@ -53,13 +54,17 @@ var errUnreachable = fmt.Errorf("the cluster cannot be reached: %w", errs.Unavai
 func (w *worker) run(ctx context.Context) {
 	patience := lifecycle.NewPatience()
 	for ctx.Err() == nil {
-		began, err := time.Now(), errUnreachable
+		w.opened = time.Time{}
+		err, served := errUnreachable, time.Duration(0)
 		if w.hears() {
 			if err = w.session(ctx); err != nil && ctx.Err() == nil {
 				w.swarm.failed(err)
 			}
+			if !w.opened.IsZero() {
+				served = time.Since(w.opened)
+			}
 		}
-		timer := time.NewTimer(patience.Next(errors.Is(err, errUnreachable), time.Since(began)))
+		timer := time.NewTimer(patience.Next(errors.Is(err, errUnreachable), served))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -107,7 +112,8 @@ func (w *worker) session(ctx context.Context) error {
 	defer stop()
 	w.attach(conn)
 	defer w.attach(nil)
-	w.report(time.Now())
+	w.opened = time.Now()
+	w.report(w.opened)
 	for {
 		m, err := conn.Next()
 		if err != nil {

@@ -18,10 +18,13 @@ func NewPatience() Patience {
 	return Patience{NewBackoff(250*time.Millisecond, time.Second), NewBackoff(500*time.Millisecond, 15*time.Second)}
 }
 
-// Next is the pause after a session that lasted so long, or for which no
-// connection could be opened.
-func (p Patience) Next(unreachable bool, lasted time.Duration) time.Duration {
-	if lasted > time.Minute {
+// servedFor is how long a server must have served to count as one that does.
+const servedFor = 5 * time.Second
+
+// Next is the pause after a session in which the server served for so long, or
+// for which no connection could be opened.
+func (p Patience) Next(unreachable bool, served time.Duration) time.Duration {
+	if served >= servedFor {
 		p.Reset()
 	}
 	if unreachable {

@@ -25,6 +25,7 @@ import (
 // real client of NetManager. The conversation with the cluster follows
 // node/clusterlink step by step, over memlink instead of HTTP and MQTT.
 type engine struct {
+	opened  time.Time // when the last session began to report; of link
 	m       *Machine
 	boot    string // of the agent
 	runner  *runner.Runner
@@ -76,12 +77,16 @@ func (e *engine) link(ctx context.Context) error {
 	}
 	patience := lifecycle.NewPatience()
 	for ctx.Err() == nil {
-		began := time.Now()
+		e.opened = time.Time{}
 		err := e.session(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		pause := patience.Next(errors.Is(err, errUnreachable), time.Since(began))
+		served := time.Duration(0)
+		if !e.opened.IsZero() {
+			served = time.Since(e.opened)
+		}
+		pause := patience.Next(errors.Is(err, errUnreachable), served)
 		e.log.Warn("no cluster; containers run on, trying again", "error", err, "pause", pause)
 		select {
 		case <-ctx.Done():
@@ -115,6 +120,7 @@ func (e *engine) session(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go e.identify(ctx, id)
+	e.opened = time.Now()
 	return e.converse(ctx, l, id)
 }
 
@@ -191,8 +197,8 @@ func (e *engine) report(ctx context.Context, l *life) error {
 	e.seq++
 	r := &nodelink.NodeReport{Boot: e.boot, Seq: e.seq, Complete: true}
 	for _, rec := range e.runner.Snapshot() {
-		c := nodelink.Container{Service: rec.Spec.Service, JobName: rec.Spec.JobName, Number: rec.Spec.Number, Observed: rec.Observed()}
-		c.Vital = instance.Vital{Boot: e.boot, Seq: e.seq, Healthy: rec.State == instance.Running}
+		c := nodelink.Container{Service: rec.Spec.Service, JobName: rec.Spec.JobName, Number: rec.Spec.Number, Observed: rec.Observed(), Restarting: rec.Restarting}
+		c.Vital = instance.Vital{Boot: e.boot, Seq: e.seq, Healthy: rec.State == instance.Running && !rec.Restarting}
 		c.Vital.NamespaceIP, _ = netip.ParseAddr(rec.Address)
 		r.Containers = append(r.Containers, c)
 	}

@@ -358,9 +358,9 @@ func TestReturnBeforeTheReplacementRuns(t *testing.T) {
 }
 
 // TestClusterStoreLost: F9. A cluster manager comes back without its store. Its
-// name belongs to the key that is lost; once an administrator has removed the
-// old cluster it is a new one, and what its workers run is stopped only after
-// a successor runs.
+// name belongs to the key that is lost; where an administrator removes the old
+// cluster instead of approving the key, it is a new one, and what its workers
+// run is stopped only after a successor runs.
 func TestClusterStoreLost(t *testing.T) {
 	scene(t, func(t *testing.T, s *stage) {
 		a, _ := s.site("a", 3)
@@ -381,6 +381,40 @@ func TestClusterStoreLost(t *testing.T) {
 		}
 		took := s.Rest(t, 30*time.Second)
 		t.Logf("COUNT: cluster store lost: at rest %s after the removal of the old cluster", 10*time.Second+took)
+	})
+}
+
+// TestClusterApproved: F9. A cluster manager that lost its store is the old
+// cluster again once an administrator has approved its new key: same id, and
+// every container goes on.
+func TestClusterApproved(t *testing.T) {
+	scene(t, func(t *testing.T, s *stage) {
+		a, _ := s.site("a", 3)
+		id := s.run(Service{Name: "web", Memory: 100, Port: "80:80"}, 4)
+		s.site("b", 3)
+		before, was := s.on(id), s.clusterID(a)
+		s.SetBus(LossyBus)
+		a.Kill()
+		a.LoseDisk()
+		a.Start()
+		time.Sleep(10 * time.Second)
+		if _, err := s.Root().Control.ApproveCluster(t.Context(), admin, "a"); err != nil {
+			t.Fatal(err)
+		}
+		took := s.Rest(t, 30*time.Second)
+		t.Logf("COUNT: cluster approved: at rest %s after the approval", took)
+		if now := s.clusterID(a); now != was {
+			t.Errorf("id %s became %s", was, now)
+		}
+		for n := range 4 {
+			if now := s.one(id, n); now.attempt != before[n][0].attempt {
+				t.Errorf("slot %d: %s instead of %s", n, now.attempt.Epoch, before[n][0].attempt.Epoch)
+			}
+		}
+		if _, err := s.Root().Control.Scale(t.Context(), admin, id, 7); err != nil {
+			t.Fatal(err)
+		}
+		s.Rest(t, 30*time.Second)
 	})
 }
 

@@ -185,7 +185,8 @@ func (s serviceReport) container(boot string, seq uint64) (nodelink.Container, e
 		Epoch: instance.Epoch{Grant: instance.Grant(s.Grant), Try: s.Try},
 		State: state, Seq: s.StateSeq, Reason: s.Reason, Exit: s.ExitCode,
 	}
-	c.Vital.Healthy = state == instance.Running
+	c.Restarting = s.Restarting
+	c.Vital.Healthy = state == instance.Running && !s.Restarting
 	return c, nil
 }
 

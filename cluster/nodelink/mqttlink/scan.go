@@ -297,6 +297,8 @@ func (s *scanner) state(key string, w *mqtt.ServiceReport) {
 		w.NamespaceIP = s.text()
 	case "pid":
 		w.Pid = uint32(s.unsigned(32))
+	case "restarting":
+		w.Restarting = s.bool()
 	default:
 		s.bad = true
 	}

@@ -37,7 +37,7 @@ func ours(containers int) []byte {
 		w.Services = append(w.Services, mqtt.ServiceReport{
 			JobName: "a.b.c.d", Instance: i, Virtualization: "docker", CPU: "1.5", Memory: "1048576.000000", Disk: "65536",
 			Logs: "a line\nand \"more\" \u00e9", ServiceID: "0123456789abcdef01234567", Grant: 1 << 63, Try: 3, State: "RUNNING", StateSeq: 4,
-			Reason: "", ExitCode: -1, NamespaceIP: "10.18.0.2", Pid: 4711,
+			Reason: "", ExitCode: -1, NamespaceIP: "10.18.0.2", Pid: 4711, Restarting: i == 1,
 		})
 	}
 	text, _ := json.Marshal(w) // cannot fail
