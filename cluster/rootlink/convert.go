@@ -221,7 +221,7 @@ func snapshotTo(s fleet.Snapshot) []*linkv1.Up {
 	for _, n := range s.Nodes {
 		nodes[n.ID] = n
 	}
-	return []*linkv1.Up{reportTo(true, facts, &s.Orphans), nodesTo(true, nodes, nil)}
+	return []*linkv1.Up{reportTo(true, facts, &s.Orphans), nodesTo(true, nodes, nil), aggregateTo(s.Sums)}
 }
 
 func aggregateTo(a fleet.Aggregate) *linkv1.Up {
