@@ -98,7 +98,7 @@ type Fleet interface {
 	Holdings(ctx context.Context) (fleet.Holdings, error)
 	Desired(ctx context.Context, d fleet.Desired) error
 	Blocks(ctx context.Context, g fleet.Grants) error
-	Order(ctx context.Context, id model.NodeID, v fleet.Verb) ([]fleet.Moving, error)
+	Order(ctx context.Context, id model.NodeID, v fleet.Verb) (fleet.Ordered, error)
 	Explain(ctx context.Context, q fleet.Question) (fleet.Explanation, error)
 }
 
@@ -351,11 +351,11 @@ func (s *session) handle(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.
 func (s *session) answer(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.Up) error {
 	switch b := m.GetBody().(type) {
 	case *linkv1.Down_NodeOrder:
-		moving, err := s.fleet.Order(ctx, model.NodeID(b.NodeOrder.GetNodeId()), verbs[b.NodeOrder.GetVerb()])
+		done, err := s.fleet.Order(ctx, model.NodeID(b.NodeOrder.GetNodeId()), verbs[b.NodeOrder.GetVerb()])
 		if errors.Is(err, errs.Unavailable) {
 			return err
 		}
-		return push(ctx, up, orderedTo(b.NodeOrder.GetId(), moving, err))
+		return push(ctx, up, orderedTo(b.NodeOrder.GetId(), done, err))
 	case *linkv1.Down_Explain:
 		e, err := s.fleet.Explain(ctx, questionFrom(b.Explain))
 		if err != nil {

@@ -164,8 +164,8 @@ func (h *holder) Desired(_ context.Context, d fleet.Desired) error {
 }
 
 func (*holder) Blocks(context.Context, fleet.Grants) error { return nil }
-func (*holder) Order(context.Context, model.NodeID, fleet.Verb) ([]fleet.Moving, error) {
-	return nil, nil
+func (*holder) Order(context.Context, model.NodeID, fleet.Verb) (fleet.Ordered, error) {
+	return fleet.Ordered{}, nil
 }
 func (*holder) RootTable(tables.RootTable)        {}
 func (*holder) RootPeers(model.ServiceID, []Peer) {}
