@@ -19,7 +19,7 @@ export GOMODCACHE ?= $(shell sudo -u $(SUDO_USER) $(GO) env GOMODCACHE 2>/dev/nu
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build up down demo test unit mongotest race hosttest e2e harness check lint fuzz-smoke bench sim generate browser test-long clean need-go images
+.PHONY: help setup build up down demo test unit mongotest hosttest e2e crash faults harness check fuzz-smoke bench sim generate browser test-long clean need-go images
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,16 +62,19 @@ hosttest: need-go ## the data plane in network namespaces (root)
 e2e: need-go ## root, cluster and two workers as processes in network namespaces (root)
 	@GO=$(GO) test/run.sh e2e
 
+crash: need-go ## kill a system manager 200 times while clients write (OAK_TEST_KILLS=..)
+	@OAK_TEST_KILLS=$${OAK_TEST_KILLS:-200} GO=$(GO) test/run.sh crash
+
+faults: need-go ## half an hour of cut links, killed daemons and lost stores (root)
+	@GO=$(GO) test/run.sh faults
+
 harness: need-go ## the whole system in virtual time: 1,000 seeds of faults (SEEDS=.. SEED=..), models, pools
 	@GO=$(GO) test/run.sh harness
 
 browser: build ## the page /api/docs in a real browser; screenshots in build/browser
 	@test/browser/run.sh
 
-test-long: browser ## what takes long or needs much, besides make test
-	@OAK_TEST_KILLS=200 GO=$(GO) test/run.sh crash
-	@GO=$(GO) test/run.sh faults
-	@GO=$(GO) test/run.sh harness
+test-long: browser crash faults harness ## what takes long or needs much, besides make test
 
 check: need-go ## format, vet, lint, architecture and generated code
 	@GO=$(GO) test/check.sh

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"oakestra/netmanager/rules"
 	"oakestra/netmanager/table"
 )
 
@@ -15,7 +16,6 @@ const (
 	newKeys      = 50 // questions a second
 	maxHeld      = 1024
 	questionTime = 3 * time.Second
-	negativeTime = 5 * time.Second
 )
 
 // question is an address that packets wait for.
@@ -104,7 +104,7 @@ func (l *loop) release(a netip.Addr, known bool) {
 
 func (l *loop) deny(a netip.Addr) {
 	if len(l.negative) < table.MaxInterests {
-		l.negative[a] = time.Now().Add(negativeTime)
+		l.negative[a] = time.Now().Add(rules.NegativeTime)
 	}
 	l.release(a, false)
 }

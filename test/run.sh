@@ -8,6 +8,13 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 part=${1:-all}
+case $part in
+all | unit | mongo | host | e2e | crash | faults | harness) ;;
+*)
+	echo "test/run.sh: no such part: $part; there are all, unit, mongo, host, e2e, crash, faults, harness" >&2
+	exit 2
+	;;
+esac
 GO=${GO:-go}
 logs=build/test
 mkdir -p "$logs"
@@ -57,7 +64,7 @@ run() {
 	say "== $name: $passed passed, $failed failed, $skipped skipped, $((SECONDS - begin)) s"
 }
 
-# packages PATTERN: all packages but those of the kernel and end-to-end parts.
+# units: all packages but those of the kernel and end-to-end parts.
 units() { "$GO" list ./... | grep -vE '/test/(e2e|bench|faults)$|/root/store/mongostore$|/netmanager/host/linux$|/node/runtime/containerd$'; }
 
 case $part in

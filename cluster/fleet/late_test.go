@@ -115,9 +115,7 @@ func TestReturnedServesWhileItsReplacementIsMade(t *testing.T) {
 		time.Sleep(10*time.Second + 500*time.Millisecond)
 		from := r.where()
 		to := r.nodes[other(from)]
-		to.mu.Lock()
-		to.first = instance.Creating
-		to.mu.Unlock()
+		to.starts(instance.Creating)
 		r.nodes[from].link.Disconnect()
 		time.Sleep(20 * time.Second)
 		if f := r.root.get(slotID); f.Observed.State != instance.Creating {
@@ -331,7 +329,7 @@ func TestADrainedAttemptServesBeforeItWasHeard(t *testing.T) {
 		r := newRig(t, "w1", "w2")
 		time.Sleep(5 * time.Second)
 		for _, w := range r.nodes {
-			w.first = instance.Creating
+			w.starts(instance.Creating)
 		}
 		r.desire(false)
 		time.Sleep(4 * time.Second)

@@ -97,6 +97,10 @@ func (a *app) outlook(o outlookView) {
 			a.say("  cluster %s: %s; %s", c.Name, why, c.Answer)
 			continue
 		}
+		if c.Workers == 0 {
+			a.say("  cluster %s: has no workers", c.Name)
+			continue
+		}
 		parts := []string{fmt.Sprintf("%d of %d workers qualify", c.Qualified, c.Workers)}
 		for _, r := range c.Reasons {
 			parts = append(parts, fmt.Sprintf("%s %d (%s)", r.Reason, r.Count, r.Detail))

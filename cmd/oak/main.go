@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"oakestra/pkg/errs"
 	"oakestra/pkg/version"
 )
 
@@ -53,8 +57,27 @@ the login of "oak login", or $OAK_TOKEN, or $OAK_USER and $OAK_PASSWORD.`,
 		instanceCommand(a), deleteCommand(a), recoverCommand(a),
 		nodeCommand(a), clusterCommand(a), eventsCommand(a), explainCommand(a), backupCommand(a), simCommand(a),
 	)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	refuseUnknown(root)
 	return root
+}
+
+// flagError names a flag with a wrong value, the value, and what would be right.
+func flagError(err error) error {
+	var wrong *pflag.InvalidValueError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	kind := wrong.GetFlag().Value.Type()
+	switch kind {
+	case "int", "int64":
+		kind = "a whole number"
+	case "bool":
+		kind = "true or false"
+	case "duration":
+		kind = "a duration such as 30s"
+	}
+	return errs.Problems{{Path: "--" + wrong.GetFlag().Name, Value: strconv.Quote(wrong.GetValue()), Message: "want " + kind}}
 }
 
 // refuseUnknown makes a command that only has subcommands fail on a word that

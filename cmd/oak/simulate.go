@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -23,6 +22,10 @@ in memory only. Nothing that runs here already is touched; root is not needed.
   oak sim --print > mine.json               the scenario as a file, to be changed
   oak sim -f mine.json --json               and run; results as JSON
 
+A scenario is a JSON object. Besides workers, clusters, agent and broker, which
+are as the flags, and steps it may have: name (shown with --json), start_ms (from
+an order until its container runs), milli_cpu and memory_mb (what each worker
+offers), timeout_s (for a step to converge). What is left out is as in --print.
 Steps of a scenario: start, deploy (instances, services), measure (seconds),
 kill (percent), revive, partition (percent, seconds), restart (what:
 cluster-manager, system-manager or broker), storm, undeploy. kill switches
@@ -67,9 +70,6 @@ func simCommand(a *app) *cobra.Command {
 			}
 			if o.Self, err = os.Executable(); err != nil {
 				return err
-			}
-			if o.Bin == "" {
-				o.Bin = filepath.Dir(o.Self)
 			}
 			o.Progress = os.Stderr
 			report, err := sim.Run(cmd.Context(), s, o)

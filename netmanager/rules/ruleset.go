@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Names of what belongs to the overlay on a machine.
@@ -25,8 +26,11 @@ const (
 	SetPeers       = "peers"       // base addresses of the peers' /26
 	SetSenders     = "senders"     // underlay addresses of the peers
 	SetTunnelPorts = "tunnelports" // UDP ports peers are sent to
-	SetNegative    = "negative"    // addresses that nobody knows, for 5 s; not part of a Ruleset
+	SetNegative    = "negative"    // addresses that nobody knows, for NegativeTime; not part of a Ruleset
 )
+
+// NegativeTime is how long an address counts as one that nobody knows.
+const NegativeTime = 5 * time.Second
 
 // HoldMark is the bit of the packet mark that says: queue until the service is known.
 const HoldMark = 0x00200000

@@ -21,6 +21,7 @@ import (
 	"oakestra/node/runtime"
 	"oakestra/node/telemetry"
 	"oakestra/pkg/errs"
+	"oakestra/pkg/lifecycle"
 )
 
 // Config of a Link.
@@ -93,14 +94,14 @@ func (l *Link) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
-	patience := newPatience()
+	patience := lifecycle.NewPatience()
 	for ctx.Err() == nil {
 		l.served = 0
 		err := l.session(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		pause := patience.next(err, l.served)
+		pause := patience.Next(errors.Is(err, errUnreachable), l.served)
 		l.log.Warn("no cluster; containers run on, trying again", "cluster", l.cfg.Address, "error", err, "pause", pause.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
@@ -226,7 +227,7 @@ func (l *Link) converse(ctx context.Context, node, broker string, agreed mqtt.Re
 	}
 	t := &talk{Link: l, node: node, agreed: agreed, cores: cores}
 	o := paho.NewClientOptions().AddBroker("tcp://"+broker).SetClientID(mqtt.NodeClientID(node)).
-		SetKeepAlive(10*time.Second).SetPingTimeout(5*time.Second).SetConnectTimeout(connectWithin).
+		SetKeepAlive(10*time.Second).SetPingTimeout(5*time.Second).SetConnectTimeout(lifecycle.ConnectWithin).
 		SetWriteTimeout(5*time.Second).SetCleanSession(true).SetAutoReconnect(false).SetOrderMatters(false).
 		SetBinaryWill(mqtt.NodeTopic(node, mqtt.UpGone), will, 1, false).
 		SetConnectionLostHandler(func(_ paho.Client, err error) { lost <- err })

@@ -34,9 +34,3 @@ func NormalizeImage(name string) (string, error) {
 	}
 	return host + "/" + path, nil
 }
-
-// ImageHost is the registry of a normalised name.
-func ImageHost(normalized string) string {
-	host, _, _ := strings.Cut(normalized, "/")
-	return host
-}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -45,25 +46,25 @@ func (w *worker) hears() bool {
 	return w.on && !w.cut
 }
 
-// run holds a session while the machine is on, as NodeEngine does.
+// errUnreachable says that no connection could be opened.
+var errUnreachable = fmt.Errorf("the cluster cannot be reached: %w", errs.Unavailable)
+
+// run holds a session while the machine is on, with NodeEngine's patience.
 func (w *worker) run(ctx context.Context) {
-	backoff := lifecycle.NewBackoff(500*time.Millisecond, 15*time.Second)
+	patience := lifecycle.NewPatience()
 	for ctx.Err() == nil {
+		began, err := time.Now(), errUnreachable
 		if w.hears() {
-			began := time.Now()
-			if err := w.session(ctx); err != nil && ctx.Err() == nil {
+			if err = w.session(ctx); err != nil && ctx.Err() == nil {
 				w.swarm.failed(err)
 			}
-			if time.Since(began) > time.Minute {
-				backoff.Reset()
-			}
 		}
-		timer := time.NewTimer(backoff.Next())
+		timer := time.NewTimer(patience.Next(errors.Is(err, errUnreachable), time.Since(began)))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
 		case <-w.again:
-			backoff.Reset()
+			patience.Reset()
 		}
 		timer.Stop()
 	}
@@ -92,7 +93,7 @@ func (w *worker) session(ctx context.Context) error {
 	}
 	conn, err := mqttx.Dial(ctx, o)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errUnreachable, err)
 	}
 	defer func() { _ = conn.Close() }()
 	var topics []string
@@ -161,10 +162,14 @@ func (w *worker) register(ctx context.Context) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true, DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: w.local}}).DialContext,
+		DisableKeepAlives: true, DialContext: (&net.Dialer{Timeout: lifecycle.ConnectWithin, LocalAddr: &net.TCPAddr{IP: w.local}}).DialContext,
 	}}
 	resp, err := client.Do(req)
-	if err != nil {
+	var dial *net.OpError
+	switch {
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return fmt.Errorf("register: %w: %w", errUnreachable, err)
+	case err != nil:
 		return fmt.Errorf("register: %w: %w", err, errs.Unavailable)
 	}
 	defer resp.Body.Close()

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -58,7 +59,7 @@ func statusOf(err error) int {
 // fail answers an error and ends the request.
 func (a *api) fail(c *gin.Context, err error) {
 	status := statusOf(err)
-	message := err.Error()
+	message := plain(err)
 	var throttled auth.Throttled
 	switch {
 	case errors.As(err, &throttled):
@@ -72,6 +73,20 @@ func (a *api) fail(c *gin.Context, err error) {
 		message = "internal failure; the log of the system manager has more under request " + idOf(c)
 	}
 	a.answerError(c, status, message, problemsOf(err))
+}
+
+// plain is the text of an error without the name of its class at the end: the
+// status says the same.
+func plain(err error) string {
+	text := err.Error()
+	for _, class := range []error{
+		errs.NotFound, errs.Invalid, errs.Conflict, errs.Unauthenticated, errs.Forbidden, errs.Unavailable, errs.Exhausted, errs.Internal,
+	} {
+		if cut, found := strings.CutSuffix(text, ": "+class.Error()); found && errors.Is(err, class) {
+			return cut
+		}
+	}
+	return text
 }
 
 func (a *api) answerError(c *gin.Context, status int, message string, problems []wire.Problem) {

@@ -45,13 +45,11 @@ type NetManager struct {
 
 	mu   sync.Mutex
 	next netip.Addr
-	// Bells counts updates_available by service.
-	bells map[string]int
 }
 
 func startNetManager(t testing.TB, g Generation, broker, id string) *NetManager {
 	t.Helper()
-	n := &NetManager{t: t, gen: g, id: id, tables: make(chan Result, 64), subnet: make(chan netip.Addr, 4), bells: map[string]int{}}
+	n := &NetManager{t: t, gen: g, id: id, tables: make(chan Result, 64), subnet: make(chan netip.Addr, 4)}
 	n.client = connect(t, broker, id, map[string]paho.MessageHandler{
 		"nodes/" + id + "/net/subnetwork/result": func(_ paho.Client, m paho.Message) { n.hearSubnet(m) },
 		"nodes/" + id + "/net/tablequery/result": func(_ paho.Client, m paho.Message) {
@@ -105,11 +103,7 @@ func (n *NetManager) attach(t task) {
 		d["nsipv6"] = "fc00::" + fmt.Sprintf("%x", at.As4()[3])
 	}
 	publish(n.client, "nodes/"+n.id+"/net/service/deployed", d)
-	n.client.Subscribe("jobs/"+t.Name+"/updates_available", 1, func(paho.Client, paho.Message) {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		n.bells[t.Name]++
-	})
+	n.client.Subscribe("jobs/"+t.Name+"/updates_available", 1, func(paho.Client, paho.Message) {})
 	publish(n.client, "nodes/"+n.id+"/net/tablequery/request", map[string]string{"sname": t.Name, "sip": ""})
 }
 
@@ -144,13 +138,6 @@ func (n *NetManager) Own(name string) Result {
 		n.t.Fatalf("%s: no answer for %q", n.id, name)
 		return Result{}
 	}
-}
-
-// Bells counts how often updates of a service were rung.
-func (n *NetManager) Bells(name string) int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.bells[name]
 }
 
 // Net is the NetManager beside the engine, nil for none.

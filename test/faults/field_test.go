@@ -98,7 +98,7 @@ func (f *field) check() {
 	figure(f.user.t, "invariants I1, I2, I5, I8 hold (after %s)", took.Round(10*time.Millisecond))
 }
 
-// box is the only container of a service.
+// box is the container of an instance of a service.
 func (f *field) box(id string, number int) site.Container {
 	f.user.t.Helper()
 	c, err := f.Container(id, number)

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -64,23 +65,23 @@ func (e *engine) run(ctx context.Context) {
 	}
 }
 
+// errUnreachable says that no connection could be opened.
+var errUnreachable = errors.New("the cluster cannot be reached")
+
 func (e *engine) link(ctx context.Context) error {
 	select {
 	case <-e.runner.Ready():
 	case <-ctx.Done():
 		return nil
 	}
-	backoff := lifecycle.NewBackoff(500*time.Millisecond, 5*time.Second)
+	patience := lifecycle.NewPatience()
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := e.session(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if time.Since(began) > time.Minute {
-			backoff.Reset()
-		}
-		pause := backoff.Next()
+		pause := patience.Next(errors.Is(err, errUnreachable), time.Since(began))
 		e.log.Warn("no cluster; containers run on, trying again", "error", err, "pause", pause)
 		select {
 		case <-ctx.Done():
@@ -94,8 +95,10 @@ func (e *engine) session(ctx context.Context) error {
 	m := e.m
 	call, done := context.WithTimeout(ctx, 10*time.Second) // as the HTTP client's
 	defer done()
-	if err := m.cable.syn(call); err != nil {
-		return err
+	open, opened := context.WithTimeout(call, lifecycle.ConnectWithin)
+	err := m.cable.syn(open)
+	if opened(); err != nil {
+		return fmt.Errorf("%w: %w", errUnreachable, err)
 	}
 	l, id, err := m.Home.register(call, fleet.Registration{
 		Host: m.Name, Key: m.Key, Boot: e.boot, Address: m.Address, Architecture: "amd64", Runtimes: []string{"docker", "container"},

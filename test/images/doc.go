@@ -3,5 +3,5 @@
 // and the end-to-end tests need no image registry on the internet. The images
 // keep the names the descriptor uses; NodeEngine's mirror setting leads there.
 //
-// Callers: test/images/demo-registry, test/e2e and test/bench.
+// Callers: test/images/demo-registry, which the demo and test/site start.
 package images

@@ -157,26 +157,6 @@ func unmountBelow(dir string) error {
 	return errors.Join(errs...)
 }
 
-// RemoveCgroups removes empty cgroups whose path holds the given part, in
-// every hierarchy; NodeEngine names its groups after the node.
-func RemoveCgroups(part string) error {
-	var dirs []string
-	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && strings.Contains(path, part) {
-			dirs = append(dirs, path)
-		}
-		return nil
-	})
-	sort.Sort(sort.Reverse(sort.StringSlice(dirs)))
-	errs := []error{err}
-	for _, d := range dirs {
-		if err := os.Remove(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
 var ownName = regexp.MustCompile(`^` + namePrefix + `([0-9]+)-`)
 
 // sweep removes what runs that were killed left behind.

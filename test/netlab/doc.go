@@ -5,5 +5,5 @@
 //
 // Everything a lab makes carries its prefix and is removed by Close, also what
 // a failed or killed run left behind: processes, mounts, cgroups, namespaces.
-// Needs root. Callers: test/e2e and test/bench.
+// Needs root. Callers: test/site, test/e2e, test/faults and test/bench.
 package netlab

@@ -94,33 +94,11 @@ func (p *Process) Kill() { p.end(syscall.SIGKILL) }
 // Stop ends the process with TERM and waits, at most 30 s.
 func (p *Process) Stop() { p.end(syscall.SIGTERM) }
 
-// Restart ends the process with TERM and starts it again.
-func (p *Process) Restart() { p.Stop(); p.Again() }
-
-// Freeze stops the process where it is, as a long pause does; Thaw lets it go on.
-func (p *Process) Freeze() { p.Signal(syscall.SIGSTOP) }
-
-// Thaw lets a frozen process go on.
-func (p *Process) Thaw() { p.Signal(syscall.SIGCONT) }
-
 // Expect says that the end of the process, by whomever, is no failure.
 func (p *Process) Expect() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.wanted = true
-}
-
-// Wait waits at most so long for the end of the process.
-func (p *Process) Wait(limit time.Duration) error {
-	p.mu.Lock()
-	done := p.done
-	p.mu.Unlock()
-	select {
-	case <-done:
-		return nil
-	case <-time.After(limit):
-		return fmt.Errorf("%s on %s still runs after %s", p.Name, p.host.Name, limit)
-	}
 }
 
 // Log is all that the program has printed, over all its starts.

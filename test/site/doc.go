@@ -5,5 +5,5 @@
 // inside a container, and Check, which compares what the API says with what
 // really runs.
 //
-// Callers: test/e2e and test/bench.
+// Callers: test/e2e, test/faults and test/bench.
 package site

@@ -76,13 +76,6 @@ func fetch(client *http.Client, url string) (string, error) {
 	return strings.TrimSpace(string(data)), err
 }
 
-// Asked is how many requests have been answered or have failed.
-func (l *Load) Asked() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.asked
-}
-
 // Stop waits for the last answer and returns what happened: a sentence with
 // the counts, and the failures.
 func (l *Load) Stop() (report string, asked int, failed []string) {

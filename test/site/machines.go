@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	managed "oakestra/node/runtime/containerd"
 	"oakestra/test/netlab"
@@ -124,31 +123,6 @@ func (s *Site) Heal(machine string) {
 
 func (s *Site) containerd(w string) managed.Managed {
 	return managed.Managed{Data: s.Lab.Path(w, "node")}
-}
-
-// ContainerdPid is the process of a worker's containerd, 0 when none runs.
-func (s *Site) ContainerdPid(w string) int {
-	for _, p := range processes("containerd", s.Lab.Path(w, "node", "containerd", "config.toml")) {
-		return p.pid
-	}
-	return 0
-}
-
-// KillContainerd ends a worker's containerd with -9; its shims and containers
-// stay.
-func (s *Site) KillContainerd(w string) {
-	s.T.Helper()
-	pid := s.ContainerdPid(w)
-	if pid == 0 {
-		s.T.Fatalf("no containerd runs on %s", w)
-	}
-	_ = syscall.Kill(pid, syscall.SIGKILL)
-	s.Eventually("containerd of "+w+" is gone", 10*time.Second, func() error {
-		if now := s.ContainerdPid(w); now == pid {
-			return fmt.Errorf("process %d is there", pid)
-		}
-		return nil
-	})
 }
 
 // Shims are the shims of a worker's containers: process ids by container id.

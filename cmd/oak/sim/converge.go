@@ -150,7 +150,7 @@ func (r *runner) levels(ctx context.Context, s swarm.Status) string {
 	r.lost = max(r.lost, v.nodes["lost"])
 	gone := r.s.Workers - s.On
 	if v.nodes["alive"]+v.nodes["suspect"] != s.On || v.nodes["lost"] != gone || v.instances["RUNNING"] != r.wanted() {
-		return fmt.Sprintf("the root shows %d of %d workers alive, %d of %d lost, %d of %d instances running",
+		return fmt.Sprintf("the root shows %d workers alive, want %d; %d lost, want %d; %d instances running, want %d",
 			v.nodes["alive"]+v.nodes["suspect"], s.On, v.nodes["lost"], gone, v.instances["RUNNING"], r.wanted())
 	}
 	return ""

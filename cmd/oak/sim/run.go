@@ -76,6 +76,11 @@ func Run(ctx context.Context, s Scenario, o Options) (rep Report, err error) {
 	if err := enough(s, limit); err != nil {
 		return rep, err
 	}
+	for _, name := range []string{whatRoot, whatManager} {
+		if _, err := find(o, name); err != nil {
+			return rep, err
+		}
+	}
 	dir := o.State
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "oak-sim-"); err != nil {
@@ -92,7 +97,7 @@ func Run(ctx context.Context, s Scenario, o Options) (rep Report, err error) {
 		return rep, err
 	}
 	r := &runner{s: s, o: o, begin: time.Now()}
-	if r.site, err = newSite(s, o.Bin, dir); err != nil {
+	if r.site, err = newSite(s, o, dir); err != nil {
 		return rep, err
 	}
 	defer r.site.stop()

@@ -1,11 +1,7 @@
 package sim
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"strconv"
 
 	"oakestra/pkg/errs"
@@ -65,36 +61,6 @@ func Default() Scenario {
 			{Do: doRestart, What: whatManager}, {Do: doStorm}, {Do: doUndeploy},
 		},
 	}
-}
-
-// Read reads a scenario; what it leaves out is as in Default. Errors are
-// errs.Problems that name field and value.
-func Read(r io.Reader) (Scenario, error) {
-	s := Default()
-	s.Name, s.Steps = "", nil
-	data, err := io.ReadAll(r)
-	if err != nil {
-		return s, fmt.Errorf("scenario: %w: %w", err, errs.Unavailable)
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&s); err != nil {
-		return s, errs.Problems{{Path: "scenario", Message: explain(data, err)}}
-	}
-	return s, s.Validate()
-}
-
-// explain says where in the text a decoder stopped.
-func explain(data []byte, err error) string {
-	var syntax *json.SyntaxError
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &syntax):
-		return fmt.Sprintf("line %d: %v", 1+bytes.Count(data[:min(int(syntax.Offset), len(data))], []byte("\n")), err)
-	case errors.As(err, &kind):
-		return fmt.Sprintf("line %d: %s: want %s (got a %s)", 1+bytes.Count(data[:min(int(kind.Offset), len(data))], []byte("\n")), kind.Field, kind.Type, kind.Value)
-	}
-	return err.Error()
 }
 
 // check collects what is wrong.

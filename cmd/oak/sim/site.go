@@ -46,25 +46,27 @@ func freePorts(n int) ([]string, error) {
 	return out, nil
 }
 
-func newSite(s Scenario, bin, dir string) (*site, error) {
+func newSite(s Scenario, o Options, dir string) (*site, error) {
 	ports, err := freePorts(1 + 2*s.Clusters)
 	if err != nil {
 		return nil, err
 	}
-	find := func(name string) string {
-		if p := filepath.Join(bin, name); exists(p) {
-			return p
-		}
-		return name
+	root, err := find(o, whatRoot)
+	if err != nil {
+		return nil, err
+	}
+	each, err := find(o, whatManager)
+	if err != nil {
+		return nil, err
 	}
 	v := &site{dir: dir, address: "127.0.0.1:" + ports[0]}
-	v.root = &program{name: whatRoot, path: find(whatRoot), log: filepath.Join(dir, "system-manager.log"),
+	v.root = &program{name: whatRoot, path: root, log: filepath.Join(dir, "system-manager.log"),
 		args: []string{"-listen", v.address, "-data", filepath.Join(dir, "root")}}
 	for i := range s.Clusters {
 		http, mqtt := ports[1+2*i], ports[2+2*i]
 		name := fmt.Sprintf("sim-%d", i+1)
 		m := &manager{address: "127.0.0.1:" + http}
-		m.program = &program{name: whatManager, path: find(whatManager), log: filepath.Join(dir, name+".log"),
+		m.program = &program{name: whatManager, path: each, log: filepath.Join(dir, name+".log"),
 			args: []string{"-root", v.address, "-name", name, "-location", "48.1,11.5,1000", "-listen", m.address,
 				"-mqtt-listen", "127.0.0.1:" + mqtt, "-data", filepath.Join(dir, name)}}
 		if s.Broker == "mosquitto" {
@@ -76,6 +78,24 @@ func newSite(s Scenario, bin, dir string) (*site, error) {
 		v.managers = append(v.managers, m)
 	}
 	return v, nil
+}
+
+// find is a program in the directory of --bin; without that, beside oak or in
+// PATH.
+func find(o Options, name string) (string, error) {
+	if o.Bin == "" {
+		for _, at := range []string{filepath.Join(filepath.Dir(o.Self), name), name} {
+			if path, err := exec.LookPath(at); err == nil {
+				return path, nil
+			}
+		}
+		return "", errs.Problems{{Path: "--bin", Message: fmt.Sprintf("%s is neither in %s nor in PATH: say where it is", name, filepath.Dir(o.Self))}}
+	}
+	path, err := exec.LookPath(filepath.Join(o.Bin, name))
+	if err != nil {
+		return "", errs.Problems{{Path: "--bin", Value: strconv.Quote(o.Bin), Message: "want a directory with the program " + name}}
+	}
+	return path, nil
 }
 
 func exists(path string) bool { _, err := os.Stat(path); return err == nil }

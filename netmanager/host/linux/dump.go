@@ -35,7 +35,7 @@ func set(name string) *nftables.Set {
 	s := &nftables.Set{Table: nftTable, Name: name, KeyType: types.key, DataType: types.data, KeyByteOrder: binaryutil.BigEndian}
 	s.IsMap = types.data.Name != ""
 	if name == rules.SetNegative {
-		s.HasTimeout, s.Timeout = true, negativeFor
+		s.HasTimeout, s.Timeout = true, rules.NegativeTime
 	}
 	return s
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
-	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/userdata"
@@ -18,7 +17,6 @@ import (
 )
 
 const (
-	negativeFor = 5 * time.Second
 	// One netlink attribute holds 64 KiB, so an element list is cut well below.
 	elementsPerMessage = 500
 	socketBuffer       = 64 << 20 // the kernel refuses large batches with the default

@@ -131,12 +131,6 @@ func (s *Subnets) Get(n model.NodeID) (netip.Prefix, error) {
 	return netip.Prefix{}, fmt.Errorf("no free subnet for node %s in %d blocks: %w", n, len(s.blocks), errs.Exhausted)
 }
 
-// Of is the node's subnet, if it has one.
-func (s *Subnets) Of(n model.NodeID) (netip.Prefix, bool) {
-	p, ok := s.byNode[n]
-	return p, ok
-}
-
 // Return frees the subnet of a removed node.
 func (s *Subnets) Return(n model.NodeID) {
 	if p, ok := s.byNode[n]; ok {
