@@ -140,6 +140,8 @@ func (c *core) snapshot() Snapshot {
 		return cmp.Or(cmp.Compare(a.Instance.Service, b.Instance.Service), cmp.Compare(a.Instance.Number, b.Instance.Number))
 	})
 	slices.SortFunc(s.Nodes, func(a, b NodeView) int { return cmp.Compare(a.ID, b.ID) })
+	c.aggregates++ // which the facts above say that it counts them
+	s.Sums = c.aggregate()
 	return s
 }
 

@@ -108,12 +108,16 @@ func TestThePauseOfReplacement(t *testing.T) {
 	t.Run("ends when it is confirmed", func(t *testing.T) {
 		bubble(t, func(t *testing.T) {
 			r, before := paused(t)
-			r.order("", ConfirmLoss)
+			if got := r.ordered("", ConfirmLoss).Said; got != "replacement goes on" {
+				t.Errorf("it says %q", got)
+			}
 			elapse(10 * time.Second)
 			if _, n := r.total(); n != before+5 {
 				t.Errorf("%d were replaced", n-before)
 			}
-			r.order("", ConfirmLoss) // twice is once
+			if got := r.ordered("", ConfirmLoss).Said; got != "nothing was paused" { // twice is once
+				t.Errorf("a second time it says %q", got)
+			}
 			if r.root.noted("brake-over") != 1 {
 				t.Errorf("the end was noted %d times", r.root.noted("brake-over"))
 			}

@@ -68,6 +68,7 @@ type Snapshot struct {
 	Facts   []Facts
 	Orphans []Orphan
 	Nodes   []NodeView
+	Sums    Aggregate // the next one: the root places nothing here before it has heard one
 }
 
 // Holdings is what the cluster holds, for Hello and Claims.

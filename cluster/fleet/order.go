@@ -35,41 +35,59 @@ type Moving struct {
 	Reason   string       // why it stays
 }
 
-// Order changes how a worker is used. It returns when the book holds it; for
-// Drain with what is still on the worker. Errors: errs.NotFound, errs.Conflict
-// for the removal of a worker that is not lost, errs.Invalid for another verb.
-func (f *Fleet) Order(ctx context.Context, id model.NodeID, v Verb) ([]Moving, error) {
+// Ordered answers an order.
+type Ordered struct {
+	Moving []Moving // of Drain, what is still on the worker
+	Said   string   // of ConfirmLoss, what it did
+}
+
+// Order changes how a worker is used. It returns when the book holds it.
+// Errors: errs.NotFound, errs.Conflict for the removal of a worker that is not
+// lost, errs.Invalid for another verb.
+func (f *Fleet) Order(ctx context.Context, id model.NodeID, v Verb) (Ordered, error) {
 	type answer struct {
-		list []Moving
-		err  error
+		Ordered
+		err error
 	}
 	out := make(chan answer, 1)
 	err := f.do(ctx, func(c *core) {
-		err := c.order(id, v)
+		said, err := c.order(id, v)
 		c.afterCommit(func() { // after the plan has looked at it
 			if err == nil && v == Drain {
-				out <- answer{list: c.onDrained(id)}
+				out <- answer{Ordered: Ordered{Moving: c.onDrained(id)}}
 				return
 			}
-			out <- answer{err: err}
+			out <- answer{Ordered{Said: said}, err}
 		})
 	})
 	if err != nil {
-		return nil, err
+		return Ordered{}, err
 	}
 	select {
 	case a := <-out:
-		return a.list, a.err
+		return a.Ordered, a.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("the fleet does not answer: %w: %w", ctx.Err(), errs.Unavailable)
+		return Ordered{}, fmt.Errorf("the fleet does not answer: %w: %w", ctx.Err(), errs.Unavailable)
 	}
 }
 
-func (c *core) order(id model.NodeID, v Verb) error {
-	if v == ConfirmLoss {
-		c.release("confirmed")
-		return nil
+// What order says of ConfirmLoss.
+const (
+	goesOn        = "replacement goes on"
+	nothingPaused = "nothing was paused"
+)
+
+func (c *core) order(id model.NodeID, v Verb) (said string, err error) {
+	if v != ConfirmLoss {
+		return "", c.orderNode(id, v)
 	}
+	if !c.release("confirmed") {
+		return nothingPaused, nil
+	}
+	return goesOn, nil
+}
+
+func (c *core) orderNode(id model.NodeID, v Verb) error {
 	n := c.nodes[id]
 	if n == nil {
 		return fmt.Errorf("the cluster has no worker %q: %w", id, errs.NotFound)

@@ -10,13 +10,15 @@ import (
 	"oakestra/pkg/errs"
 )
 
-func (r *rig) order(id string, v Verb) []Moving {
+func (r *rig) order(id string, v Verb) []Moving { return r.ordered(id, v).Moving }
+
+func (r *rig) ordered(id string, v Verb) Ordered {
 	r.t.Helper()
-	list, err := r.f.Order(r.ctx, model.NodeID(id), v)
+	out, err := r.f.Order(r.ctx, model.NodeID(id), v)
 	if err != nil {
 		r.t.Fatalf("order %d for %s: %v", v, id, err)
 	}
-	return list
+	return out
 }
 
 // where finds the worker that executes the slot, "" for none or several.

@@ -333,6 +333,9 @@ func TestTheDiskOfAnOriginal(t *testing.T) {
 		if s, err := r.f.Snapshot(r.ctx); err != nil || s.Nodes[0].Capacity.DiskMB != 0 {
 			t.Errorf("it is shown with %+v, %v", s.Nodes[0].Capacity, err)
 		}
+		if s, err := r.f.Snapshot(r.ctx); err != nil || s.Sums.ActiveNodes != 1 || len(s.Sums.Rooms) == 0 || s.Sums.Number != s.Facts[0].Counted || s.Sums.Number <= r.root.sums().Number {
+			t.Errorf("a root that has heard no sums yet is told %+v, %v", s.Sums, err)
+		}
 		if sum := r.root.sums(); sum.Capacity.DiskMB < 5000 || len(sum.Rooms) == 0 || sum.Rooms[0].Free.DiskMB < 5000 {
 			t.Errorf("the root is offered %+v", sum)
 		}

@@ -231,9 +231,9 @@ func livenessWord(l instance.Liveness) string {
 }
 
 // release ends the pause that countLost began.
-func (c *core) release(why string) {
+func (c *core) release(why string) (paused bool) {
 	if c.brakeUntil.IsZero() {
-		return
+		return false
 	}
 	c.brakeUntil, c.losses = time.Time{}, nil
 	for k := range c.slots {
@@ -241,6 +241,7 @@ func (c *core) release(why string) {
 	}
 	c.f.log.Info("workers that are lost are replaced again", "why", why)
 	c.f.deps.Root.Note("brake-over", "cluster", "replacement goes on: "+why)
+	return true
 }
 
 func (c *core) countLost() {

@@ -221,7 +221,7 @@ func snapshotTo(s fleet.Snapshot) []*linkv1.Up {
 	for _, n := range s.Nodes {
 		nodes[n.ID] = n
 	}
-	return []*linkv1.Up{reportTo(true, facts, &s.Orphans), nodesTo(true, nodes, nil)}
+	return []*linkv1.Up{reportTo(true, facts, &s.Orphans), nodesTo(true, nodes, nil), aggregateTo(s.Sums)}
 }
 
 func aggregateTo(a fleet.Aggregate) *linkv1.Up {
@@ -339,15 +339,15 @@ var verbs = map[linkv1.NodeVerb]fleet.Verb{
 	linkv1.NodeVerb_NODE_VERB_CONFIRM_LOSS: fleet.ConfirmLoss,
 }
 
-func orderedTo(id string, moving []fleet.Moving, err error) *linkv1.Up {
-	m := &linkv1.NodeOrdered{Id: id}
+func orderedTo(id string, done fleet.Ordered, err error) *linkv1.Up {
+	m := &linkv1.NodeOrdered{Id: id, Message: done.Said}
 	if err != nil {
 		m.Result, m.Message = linkv1.OrderResult_ORDER_RESULT_CONFLICT, err.Error()
 		if errors.Is(err, errs.NotFound) {
 			m.Result = linkv1.OrderResult_ORDER_RESULT_NOT_FOUND
 		}
 	}
-	for _, v := range moving {
+	for _, v := range done.Moving {
 		m.Instances = append(m.Instances, &linkv1.NodeInstance{
 			ServiceId: string(v.Instance.Service), Number: uint32(v.Instance.Number), ToNodeId: string(v.To), Reason: v.Reason,
 		})

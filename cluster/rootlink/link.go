@@ -42,12 +42,16 @@ const (
 	pauseMin = 500 * time.Millisecond
 	pauseMax = 2 * time.Second
 	quick    = 15 * time.Second
+
+	// sayAgain is how often the same failure of these tries is logged.
+	sayAgain = time.Minute
 )
 
-// connecting leaves the pauses to Run: between two tries gRPC has forgotten
-// that the one before failed. A dial to a machine that is gone takes dialTime.
+// dialTime is how long a dial to a machine that is gone takes.
 const dialTime = 3 * time.Second
 
+// connecting leaves the pauses to Run: between two tries gRPC has forgotten
+// that the one before failed.
 var connecting = grpc.ConnectParams{MinConnectTimeout: dialTime, Backoff: backoff.Config{BaseDelay: pauseMin / 5, Multiplier: 1, MaxDelay: pauseMin / 5}}
 
 // Config says where the root is and who we are.
@@ -94,7 +98,7 @@ type Fleet interface {
 	Holdings(ctx context.Context) (fleet.Holdings, error)
 	Desired(ctx context.Context, d fleet.Desired) error
 	Blocks(ctx context.Context, g fleet.Grants) error
-	Order(ctx context.Context, id model.NodeID, v fleet.Verb) ([]fleet.Moving, error)
+	Order(ctx context.Context, id model.NodeID, v fleet.Verb) (fleet.Ordered, error)
 	Explain(ctx context.Context, q fleet.Question) (fleet.Explanation, error)
 }
 
@@ -116,6 +120,10 @@ type Link struct {
 	heard     atomic.Int64                                                // the root, in ns since began: the wall clock may jump
 	cluster   atomic.Value                                                // string
 	dial      func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
+	said      struct {                                                    // of Run: the last reason logged
+		text string
+		at   time.Time
+	}
 }
 
 var (
@@ -179,6 +187,7 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 		hangUp()
 		if l.connected.Swap(false) {
 			lost = time.Now()
+			l.said.text = ""
 		}
 		l.out.disconnect()
 		if ctx.Err() != nil {
@@ -188,13 +197,24 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 			pause.Reset()
 		}
 		wait := pause.Next()
-		l.log.Warn("no link to the root; the cluster works on alone", "root", l.cfg.Root, "error", err, "again_in", wait)
+		l.sayAlone(err, wait)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(wait):
 		}
 	}
+}
+
+// sayAlone logs why there is no link: a new reason at once, the same one once a
+// minute. Welcomed makes every reason new.
+func (l *Link) sayAlone(err error, wait time.Duration) {
+	text := fmt.Sprint(err)
+	if text == l.said.text && time.Since(l.said.at) < sayAgain {
+		return
+	}
+	l.said.text, l.said.at = text, time.Now()
+	l.log.Warn("no link to the root; the cluster works on alone", "root", l.cfg.Root, "error", err, "again_in", wait)
 }
 
 // connect makes the client of the root and what ends it. It does not dial.
@@ -331,11 +351,11 @@ func (s *session) handle(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.
 func (s *session) answer(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.Up) error {
 	switch b := m.GetBody().(type) {
 	case *linkv1.Down_NodeOrder:
-		moving, err := s.fleet.Order(ctx, model.NodeID(b.NodeOrder.GetNodeId()), verbs[b.NodeOrder.GetVerb()])
+		done, err := s.fleet.Order(ctx, model.NodeID(b.NodeOrder.GetNodeId()), verbs[b.NodeOrder.GetVerb()])
 		if errors.Is(err, errs.Unavailable) {
 			return err
 		}
-		return push(ctx, up, orderedTo(b.NodeOrder.GetId(), moving, err))
+		return push(ctx, up, orderedTo(b.NodeOrder.GetId(), done, err))
 	case *linkv1.Down_Explain:
 		e, err := s.fleet.Explain(ctx, questionFrom(b.Explain))
 		if err != nil {
@@ -379,7 +399,7 @@ func (s *session) welcome(ctx context.Context, w *linkv1.Welcome, up chan<- *lin
 		}
 	}
 	s.link.connected.Store(true)
-	s.link.out.edit(func() {}) // send what came meanwhile
+	s.link.out.summed(snap.Sums.Number) // and send what came meanwhile
 	s.welcomed()
 	s.link.log.Info("linked to the root", "cluster", w.GetClusterId(), "incarnation", w.GetIncarnation(), "recovery", w.GetRecovery())
 	return nil

@@ -85,6 +85,15 @@ func (o *outbox) connect() {
 	})
 }
 
+// summed drops sums that are no newer than those the snapshot has.
+func (o *outbox) summed(number uint64) {
+	o.edit(func() {
+		if o.aggregate != nil && o.aggregate.Number <= number {
+			o.aggregate = nil
+		}
+	})
+}
+
 func (o *outbox) take() []*linkv1.Up {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -1,7 +1,10 @@
 package rootlink
 
 import (
+	"context"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +29,64 @@ func full(r *rig) {
 	}
 }
 
+// warnings counts what is logged of a missing link, by its error.
+type warnings struct {
+	slog.Handler
+	mu   sync.Mutex
+	seen map[string]int
+}
+
+func (*warnings) Enabled(context.Context, slog.Level) bool { return true }
+func (w *warnings) WithAttrs([]slog.Attr) slog.Handler     { return w }
+
+func (w *warnings) Handle(_ context.Context, r slog.Record) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "error" {
+			w.seen[a.Value.String()]++
+		}
+		return true
+	})
+	return nil
+}
+
+func (w *warnings) of(part string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for text, times := range w.seen {
+		if strings.Contains(text, part) {
+			n += times
+		}
+	}
+	return n
+}
+
+// A manager that is refused for hours says so once a minute, and at once when
+// something else is in the way.
+func TestARefusalIsNotLoggedAtEveryTry(t *testing.T) {
+	logged := &warnings{seen: map[string]int{}}
+	refuse := func(r *rig, why string) {
+		r.root.mu.Lock()
+		defer r.root.mu.Unlock()
+		r.root.refusal = status.Error(codes.AlreadyExists, why)
+	}
+	bubble(t, func(r *rig) {
+		r.logger = slog.New(logged)
+		refuse(r, "another key")
+	}, func(t *testing.T, r *rig) {
+		time.Sleep(3*time.Minute - time.Second)
+		if n := logged.of("another key"); n != 3 || r.root.count() < 60 {
+			t.Errorf("in 3 minutes and %d tries it was said %d times", r.root.count(), n)
+		}
+		refuse(r, "another name")
+		time.Sleep(5 * time.Second)
+		if n := logged.of("another name"); n != 1 {
+			t.Errorf("another reason was said %d times", n)
+		}
+	})
+}
+
 // A link that broke costs a handful of messages, however much the cluster
 // holds, and none of them is an assignment: revisions tell that nothing differs.
 func TestAResumeSendsOnlyWhatDiffers(t *testing.T) {
@@ -40,7 +101,7 @@ func TestAResumeSendsOnlyWhatDiffers(t *testing.T) {
 			if len(hello.GetHeld()) != many || hello.GetHeld()[7].GetGrant() != 8 || hello.GetHeld()[7].GetRevision() != 9 || hello.GetBlocks()[0] != "10.18.0.0/22" {
 				t.Fatalf("hello %v", hello)
 			}
-			if counts["hello"] != 1 || counts["report"] != 1 || counts["nodes"] != 1 || counts["applied"] != 1 || len(ups) != 4 {
+			if counts["hello"] != 1 || counts["report"] != 1 || counts["nodes"] != 1 || counts["applied"] != 1 || counts["aggregate"] != 1 || len(ups) != 5 {
 				t.Errorf("stream %d said %v", n, counts)
 			}
 			for _, u := range ups {

@@ -2,6 +2,7 @@ package rootlink
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -98,6 +99,8 @@ func (r *root) of(n int) (hello *linkv1.Hello, counts map[string]int, ups []*lin
 			counts["nodes"]++
 		case *linkv1.Up_Applied:
 			counts["applied"]++
+		case *linkv1.Up_Aggregate:
+			counts["aggregate"]++
 		case *linkv1.Up_Claims:
 			counts["claims"]++
 		default:
@@ -161,8 +164,8 @@ func (h *holder) Desired(_ context.Context, d fleet.Desired) error {
 }
 
 func (*holder) Blocks(context.Context, fleet.Grants) error { return nil }
-func (*holder) Order(context.Context, model.NodeID, fleet.Verb) ([]fleet.Moving, error) {
-	return nil, nil
+func (*holder) Order(context.Context, model.NodeID, fleet.Verb) (fleet.Ordered, error) {
+	return fleet.Ordered{}, nil
 }
 func (*holder) RootTable(tables.RootTable)        {}
 func (*holder) RootPeers(model.ServiceID, []Peer) {}
@@ -193,6 +196,7 @@ type rig struct {
 	holder *holder
 	book   *book
 	link   *Link
+	logger *slog.Logger // nil: the test's
 	stop   func()
 }
 
@@ -225,7 +229,11 @@ func (r *root) serve() {
 
 // start runs a cluster manager's link over the book.
 func (r *rig) start(name string) {
-	l := New(Config{Root: "root", Name: name, Location: "48.15,11.58,1000", Version: "test", Port: 10100}, testkit.Logger(r.t))
+	log := r.logger
+	if log == nil {
+		log = testkit.Logger(r.t)
+	}
+	l := New(Config{Root: "root", Name: name, Location: "48.15,11.58,1000", Version: "test", Port: 10100}, log)
 	l.dial = func(ctx context.Context, _ string) (net.Conn, error) {
 		r.root.mu.Lock()
 		wire := r.root.wire

@@ -54,8 +54,8 @@ func (empty) Desired(context.Context, fleet.Desired) error       { return nil }
 func (empty) Blocks(context.Context, []netip.Prefix) error       { return nil }
 func (empty) RootTable(tables.RootTable)                         {}
 func (empty) RootPeers(model.ServiceID, []Peer)                  {}
-func (empty) Order(context.Context, model.NodeID, fleet.Verb) ([]fleet.Moving, error) {
-	return nil, nil
+func (empty) Order(context.Context, model.NodeID, fleet.Verb) (fleet.Ordered, error) {
+	return fleet.Ordered{}, nil
 }
 
 func (empty) Explain(context.Context, fleet.Question) (fleet.Explanation, error) {

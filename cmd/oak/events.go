@@ -19,6 +19,7 @@ import (
 type eventView struct {
 	ID      string `json:"id"`
 	Time    string `json:"time"`
+	First   string `json:"first_time"`
 	Count   int    `json:"count"`
 	Kind    string `json:"kind"`
 	Subject struct {
@@ -94,6 +95,37 @@ func (a *app) events(ctx context.Context, c *client, query url.Values, follow bo
 // quiet is how long nothing comes after the events that are kept.
 const quiet = 500 * time.Millisecond
 
+// kept tells what a root remembers from what happens while it is read: on a busy
+// root something always comes, and would never end a list.
+type kept struct {
+	asked time.Time // by the root's clock, which has whole seconds here
+	seen  map[eventView]bool
+}
+
+func keptBy(resp *http.Response) *kept {
+	asked, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		asked = time.Now().Truncate(time.Second)
+	}
+	return &kept{asked, map[eventView]bool{}}
+}
+
+// over says that an event, and so all that follow, happened later.
+func (k *kept) over(e eventView) bool {
+	at, err := time.Parse(time.RFC3339, e.Time)
+	return err == nil && at.Truncate(time.Second).After(k.asked)
+}
+
+// again says that an event is one of before that was counted up meanwhile.
+func (k *kept) again(e eventView) bool {
+	e.ID, e.Time, e.Count = "", "", 0
+	if e.First == "" || !k.seen[e] {
+		k.seen[e] = true
+		return false
+	}
+	return true
+}
+
 // stream reads until the root ends it, or, without follow, until nothing more
 // is kept.
 func (a *app) stream(ctx context.Context, c *client, route string, last *string, follow bool) error {
@@ -112,6 +144,10 @@ func (a *app) stream(ctx context.Context, c *client, route string, last *string,
 		}
 	})
 	defer still.Stop()
+	var end *kept // nil: none
+	if !follow {
+		end = keptBy(resp)
+	}
 	name := ""
 	in := bufio.NewReader(resp.Body)
 	for {
@@ -132,26 +168,29 @@ func (a *app) stream(ctx context.Context, c *client, route string, last *string,
 		case "event":
 			name = value
 		case "data":
-			if err := a.printEvent(name, value); err != nil {
+			if over, err := a.printEvent(name, value, end); over || err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func (a *app) printEvent(name, data string) error {
+// printEvent says whether the list is over; the event is then not of it.
+func (a *app) printEvent(name, data string, end *kept) (over bool, err error) {
 	var e eventView
 	if err := json.Unmarshal([]byte(data), &e); err != nil {
-		return fmt.Errorf("event of the root: %w", err)
+		return false, fmt.Errorf("event of the root: %w", err)
 	}
 	switch {
+	case name == "event" && end != nil && end.over(e):
+		return true, nil
+	case name == "event" && end != nil && end.again(e):
 	case a.json:
-		_, err := fmt.Fprintln(a.out, data)
-		return err
+		_, err = fmt.Fprintln(a.out, data)
 	case name != "event":
 		a.say("-- %s", e.Message)
 	default:
 		a.say("%s", e.line())
 	}
-	return nil
+	return false, err
 }

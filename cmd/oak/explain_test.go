@@ -19,7 +19,7 @@ func TestExplainingFromTheCommandLine(t *testing.T) {
 	out, err = oak(t, "", "scale", "web", "1")
 	want(t, out, err)
 	out, err = oak(t, "", "explain", "web")
-	want(t, out, err, "one more instance of shop.test.web.test: no cluster has ever joined", "instance 0 is ")
+	want(t, out, err, "one more instance of shop.test.web.test: waiting for a cluster: none is connected", "instance 0 is ")
 	out, err = oak(t, "", "explain", "web", "--json")
 	var v explanationView
 	if want(t, out, err); json.Unmarshal([]byte(out), &v) != nil || v.Total != 1 || len(v.Waiting) != 1 {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // standIn is a root that answers as it is told and remembers what it was asked.
@@ -132,6 +133,36 @@ func TestEventsThatAreKept(t *testing.T) {
 	}
 	if _, err := oak(t, "", "events", "nothing"); err == nil {
 		t.Error("events of a service that is not there")
+	}
+}
+
+// On a root where something happens all the time the list ends all the same, at
+// what is newer than the question, and what is counted up meanwhile is not
+// printed twice.
+func TestEventsThatAreKeptEndOnABusyRoot(t *testing.T) {
+	at := time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC)
+	tick := func(n int, after time.Duration) string {
+		return fmt.Sprintf("id: 1-%d\nevent: event\ndata: {\"id\":\"1-%[1]d\",\"time\":%q,\"first_time\":\"2025-01-02T03:00:00Z\",\"count\":%[1]d,\"kind\":\"warning\",\"subject\":{\"type\":\"node\",\"name\":\"w1\"},\"reason\":\"Flaps\",\"message\":\"m\"}\n\n",
+			n, at.Add(after).Format(time.RFC3339))
+	}
+	for name, flag := range map[string][]string{"text": nil, "json": {"--json"}} {
+		t.Run(name, func(t *testing.T) {
+			s := newStandIn(t)
+			gone := make(chan struct{})
+			s.answers["GET /api/events?after=0"] = func(w http.ResponseWriter, r *http.Request) {
+				defer close(gone)
+				w.Header().Set("Date", at.Format(http.TimeFormat))
+				stream(event("0-1", "Lost", 1)+tick(1, -time.Minute)+tick(2, 0), false)(w, r)
+				for n := 3; r.Context().Err() == nil; n++ {
+					stream(tick(n, time.Duration(n)*time.Second), false)(w, r)
+				}
+			}
+			out, err := oak(t, "", append([]string{"events"}, flag...)...)
+			if err != nil || strings.Count(out, "\n") != 2 || strings.Count(out, "Flaps") != 1 {
+				t.Errorf("%v, %q", err, out)
+			}
+			<-gone
+		})
 	}
 }
 

@@ -22,7 +22,8 @@ func NewPatience() Patience {
 const servedFor = 5 * time.Second
 
 // Next is the pause after a session in which the server served for so long, or
-// for which no connection could be opened.
+// for which no connection could be opened. One that is killed again and again,
+// but serves in between, is not one that is too busy.
 func (p Patience) Next(unreachable bool, served time.Duration) time.Duration {
 	if served >= servedFor {
 		p.Reset()

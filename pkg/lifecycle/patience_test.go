@@ -22,10 +22,8 @@ func TestPatience(t *testing.T) {
 		t.Errorf("busy: the longest pause is %s, want 15 s and up to a quarter more", got)
 	}
 	if got := longest(false, time.Second); got < 15*time.Second {
-		t.Errorf("a server that falls over as soon as it serves: the longest pause is %s, want 15 s", got)
+		t.Errorf("one that falls over as soon as it serves: the longest pause is %s, want 15 s", got)
 	}
-	// A server that is killed again and again, but serves in between, is not one
-	// that is too busy.
 	if got := longest(false, 6*time.Second); got > 700*time.Millisecond {
 		t.Errorf("after sessions that served: a pause of %s", got)
 	}

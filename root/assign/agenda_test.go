@@ -75,6 +75,7 @@ func TestWaitingInstancesAreLookedAtAgainInTime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, t.TempDir())
 		svc := r.service("one", wants{memory: 100})
+		newFake("empty").set(func(f *fake) { f.nodes = 0 }).join(r)
 		r.deploy(svc.ID, 3)
 		r.undeploy(svc.ID, 1)
 		if !r.gone(svc.ID, 1) {

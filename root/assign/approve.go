@@ -20,8 +20,9 @@ type applicant struct {
 }
 
 // applicantsKeptFor is how long an application can be approved: whoever wants
-// the name asks again every few seconds.
-const applicantsKeptFor = 10 * time.Minute
+// the name asks again every few seconds, and one that has gone away must not
+// become the cluster.
+const applicantsKeptFor = 30 * time.Second
 
 // applies notes who asked for the name of a cluster that has another key.
 func (d *Desk) applies(s *state, c store.Cluster, h clusters.Hello) error {

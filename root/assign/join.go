@@ -14,6 +14,7 @@ import (
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 	"oakestra/root/clusters"
+	"oakestra/root/events"
 	"oakestra/root/store"
 )
 
@@ -41,14 +42,18 @@ func (d *Desk) welcome(ctx context.Context, s *state, h clusters.Hello) (cluster
 	if c.CreatedAt.IsZero() {
 		c.CreatedAt = d.now()
 	}
-	if s.clusters[c.ID] != c {
+	if was := s.clusters[c.ID]; was != c {
 		if err := d.deps.Store.Clusters().Put(ctx, c); err != nil {
 			return clusters.Welcome{}, fmt.Errorf("store cluster %s: %w", c.Name, err)
 		}
 		s.clusters[c.ID] = c
 		d.deps.Book.Know(c)
 		d.remember(ctx, s)
+		if was.ID != "" && was.KeyHash != c.KeyHash {
+			d.tellKeyChanged(c, h)
+		}
 	}
+	delete(s.applicants, c.ID) // one may be this one, and any other asks again
 	if err := d.claimBlocks(ctx, s, c.ID, h.Blocks); err != nil {
 		return clusters.Welcome{}, err
 	}
@@ -57,6 +62,14 @@ func (d *Desk) welcome(ctx context.Context, s *state, h clusters.Hello) (cluster
 		return clusters.Welcome{}, err
 	}
 	return clusters.Welcome{ID: c.ID, Incarnation: s.incarnation, Recovery: s.recovery || stranger}, nil
+}
+
+// tellKeyChanged tells of a cluster that was away and held nothing, and whose
+// name somebody with another key took without being asked.
+func (d *Desk) tellKeyChanged(c store.Cluster, h clusters.Hello) {
+	d.log.Warn("a cluster that held nothing came back under another key", "cluster", c.Name, "id", c.ID, "from", h.Address.String())
+	d.deps.Events.Record(events.OfCluster(c.ID, c.Name).Say(events.Warning, "KeyChanged",
+		"joined from %s with another key; it was not connected and nothing was assigned to it", h.Address))
 }
 
 // stranger says that a cluster holds orders that only another life of this

@@ -13,6 +13,7 @@ import (
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
+	"oakestra/root/events"
 )
 
 func TestTheSameKeyIsTheSameClusterAcrossRestarts(t *testing.T) {
@@ -67,8 +68,20 @@ func TestANameBelongsToItsKey(t *testing.T) {
 		r.undeploy(svc.ID, 0)
 		a.leave()
 		pass(seconds(60))
+		changed := func() (list []events.Event) {
+			return slices.DeleteFunc(r.told.List(events.Cluster, a.id), func(e events.Event) bool { return e.Reason != "KeyChanged" })
+		}
+		if got := changed(); len(got) != 0 {
+			t.Errorf("nobody changed the key, but told: %+v", got)
+		}
 		if thief.join(r); thief.why() != nil || thief.id != a.id {
 			t.Errorf("a cluster that lost its data and holds nothing: %v, id %s", thief.why(), thief.id)
+		}
+		if got := changed(); len(got) != 1 || got[0].Kind != events.Warning {
+			t.Errorf("another key took the name; told: %+v", got)
+		}
+		if thief.leave().join(r); len(changed()) != 1 || changed()[0].Count != 1 {
+			t.Errorf("the same key again: %+v", changed())
 		}
 	})
 }
@@ -122,6 +135,48 @@ func TestALostKeyIsApproved(t *testing.T) {
 		if err := approve(a.id); !errors.Is(err, errs.NotFound) {
 			t.Errorf("long after it was asked: %v", err)
 		}
+	})
+}
+
+// Who is welcomed asks no more, and who went away is not approved: each would
+// make approve speak of somebody else than the one that asks now.
+func TestNobodyIsApprovedWhoNoLongerAsks(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		svc := r.service("one", wants{memory: 100})
+		a := newFake("a").join(r)
+		r.deploy(svc.ID, 1)
+		a.leave()
+		other := newFake("a")
+		other.key = "another-key-0123456789"
+		ask := func() {
+			t.Helper()
+			if other.join(r); status.Code(other.why()) != codes.AlreadyExists {
+				t.Fatalf("the other key: %v", other.why())
+			}
+			other.leave()
+		}
+		nobody := func(when string) {
+			t.Helper()
+			if _, err := r.desk.ApproveCluster(t.Context(), model.ClusterID(a.id)); !errors.Is(err, errs.NotFound) {
+				t.Errorf("%s: %v", when, err)
+			}
+		}
+		ask()
+		a.join(r)
+		nobody("the cluster itself came back")
+		a.leave()
+		ask()
+		pass(seconds(31))
+		nobody("the one that asked went away")
+		ask()
+		r.undeploy(svc.ID, -1)
+		a.join(r).leave() // carries the undeployment out
+		pass(seconds(60))
+		if other.join(r); other.why() != nil || other.id != a.id {
+			t.Fatalf("the name of a cluster that holds nothing: %v, id %s", other.why(), other.id)
+		}
+		nobody("the one that asked is the cluster now")
 	})
 }
 

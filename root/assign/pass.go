@@ -251,7 +251,7 @@ func (d *Desk) why(s *state, in *slot, r placement.Request, err error) unplaced 
 	switch {
 	case r.Restricted:
 		u.word = d.targetWord(s, r.Only)
-	case len(u.reasons) == 1 && u.reasons[0].Name == inactive:
+	case len(u.reasons) == 0, len(u.reasons) == 1 && u.reasons[0].Name == inactive:
 		u.word = "" // nothing is wrong with it: it waits for a connection
 	}
 	return u

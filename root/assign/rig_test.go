@@ -25,6 +25,7 @@ import (
 	"oakestra/root/assign"
 	"oakestra/root/clusters"
 	"oakestra/root/control"
+	"oakestra/root/events"
 	"oakestra/root/store"
 	"oakestra/root/store/boltstore"
 	"oakestra/root/witness"
@@ -46,6 +47,7 @@ type rig struct {
 	desk *assign.Desk
 	ctl  *control.Control
 	mem  *witness.File
+	told *events.Journal
 
 	wire   *bufconn.Listener
 	server *grpc.Server
@@ -74,7 +76,8 @@ func start(t *testing.T, dir string, wrap ...func(store.Store) store.Store) *rig
 	}
 	log := testkit.Logger(t)
 	r.book = clusters.NewBook(nil)
-	r.desk = assign.NewDesk(assign.Deps{Store: r.st, Book: r.book, Witness: r.mem, Logger: log})
+	r.told = events.NewJournal(nil)
+	r.desk = assign.NewDesk(assign.Deps{Store: r.st, Book: r.book, Witness: r.mem, Events: r.told, Logger: log})
 	links := clusters.NewServer(r.book, r.desk, log)
 	r.server = links.GRPC()
 	r.ctl = control.New(control.Deps{Store: r.st, Addresses: r.desk, Below: below{r.book, r.desk}, Logger: log})

@@ -74,7 +74,7 @@ func (d *Desk) tellRollout(svc model.Service, end rollout.Decision) {
 // counted lists reasons with their counts: "memory 3 (w1: 512 > 300 MiB free)".
 func counted(reasons []instance.Reason) string {
 	if len(reasons) == 0 {
-		return "no cluster is connected that may take it"
+		return "waiting for a cluster: none is connected"
 	}
 	list := slices.Clone(reasons)
 	slices.SortStableFunc(list, func(a, b instance.Reason) int { return cmp.Compare(b.Count, a.Count) })

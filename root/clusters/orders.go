@@ -78,11 +78,11 @@ var verbs = map[control.NodeVerb]linkv1.NodeVerb{
 // OrderNode has a cluster change how one of its workers is used, and returns
 // when the cluster has stored it. Errors: Unavailable when the cluster is away
 // or does not answer, NotFound and Conflict as the cluster says.
-func (s *Server) OrderNode(ctx context.Context, cluster model.ClusterID, node model.NodeID, verb control.NodeVerb) ([]control.Move, error) {
+func (s *Server) OrderNode(ctx context.Context, cluster model.ClusterID, node model.NodeID, verb control.NodeVerb) (control.Ordered, error) {
 	name := s.book.name(cluster)
 	sess := s.book.sessions()[cluster]
 	if sess == nil || !s.book.Active(cluster) {
-		return nil, fmt.Errorf("cluster %s is not connected; the order can only be carried out there, try again when it is back: %w", name, errs.Unavailable)
+		return control.Ordered{}, fmt.Errorf("cluster %s is not connected; the order can only be carried out there, try again when it is back: %w", name, errs.Unavailable)
 	}
 	id := rand.Text()
 	done := s.orders.add(id, sess)
@@ -93,27 +93,27 @@ func (s *Server) OrderNode(ctx context.Context, cluster model.ClusterID, node mo
 	select {
 	case a, ok := <-done:
 		if !ok {
-			return nil, fmt.Errorf("the link to cluster %s broke before it answered; ask again when it is back: %w", name, errs.Unavailable)
+			return control.Ordered{}, fmt.Errorf("the link to cluster %s broke before it answered; ask again when it is back: %w", name, errs.Unavailable)
 		}
-		return movesFrom(a)
+		return orderedFrom(a)
 	case <-timeout.C:
-		return nil, fmt.Errorf("cluster %s did not answer within %s; it may carry the order out yet: %w", name, orderWait, errs.Unavailable)
+		return control.Ordered{}, fmt.Errorf("cluster %s did not answer within %s; it may carry the order out yet: %w", name, orderWait, errs.Unavailable)
 	case <-ctx.Done():
-		return nil, fmt.Errorf("order to cluster %s: %w: %w", name, ctx.Err(), errs.Unavailable)
+		return control.Ordered{}, fmt.Errorf("order to cluster %s: %w: %w", name, ctx.Err(), errs.Unavailable)
 	}
 }
 
-func movesFrom(a *linkv1.NodeOrdered) ([]control.Move, error) {
+func orderedFrom(a *linkv1.NodeOrdered) (control.Ordered, error) {
 	switch a.GetResult() {
 	case linkv1.OrderResult_ORDER_RESULT_NOT_FOUND:
-		return nil, fmt.Errorf("%s: %w", a.GetMessage(), errs.NotFound)
+		return control.Ordered{}, fmt.Errorf("%s: %w", a.GetMessage(), errs.NotFound)
 	case linkv1.OrderResult_ORDER_RESULT_CONFLICT:
-		return nil, fmt.Errorf("%s: %w", a.GetMessage(), errs.Conflict)
+		return control.Ordered{}, fmt.Errorf("%s: %w", a.GetMessage(), errs.Conflict)
 	case linkv1.OrderResult_ORDER_RESULT_DONE:
 	}
-	var out []control.Move
+	out := control.Ordered{Said: a.GetMessage()}
 	for _, i := range a.GetInstances() {
-		out = append(out, control.Move{Instance: slot(i.GetServiceId(), i.GetNumber()), To: model.NodeID(i.GetToNodeId()), Reason: i.GetReason()})
+		out.Moves = append(out.Moves, control.Move{Instance: slot(i.GetServiceId(), i.GetNumber()), To: model.NodeID(i.GetToNodeId()), Reason: i.GetReason()})
 	}
 	return out, nil
 }

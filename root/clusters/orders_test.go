@@ -15,16 +15,16 @@ import (
 )
 
 // ordered sends an order and lets answer react to what the cluster gets.
-func ordered(t *testing.T, answer func(s *Server, sess *session, id string)) (moves []control.Move, err error) {
+func ordered(t *testing.T, answer func(s *Server, sess *session, id string)) (done control.Ordered, err error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := NewServer(NewBook(nil), nil, slog.New(slog.DiscardHandler))
 		sess := newSession(func(error) {})
 		s.book.join(model.Cluster{ID: "c1", Name: "kitchen"}, sess)
-		done := make(chan struct{})
+		ended := make(chan struct{})
 		go func() {
-			defer close(done)
-			moves, err = s.OrderNode(t.Context(), "c1", "w1", control.Drain)
+			defer close(ended)
+			done, err = s.OrderNode(t.Context(), "c1", "w1", control.Drain)
 		}()
 		synctest.Wait()
 		list := sess.take()
@@ -32,23 +32,24 @@ func ordered(t *testing.T, answer func(s *Server, sess *session, id string)) (mo
 			t.Fatalf("sent %v", list)
 		}
 		answer(s, sess, list[0].GetNodeOrder().GetId())
-		<-done
+		<-ended
 		if len(s.orders.waiting) != 0 {
 			t.Error("the order still waits")
 		}
 	})
-	return moves, err
+	return done, err
 }
 
 func TestAnOrderWaitsForItsAcknowledgement(t *testing.T) {
-	moves, err := ordered(t, func(s *Server, sess *session, id string) {
+	done, err := ordered(t, func(s *Server, sess *session, id string) {
 		s.orders.answered(newSession(nil), &linkv1.NodeOrdered{Id: id}) // another stream cannot
 		s.orders.answered(sess, &linkv1.NodeOrdered{Id: "another"})
-		s.orders.answered(sess, &linkv1.NodeOrdered{Id: id, Instances: []*linkv1.NodeInstance{{ServiceId: "s", Number: 2, ToNodeId: "w2"}}})
+		s.orders.answered(sess, &linkv1.NodeOrdered{Id: id, Message: "said", Instances: []*linkv1.NodeInstance{{ServiceId: "s", Number: 2, ToNodeId: "w2"}}})
 		s.orders.answered(sess, &linkv1.NodeOrdered{Id: id}) // twice
 	})
-	if err != nil || len(moves) != 1 || moves[0].To != "w2" || moves[0].Instance.Number != 2 {
-		t.Errorf("%+v, %v", moves, err)
+	moves := done.Moves
+	if err != nil || done.Said != "said" || len(moves) != 1 || moves[0].To != "w2" || moves[0].Instance.Number != 2 {
+		t.Errorf("%+v, %v", done, err)
 	}
 	for result, class := range map[linkv1.OrderResult]error{linkv1.OrderResult_ORDER_RESULT_CONFLICT: errs.Conflict, linkv1.OrderResult_ORDER_RESULT_NOT_FOUND: errs.NotFound} {
 		_, err := ordered(t, func(s *Server, sess *session, id string) {

@@ -151,6 +151,7 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 type caller struct {
 	t      *testing.T
 	stream linkv1.Link_ControlClient
+	cancel context.CancelFunc
 	mu     sync.Mutex
 	downs  []*linkv1.Down
 	err    error // how the stream ended
@@ -167,7 +168,7 @@ func (r *rig) dial(deaf bool) *caller {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.t.Cleanup(func() { cancel(); _ = conn.Close() })
-	p := &caller{t: r.t}
+	p := &caller{t: r.t, cancel: cancel}
 	if p.stream, err = linkv1.NewLinkClient(conn).Control(ctx); err != nil {
 		r.t.Fatal(err)
 	}

@@ -114,8 +114,9 @@ func (s *Server) Control(stream grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]
 		if s.book.leave(id, sess) {
 			s.tables.left(id)
 			s.desk.Moved(id)
-			s.log.Warn("cluster left", "cluster", hello.Name, "id", id, "reason", context.Cause(ctx))
-			s.events.Record(events.OfCluster(id, hello.Name).Say(events.Warning, "Left", "%v", context.Cause(ctx)))
+			why := whyLeft(context.Cause(ctx))
+			s.log.Warn("cluster left", "cluster", hello.Name, "id", id, "reason", why)
+			s.events.Record(events.OfCluster(id, hello.Name).Say(events.Warning, "Left", "%s", why))
 		}
 	}()
 	if !welcome.Recovery {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -304,4 +305,24 @@ func TestWhatIsAppliedReachesTheHost(t *testing.T) {
 			t.Errorf("others heard %v %v", hb, hc)
 		}
 	})
+}
+
+// A manager that is stopped closes its stream or its connection: the event says
+// that, not how this side notices.
+func TestLeavingIsToldInWords(t *testing.T) {
+	for name, leave := range map[string]func(*caller){
+		"canceled": func(p *caller) { p.cancel() },
+		"closed":   func(p *caller) { _ = p.stream.CloseSend() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, r *rig) {
+				p := r.dial(false).hello("kitchen")
+				leave(p)
+				synctest.Wait()
+				if got := r.told.of("kitchen", "Left"); !slices.Equal(got, []string{"closed its connection"}) {
+					t.Errorf("told %q", got)
+				}
+			})
+		})
+	}
 }

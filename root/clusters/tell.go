@@ -1,8 +1,14 @@
 package clusters
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/pkg/core/instance"
@@ -20,6 +26,15 @@ type change struct {
 // has the name it asked for: what it says of its id proves nothing.
 func (s *Server) tellRefused(h Hello, err error) {
 	s.events.Record(events.OfCluster(s.book.named(h.Name), h.Name).Say(events.Warning, "Refused", "from %s: %v", h.Address, err))
+}
+
+// whyLeft is the end of a stream in words. One that the cluster's side ends in
+// order, and one whose connection breaks, is canceled.
+func whyLeft(cause error) string {
+	if errors.Is(cause, context.Canceled) || errors.Is(cause, io.EOF) || status.Code(cause) == codes.Canceled {
+		return "closed its connection"
+	}
+	return cause.Error()
 }
 
 // tellChanges makes events of what is new in a report. A cluster that comes

@@ -15,6 +15,8 @@ type siteState struct {
 	any           bool // some cluster is active
 }
 
+const noneConnected = "waiting for a cluster: none is connected"
+
 // detail is the sentence beside the status word: why it is so, with counts
 // where nothing qualified.
 func detail(v SlotView, site siteState) string {
@@ -24,7 +26,7 @@ func detail(v SlotView, site siteState) string {
 			return unconnected(v.Reasons[0])
 		}
 		if !site.any {
-			return "waiting for a cluster: none is connected"
+			return noneConnected
 		}
 		return "waiting for scheduling decision"
 	case instance.WordClusterScheduled:

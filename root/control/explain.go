@@ -64,6 +64,7 @@ type Answer struct {
 	Node             model.NodeID // which would be taken, "" when none
 	Reasons          []instance.Reason
 	Judged           []Judged // the first ones by id
+	Omitted          int      // workers that are not among Judged for want of room
 }
 
 // Judged is one worker; Reason is nil when it qualifies.
@@ -125,7 +126,7 @@ func (c *Control) Explain(ctx context.Context, who Caller, id model.ServiceID) (
 		v := WaitingOutlook{Number: w.ID.Number, Word: view.Word, Detail: view.Detail, Outlook: outlook(w.Verdicts, answers[w.Service.Revision], sites)}
 		if w.Service.Revision == svc.Revision {
 			for i := range v.Clusters {
-				v.Clusters[i].Answer.Judged = nil // as above
+				v.Clusters[i].Answer.Judged, v.Clusters[i].Answer.Omitted = nil, 0 // as above
 			}
 		}
 		out.Waiting = append(out.Waiting, v)
@@ -151,6 +152,7 @@ func (c *Control) askClusters(ctx context.Context, run DryRun, svc model.Service
 		for _, v := range run.OneMore.Clusters {
 			asked.Go(func() {
 				a := c.places.Ask(ctx, v.Cluster, spec, most)
+				a.Omitted = a.Workers - len(a.Judged)
 				mu.Lock()
 				defer mu.Unlock()
 				of[v.Cluster] = a
@@ -192,7 +194,7 @@ func add(list []instance.Reason, r instance.Reason) []instance.Reason {
 // sentence sums an outlook up.
 func sentence(o Outlook, against []instance.Reason) string {
 	if len(o.Clusters) == 0 {
-		return "no cluster has ever joined"
+		return noneConnected
 	}
 	if o.Cluster == "" {
 		return explain("no cluster qualifies", against)

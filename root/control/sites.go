@@ -32,12 +32,18 @@ type Move struct {
 	Reason   string       // why it stays
 }
 
+// Ordered is what a cluster answers to an order.
+type Ordered struct {
+	Moves []Move // of Drain
+	Said  string // of ConfirmLoss, what it did; "" of an older cluster
+}
+
 // Sites is how users change clusters and workers; root.Daemon puts it together
 // from root/assign and root/clusters.
 type Sites interface {
 	// OrderNode returns when the cluster has stored the order; see
 	// clusters.Server.
-	OrderNode(ctx context.Context, cluster model.ClusterID, node model.NodeID, verb NodeVerb) ([]Move, error)
+	OrderNode(ctx context.Context, cluster model.ClusterID, node model.NodeID, verb NodeVerb) (Ordered, error)
 	// RemoveCluster forgets a cluster that is away; see assign.Desk.
 	RemoveCluster(ctx context.Context, id model.ClusterID, force bool) (orphaned []model.InstanceID, err error)
 	// DryRun runs the placement of a service without placing anything.
@@ -130,7 +136,7 @@ func (c *Control) OrderNode(ctx context.Context, who Caller, id model.NodeID, cl
 	if err != nil {
 		return nil, err
 	}
-	moves, err := c.places.OrderNode(ctx, n.Cluster, n.ID, verb)
+	done, err := c.places.OrderNode(ctx, n.Cluster, n.ID, verb)
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +144,7 @@ func (c *Control) OrderNode(ctx context.Context, who Caller, id model.NodeID, cl
 	if err != nil {
 		return nil, err
 	}
+	moves := done.Moves
 	for i := range moves {
 		moves[i].Name = names[moves[i].Instance.Service]
 	}
@@ -156,17 +163,19 @@ func (c *Control) Cluster(id string) (ClusterView, error) {
 }
 
 // ConfirmLoss ends the pause in which a cluster replaces nothing because it lost
-// many workers at once. Errors: NotFound, Unavailable when the cluster is away.
-func (c *Control) ConfirmLoss(ctx context.Context, who Caller, id string) error {
+// many workers at once, and says whether there was one, "" when the cluster does
+// not say. Errors: NotFound, Unavailable when the cluster is away.
+func (c *Control) ConfirmLoss(ctx context.Context, who Caller, id string) (said string, err error) {
 	v, err := c.Cluster(id)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if _, err := c.places.OrderNode(ctx, v.ID, "", ConfirmLoss); err != nil {
-		return err
+	done, err := c.places.OrderNode(ctx, v.ID, "", ConfirmLoss)
+	if err != nil {
+		return "", err
 	}
-	c.log.Info("loss of workers confirmed", "cluster", v.Name, "user", who.Name)
-	return nil
+	c.log.Info("loss of workers confirmed", "cluster", v.Name, "user", who.Name, "said", done.Said)
+	return done.Said, nil
 }
 
 // RemoveCluster forgets a cluster that is away, and gives its subnets back.

@@ -54,7 +54,7 @@ func toClusterOutlook(v control.ClusterOutlook) wire.ClusterOutlook {
 	a := v.Answer
 	out := wire.ClusterOutlook{
 		ClusterID: string(v.Cluster), ClusterName: v.Name, Qualifies: v.Reason == nil, Answer: string(a.State), Workers: a.Workers, Qualified: a.Qualify,
-		WorkerID: string(a.Node), NodesOmitted: a.Workers - len(a.Judged),
+		WorkerID: string(a.Node), NodesOmitted: a.Omitted,
 		Reasons: each(a.Reasons, func(r instance.Reason) wire.Reason {
 			return wire.Reason{Reason: r.Name, Count: r.Count, Detail: r.Detail}
 		}),

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -230,7 +231,7 @@ func (a *api) deleteCluster(c *gin.Context) {
 // confirmLoss ends a pause of replacement.
 //
 //	@summary		Confirm that lost workers are lost
-//	@description	A cluster that loses more than three workers and more than 30 % of them at once replaces nothing for five minutes: the fault is then more likely its own network. This ends the pause at once. Without a pause nothing happens.
+//	@description	A cluster that loses more than three workers and more than 30 % of them at once replaces nothing for five minutes: the fault is then more likely its own network. This ends the pause at once. Without a pause nothing happens; the message says which it was, and is only ok when an older cluster does not say.
 //	@tags			infrastructure
 //	@produce		json
 //	@security		Bearer
@@ -243,11 +244,12 @@ func (a *api) deleteCluster(c *gin.Context) {
 //	@router			/api/cluster/{id}/confirm-loss [post]
 //	@router			/api/clusters/{id}/confirm-loss [post]
 func (a *api) confirmLoss(c *gin.Context) {
-	if err := a.Control.ConfirmLoss(c.Request.Context(), caller(c), c.Param("id")); err != nil {
+	said, err := a.Control.ConfirmLoss(c.Request.Context(), caller(c), c.Param("id"))
+	if err != nil {
 		a.fail(c, err)
 		return
 	}
-	c.PureJSON(http.StatusOK, wire.Message{Message: "ok"})
+	c.PureJSON(http.StatusOK, wire.Message{Message: cmp.Or(said, "ok")})
 }
 
 // approveCluster lets a site that lost its data directory be itself again.

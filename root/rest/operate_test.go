@@ -71,8 +71,12 @@ func TestALossIsConfirmed(t *testing.T) {
 		r.call("ida", http.MethodPost, path, nil).want(200)
 		r.call("ann", http.MethodPost, path, nil).refused(403)
 	}
+	r.places.said = "nothing was paused"
+	if got := r.call("ida", http.MethodPost, "/api/cluster/c1/confirm-loss", nil).want(200).Body.String(); !strings.Contains(got, `"nothing was paused"`) {
+		t.Errorf("%s", got)
+	}
 	r.call("ida", http.MethodPost, "/api/cluster/c9/confirm-loss", nil).refused(404)
-	if got := fmt.Sprint(r.places.asked); got != "[c1/ 5 c1/ 5]" {
+	if got := fmt.Sprint(r.places.asked); got != "[c1/ 5 c1/ 5 c1/ 5]" {
 		t.Errorf("%s", got)
 	}
 	r.places.err = fmt.Errorf("cluster kitchen is not connected: %w", errs.Unavailable)

@@ -319,6 +319,7 @@ func (l *logBuffer) Reset() {
 type fakePlaces struct {
 	on      map[model.ClusterID]map[model.NodeID][]model.InstanceID
 	moves   []control.Move
+	said    string
 	orphans []model.InstanceID
 	err     error
 	asked   []string
@@ -326,9 +327,9 @@ type fakePlaces struct {
 	answers map[model.ClusterID]control.Answer
 }
 
-func (f *fakePlaces) OrderNode(_ context.Context, cluster model.ClusterID, node model.NodeID, verb control.NodeVerb) ([]control.Move, error) {
+func (f *fakePlaces) OrderNode(_ context.Context, cluster model.ClusterID, node model.NodeID, verb control.NodeVerb) (control.Ordered, error) {
 	f.asked = append(f.asked, fmt.Sprintf("%s/%s %d", cluster, node, verb))
-	return f.moves, f.err
+	return control.Ordered{Moves: f.moves, Said: f.said}, f.err
 }
 
 func (f *fakePlaces) DryRun(context.Context, model.Service) (control.DryRun, error) {

@@ -2741,7 +2741,7 @@ type NodeOrdered struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Result        OrderResult            `protobuf:"varint,2,opt,name=result,proto3,enum=oakestra.link.v1.OrderResult" json:"result,omitempty"`
-	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`     // why not
+	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`     // why not; of CONFIRM_LOSS what it did
 	Instances     []*NodeInstance        `protobuf:"bytes,4,rep,name=instances,proto3" json:"instances,omitempty"` // still on the worker, after DRAIN
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
