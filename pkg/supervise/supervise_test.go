@@ -84,11 +84,12 @@ func TestStoppingIsInReverseOrderAndLeavesNoProcess(t *testing.T) {
 func TestAChildThatIgnoresTermIsKilled(t *testing.T) {
 	dir := t.TempDir()
 	stop := run(t, Options{Grace: 50 * time.Millisecond}, shell(t, dir, "deaf", "trap '' TERM; echo up; while :; do sleep 0.05; done"))
-	waitFor(t, "up", func() bool { return read(filepath.Join(dir, "deaf.log")) != "" })
-	p, err := Load(filepath.Join(dir, "deaf.pid"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	var p Process
+	waitFor(t, "up", func() bool {
+		var err error
+		p, err = Load(filepath.Join(dir, "deaf.pid")) // written after the child was started
+		return err == nil && read(filepath.Join(dir, "deaf.log")) != ""
+	})
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
