@@ -76,11 +76,12 @@ func (a *api) fail(c *gin.Context, err error) {
 }
 
 // plain is the text of an error without the name of its class at the end: the
-// status says the same.
+// status says the same. "not found" stays: before it most errors only name what
+// was looked for.
 func plain(err error) string {
 	text := err.Error()
 	for _, class := range []error{
-		errs.NotFound, errs.Invalid, errs.Conflict, errs.Unauthenticated, errs.Forbidden, errs.Unavailable, errs.Exhausted, errs.Internal,
+		errs.Invalid, errs.Conflict, errs.Unauthenticated, errs.Forbidden, errs.Unavailable, errs.Exhausted, errs.Internal,
 	} {
 		if cut, found := strings.CutSuffix(text, ": "+class.Error()); found && errors.Is(err, class) {
 			return cut

@@ -14,7 +14,7 @@ func TestTheClassIsNotSaidTwice(t *testing.T) {
 		err  error
 		want string
 	}{
-		{inClass(errs.NotFound, "service %q", "web"), `service "web"`},
+		{inClass(errs.NotFound, "service %q", "web"), `service "web": not found`}, // without it nothing would be said
 		{fmt.Errorf("delete: %w", inClass(errs.Conflict, "it is connected")), "delete: it is connected"},
 		{errs.Unavailable, "unavailable"},
 		{errors.New("the page says: not found"), "the page says: not found"},
