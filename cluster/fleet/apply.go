@@ -108,7 +108,7 @@ func (c *core) free(s *slot) {
 }
 
 func (c *core) fresh(s *slot) {
-	s.DeployAt, s.Sends, s.Missed, s.Loaded, s.running, s.listed = time.Time{}, 0, false, false, time.Time{}, false
+	s.DeployAt, s.Sends, s.Missed, s.Loaded, s.running, s.reported = time.Time{}, 0, false, false, time.Time{}, false
 	s.RetryAt, s.Observed, s.Ended = time.Time{}, instance.Observed{}, instance.Observed{}
 	s.vital, s.publicIP = instance.Vital{}, ""
 }

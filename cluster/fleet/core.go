@@ -45,7 +45,7 @@ type slot struct {
 	running  time.Time // since when the attempt runs
 	avoid    []string
 	gone     map[store.Old]int // reports without it since its Delete
-	listed   bool              // a report has held the attempt
+	reported bool              // a report has held the attempt
 	served   instance.Vital    // of what Handoff names
 	workers  []model.NodeID    // as where.slots has it
 	stuck    string            // why a drain cannot move it

@@ -176,7 +176,7 @@ func (c *core) container(n *node, was map[model.InstanceID][]Seen, k nodelink.Co
 	}
 	n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State, k.Restarting})
 	current := s.Epoch() == e && s.Placement.Node == n.ID
-	s.listed = s.listed || current
+	s.reported = s.reported || current
 	if len(was[id]) == 0 || !current {
 		c.look[id] = true
 	}
@@ -230,7 +230,7 @@ func (c *core) miss(s *slot, o store.Old, missed bool) {
 		return
 	}
 	enough := 2
-	if !s.listed {
+	if !s.reported {
 		enough = 5
 	}
 	s.gone[o]++

@@ -1,0 +1,212 @@
+package rootlink
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	linkv1 "oakestra/api/link/v1"
+	"oakestra/cluster/store"
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
+)
+
+// session is one stream to the root, from Hello to its end.
+type session struct {
+	link     *Link
+	book     store.Store
+	fleet    Fleet
+	tables   Tables
+	id       *store.Identity
+	welcomed func()
+}
+
+func (s *session) run(ctx context.Context, client linkv1.LinkClient) error {
+	g, ctx := errgroup.WithContext(ctx)
+	stream, err := client.Control(ctx)
+	if err != nil {
+		return err
+	}
+	s.link.out.collect()
+	held, err := s.fleet.Holdings(ctx)
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(helloTo(s.link.cfg, *s.id, s.link.session, held)); err != nil {
+		_, err = stream.Recv()
+		return err
+	}
+	s.link.hear()
+	up := make(chan *linkv1.Up, 16)
+	g.Go(func() error { return s.receive(ctx, stream, up) })
+	g.Go(func() error { return s.transmit(ctx, stream, up) })
+	return g.Wait()
+}
+
+func (s *session) receive(ctx context.Context, stream linkv1.Link_ControlClient, up chan<- *linkv1.Up) error {
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		s.link.hear()
+		if err := s.handle(ctx, m, up); err != nil {
+			return err
+		}
+	}
+}
+
+func push(ctx context.Context, up chan<- *linkv1.Up, m *linkv1.Up) error {
+	select {
+	case up <- m:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *session) handle(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.Up) error {
+	switch b := m.GetBody().(type) {
+	case *linkv1.Down_Welcome:
+		return s.welcome(ctx, b.Welcome, up)
+	case *linkv1.Down_Desired:
+		if err := s.fleet.Desired(ctx, desiredFrom(b.Desired)); err != nil {
+			return err
+		}
+		return push(ctx, up, &linkv1.Up{Body: &linkv1.Up_Applied{Applied: &linkv1.Applied{Revision: b.Desired.GetRevision()}}})
+	case *linkv1.Down_Heartbeat:
+		if !b.Heartbeat.GetEcho() {
+			return push(ctx, up, heartbeat(b.Heartbeat.GetSeq(), true))
+		}
+	case *linkv1.Down_NodeOrder, *linkv1.Down_Explain:
+		return s.answer(ctx, m, up)
+	case *linkv1.Down_Table:
+		s.tables.RootTable(tableFrom(b.Table))
+	case *linkv1.Down_Peers:
+		s.tables.RootPeers(model.ServiceID(b.Peers.GetServiceId()), peersFrom(b.Peers.GetPeers()))
+	case *linkv1.Down_SliceApplied:
+		a := b.SliceApplied
+		s.tables.SliceApplied(model.ServiceID(a.GetServiceId()), model.ClusterID(a.GetClusterId()), a.GetVersion())
+	case *linkv1.Down_Blocks:
+		if b.Blocks.GetError() != "" {
+			s.link.log.Warn("the root gives no address block", "error", b.Blocks.GetError())
+		}
+		if list := prefixes(b.Blocks.GetBlocks()); len(list) > 0 {
+			return s.fleet.Blocks(ctx, list)
+		}
+	case *linkv1.Down_Attach:
+		s.link.log.Warn("sessions are not served yet", "session", b.Attach.GetSessionId())
+	}
+	return nil
+}
+
+// answer handles what the root waits for.
+func (s *session) answer(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.Up) error {
+	switch b := m.GetBody().(type) {
+	case *linkv1.Down_NodeOrder:
+		done, err := s.fleet.Order(ctx, model.NodeID(b.NodeOrder.GetNodeId()), verbs[b.NodeOrder.GetVerb()])
+		if errors.Is(err, errs.Unavailable) {
+			return err
+		}
+		return push(ctx, up, orderedTo(b.NodeOrder.GetId(), done, err))
+	case *linkv1.Down_Explain:
+		e, err := s.fleet.Explain(ctx, questionFrom(b.Explain))
+		if err != nil {
+			return err
+		}
+		return push(ctx, up, explainedTo(b.Explain.GetId(), e))
+	}
+	return nil
+}
+
+func (s *session) welcome(ctx context.Context, w *linkv1.Welcome, up chan<- *linkv1.Up) error {
+	if s.id.Incarnation != 0 && s.id.Incarnation != w.GetIncarnation() {
+		s.link.log.Warn("the root's store is another one; everything here goes on", "from", s.id.Incarnation, "to", w.GetIncarnation())
+	}
+	next := *s.id
+	next.Cluster, next.Incarnation = model.ClusterID(w.GetClusterId()), w.GetIncarnation()
+	if next != *s.id {
+		if err := s.book.SaveIdentity(ctx, next); err != nil {
+			return err
+		}
+		*s.id = next
+	}
+	s.link.cluster.Store(w.GetClusterId())
+	if w.GetRecovery() {
+		held, err := s.fleet.Holdings(ctx)
+		if err != nil {
+			return err
+		}
+		if err := push(ctx, up, claimsTo(held)); err != nil {
+			return err
+		}
+	}
+	s.link.out.connect()
+	snap, err := s.fleet.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range snapshotTo(snap) {
+		if err := push(ctx, up, m); err != nil {
+			return err
+		}
+	}
+	s.link.connected.Store(true)
+	s.link.out.summed(snap.Sums.Number) // and send what came meanwhile
+	s.welcomed()
+	s.link.log.Info("linked to the root", "cluster", w.GetClusterId(), "incarnation", w.GetIncarnation(), "recovery", w.GetRecovery())
+	return nil
+}
+
+func heartbeat(seq uint64, echo bool) *linkv1.Up {
+	return &linkv1.Up{Body: &linkv1.Up_Heartbeat{Heartbeat: &linkv1.Heartbeat{Seq: seq, Echo: echo}}}
+}
+
+var errSilent = errors.New("the root has been silent for 15s")
+
+func (s *session) transmit(ctx context.Context, stream linkv1.Link_ControlClient, up <-chan *linkv1.Up) error {
+	tick := time.NewTicker(beat)
+	defer tick.Stop()
+	for seq := uint64(1); ; {
+		var list []*linkv1.Up
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case m := <-up:
+			list = append(list, m)
+		case <-s.link.out.bell:
+			list = s.changes(up)
+		case now := <-tick.C:
+			if now.Sub(s.link.lastHeard()) > silent {
+				return errSilent
+			}
+			list = append(list, heartbeat(seq, false))
+			list = append(list, s.changes(up)...)
+			seq++
+		}
+		for _, m := range list {
+			if err := stream.Send(m); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// changes takes what is to be sent; the snapshot, still in up, goes first.
+func (s *session) changes(up <-chan *linkv1.Up) []*linkv1.Up {
+	if !s.link.connected.Load() {
+		return nil
+	}
+	var list []*linkv1.Up
+	for {
+		select {
+		case m := <-up:
+			list = append(list, m)
+			continue
+		default:
+		}
+		return append(list, s.link.out.take()...)
+	}
+}
