@@ -18,6 +18,7 @@ import (
 	"oakestra/node/runtime"
 	"oakestra/node/runtime/fakeruntime"
 	"oakestra/node/telemetry"
+	"oakestra/pkg/testkit"
 	"oakestra/test/netlab"
 	"oakestra/test/site"
 )
@@ -142,15 +143,12 @@ func startCrowd(t *testing.T, workers int, outside bool) *crowd {
 // startBroker runs mosquitto as a user of the original would.
 func (c *crowd) startBroker(t *testing.T) {
 	t.Helper()
-	path := "/usr/sbin/mosquitto"
-	if _, err := os.Stat(path); err != nil {
-		t.Skip("SKIPPED: needs the mosquitto broker; run: sudo apt-get install mosquitto, and stop its service")
-	}
+	testkit.RequireRoot(t, "mosquitto")
 	conf := c.lab.Path("mosquitto.conf")
 	if err := os.WriteFile(conf, []byte("listener 1883 0.0.0.0\nallow_anonymous true\nuser root\nmax_queued_messages 100000\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c.broker = c.lab.Host("broker").Start(t, netlab.Program{Path: path, Args: []string{"-c", conf}})
+	c.broker = c.lab.Host("broker").Start(t, netlab.Program{Path: "mosquitto", Args: []string{"-c", conf}})
 	t.Cleanup(c.broker.Stop)
 }
 

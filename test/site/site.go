@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"oakestra/pkg/testkit"
 	"oakestra/test/netlab"
 )
 
@@ -64,7 +65,7 @@ type Site struct {
 // directory.
 func Binaries(t testing.TB) string {
 	t.Helper()
-	requireRoot(t)
+	testkit.RequireRoot(t, "containerd", "runc", "iptables", "ip", "nsenter", "curl", "nft", "conntrack")
 	if dir := os.Getenv("OAK_BIN"); dir != "" {
 		return dir
 	}
@@ -93,27 +94,6 @@ func repository(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-func requireRoot(t testing.TB) {
-	t.Helper()
-	var missing []string
-	if os.Geteuid() != 0 {
-		missing = append(missing, "root")
-	}
-	for _, tool := range []string{"containerd", "runc", "iptables", "ip", "nsenter", "curl", "nft", "conntrack"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			missing = append(missing, tool)
-		}
-	}
-	if len(missing) == 0 {
-		return
-	}
-	message := fmt.Sprintf("needs %s; run: sudo make test", strings.Join(missing, ", "))
-	if os.Getenv("OAK_TEST_REQUIRE") != "" {
-		t.Fatal(message)
-	}
-	t.Skip("SKIPPED: " + message)
 }
 
 // Start brings the default site up and waits until its workers take instances.

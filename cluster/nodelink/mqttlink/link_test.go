@@ -20,6 +20,7 @@ import (
 	"oakestra/cluster/nodelink/linktest"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
+	"oakestra/pkg/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -44,7 +45,7 @@ func TestMosquitto(t *testing.T) {
 	if err != nil {
 		path = "/usr/sbin/mosquitto"
 		if _, err := os.Stat(path); err != nil {
-			t.Skip("SKIPPED: needs the mosquitto broker; run: sudo apt-get install mosquitto, and stop its service")
+			testkit.Missing(t, "mosquitto")
 		}
 	}
 	linktest.Run(t, func(t *testing.T) linktest.Rig {
