@@ -353,3 +353,31 @@ func TestADrainedAttemptServesBeforeItWasHeard(t *testing.T) {
 		}
 	})
 }
+
+// TestALateChangeBringsNothingBack: the word that an attempt runs is held up
+// until it has ended, was replaced and is forgotten.
+func TestALateChangeBringsNothingBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		r.desire(false)
+		time.Sleep(10*time.Second + 500*time.Millisecond)
+		from := r.where()
+		first := r.root.get(slotID).Observed.Epoch
+		r.nodes[from].set(instance.Failed)
+		r.nodes[other(from)].starts(instance.Creating)
+		time.Sleep(20 * time.Second)
+		if f := r.root.get(slotID); f.Placement.Host != other(from) || f.Observed.State != instance.Creating {
+			t.Fatalf("facts %+v", f)
+		}
+		second := r.root.get(slotID).Observed.Epoch
+		say := func(worker string, o instance.Observed) {
+			r.nodes[worker].link.Send(nodelink.Inbound{Change: &nodelink.StateChange{Service: slotID.Service, Observed: o}})
+		}
+		say(from, instance.Observed{Epoch: first, State: instance.Running, Seq: 1})
+		say(other(from), instance.Observed{Epoch: second, State: instance.Created, Seq: 2}) // makes the manager look
+		time.Sleep(time.Second)
+		if f := r.root.get(slotID); f.Placement.Try != second.Try || f.Placement.Host != other(from) {
+			t.Errorf("facts %+v", f)
+		}
+	})
+}

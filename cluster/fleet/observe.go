@@ -175,17 +175,20 @@ func (c *core) container(n *node, was map[model.InstanceID][]Seen, k nodelink.Co
 		return Orphan{n.ID, id, k.JobName, e}, true
 	}
 	n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State, k.Restarting})
-	current := s.Epoch() == e && s.Placement.Node == n.ID
-	s.reported = s.reported || current
-	if len(was[id]) == 0 || !current {
+	now := current(s, store.Old{Epoch: e, Node: n.ID})
+	s.reported = s.reported || now
+	if len(was[id]) == 0 || !now {
 		c.look[id] = true
 	}
 	c.observed(n, s, got)
-	if current {
+	if now {
 		c.vital(s, k.Vital)
 	}
 	return Orphan{}, false
 }
+
+// current says that an attempt is the present one of a slot.
+func current(s *slot, o store.Old) bool { return s.Epoch() == o.Epoch && s.Placement.Node == o.Node }
 
 func (c *core) vital(s *slot, v instance.Vital) {
 	merged := instance.MergeVital(s.vital, v)
@@ -284,8 +287,9 @@ func (c *core) changed(n *node, ch *nodelink.StateChange) {
 		ended(n.seen[id], o)
 		delete(n.lists, listKey(ch.JobName, ch.Number))
 	}
-	if ours(s.Slot, e) {
-		c.see(n, id, e, o.State)
+	// The word of an attempt that nobody remembers was held up: it is over.
+	if o := (store.Old{Epoch: e, Node: n.ID}); current(s, o) || slices.Contains(s.Old, o) {
+		c.see(n, id, e, ch.Observed.State)
 	}
 	c.observed(n, s, o)
 }

@@ -180,7 +180,7 @@ func (v *watch) committed(c *Cluster) func(*disk) {
 		held := map[model.NodeID]model.Resources{}
 		hostPorts := map[string]model.ServiceID{}
 		for _, s := range d.slots {
-			if s.Placement.Verdict != instance.Placed {
+			if s.Placement.Verdict != instance.Placed || s.Ended.State == instance.Completed { // which needs no room any more
 				continue
 			}
 			held[s.Placement.Node] = held[s.Placement.Node].Add(s.Service.Spec.Demand)
