@@ -94,6 +94,9 @@ func (c *core) giveUp(s *slot) {
 	o := store.Old{Epoch: s.Started(), Node: s.Placement.Node}
 	if s.Placement.Verdict == instance.Placed && !slices.Contains(s.Old, o) {
 		s.Old = append(s.Old, o)
+		if s.Observed.State.Terminal() {
+			s.over[o] = s.Observed.State
+		}
 	}
 	c.rename(s, o.Node, s.Epoch(), o.Epoch)
 	s.Carried = instance.Epoch{}

@@ -44,12 +44,24 @@ type slot struct {
 	failures int
 	running  time.Time // since when the attempt runs
 	avoid    []string
-	gone     map[store.Old]int // reports without it since its Delete
-	reported bool              // a report has held the attempt
-	served   instance.Vital    // of what Handoff names
-	workers  []model.NodeID    // as where.slots has it
-	stuck    string            // why a drain cannot move it
-	publicIP string            // as its agent says
+	gone     map[store.Old]int            // reports without it since its Delete
+	over     map[store.Old]instance.State // how those of Old ended that are known to have
+	reported bool                         // a report has held the attempt
+	served   instance.Vital               // of what Handoff names
+	workers  []model.NodeID               // as where.slots has it
+	stuck    string                       // why a drain cannot move it
+	publicIP string                       // as its agent says
+}
+
+func newSlot() *slot {
+	return &slot{Want: Want{DeletedAt: map[store.Old]time.Time{}}, gone: map[store.Old]int{}, over: map[store.Old]instance.State{}}
+}
+
+// forget drops what was noted of an attempt that leaves Old.
+func (s *slot) forget(o store.Old) {
+	delete(s.gone, o)
+	delete(s.DeletedAt, o)
+	delete(s.over, o)
 }
 
 type core struct {
@@ -121,7 +133,8 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 	for i := range s.Slots {
 		v := &s.Slots[i]
 		c.where.share(v)
-		sl := &slot{Want: Want{Slot: *v, Loaded: true, DeletedAt: map[store.Old]time.Time{}}, gone: map[store.Old]int{}}
+		sl := newSlot()
+		sl.Slot, sl.Loaded = *v, true
 		c.slots[v.Instance] = sl
 		c.byJob[v.Service.Name.String()] = v.Instance.Service
 		if sl.Observed = v.Ended; v.Placement.Verdict == instance.Placed && v.Ended.State != instance.Completed {

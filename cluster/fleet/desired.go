@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"time"
 
 	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
@@ -36,7 +35,7 @@ func (c *core) assign(a Assignment, recovers bool) {
 		return
 	}
 	if s == nil {
-		s = &slot{Want: Want{DeletedAt: map[store.Old]time.Time{}}, gone: map[store.Old]int{}}
+		s = newSlot()
 		s.Instance = a.Instance
 		c.slots[a.Instance] = s
 		c.where.add(s)

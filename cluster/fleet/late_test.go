@@ -381,3 +381,41 @@ func TestALateChangeBringsNothingBack(t *testing.T) {
 		}
 	})
 }
+
+// TestALateChangeOfAnEndedAttempt: the word that an attempt runs is held up
+// until it has ended, is tried again and is not yet forgotten.
+func TestALateChangeOfAnEndedAttempt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		if _, err := r.f.Register(r.ctx, Registration{Host: "w1", Key: "w1", Boot: "b", Runtimes: []string{"container"}, Capacity: room1()}); err != nil {
+			t.Fatal(err)
+		}
+		w := r.hub.Node("w1")
+		say := func(e instance.Epoch, s instance.State) {
+			w.Send(nodelink.Inbound{Change: &nodelink.StateChange{Service: slotID.Service, Observed: instance.Observed{Epoch: e, State: s, Seq: 1}}})
+		}
+		w.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Boot: "b", Seq: 1, Complete: true}})
+		time.Sleep(time.Second)
+		r.desire(false)
+		time.Sleep(time.Second)
+		first := r.root.get(slotID)
+		first.Observed.Epoch = instance.Epoch{Grant: first.Grant, Try: first.Placement.Try}
+		say(first.Observed.Epoch, instance.Failed)
+		w.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Boot: "b", Seq: 2, Complete: true}})
+		time.Sleep(1500 * time.Millisecond)
+		second := r.root.get(slotID)
+		if second.Placement.Try != first.Placement.Try+1 {
+			t.Fatalf("facts %+v", second)
+		}
+		say(first.Observed.Epoch, instance.Running)
+		time.Sleep(time.Second)
+		if f := r.root.get(slotID); f.Placement.Try != second.Placement.Try {
+			t.Errorf("facts %+v", f)
+		}
+		for _, m := range w.Pending() {
+			if m.Delete != nil && m.Delete.Attempt.Epoch != first.Observed.Epoch {
+				t.Errorf("ended %+v", m.Delete)
+			}
+		}
+	})
+}

@@ -174,8 +174,9 @@ func (c *core) container(n *node, was map[model.InstanceID][]Seen, k nodelink.Co
 		}
 		return Orphan{n.ID, id, k.JobName, e}, true
 	}
-	n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State, k.Restarting})
-	now := current(s, store.Old{Epoch: e, Node: n.ID})
+	at := store.Old{Epoch: e, Node: n.ID}
+	n.seen[id] = append(n.seen[id], Seen{n.ID, e, s.grown(at, got.State), k.Restarting})
+	now := current(s, at)
 	s.reported = s.reported || now
 	if len(was[id]) == 0 || !now {
 		c.look[id] = true
@@ -189,6 +190,18 @@ func (c *core) container(n *node, was map[model.InstanceID][]Seen, k nodelink.Co
 
 // current says that an attempt is the present one of a slot.
 func current(s *slot, o store.Old) bool { return s.Epoch() == o.Epoch && s.Placement.Node == o.Node }
+
+// grown is the greatest state heard of an attempt: a lesser one was held up on
+// its way.
+func (s *slot) grown(o store.Old, state instance.State) instance.State {
+	if current(s, o) {
+		return max(state, s.Observed.State)
+	}
+	if state = max(state, s.over[o]); state.Terminal() && slices.Contains(s.Old, o) {
+		s.over[o] = state
+	}
+	return state
+}
 
 func (c *core) vital(s *slot, v instance.Vital) {
 	merged := instance.MergeVital(s.vital, v)
@@ -261,8 +274,7 @@ func (c *core) clearOld(n *node, s *slot, has func(instance.Epoch) bool) {
 		if s.gone[o]++; s.gone[o] < want || c.now.Before(at.Add(wait)) {
 			continue
 		}
-		delete(s.gone, o)
-		delete(s.DeletedAt, o)
+		s.forget(o)
 		s.Old = slices.DeleteFunc(s.Old, func(v store.Old) bool { return v == o })
 		c.f.deps.Network.Gone(instance.Attempt{Instance: s.Instance, Epoch: o.Epoch})
 		c.change(s)
@@ -288,8 +300,9 @@ func (c *core) changed(n *node, ch *nodelink.StateChange) {
 		delete(n.lists, listKey(ch.JobName, ch.Number))
 	}
 	// The word of an attempt that nobody remembers was held up: it is over.
-	if o := (store.Old{Epoch: e, Node: n.ID}); current(s, o) || slices.Contains(s.Old, o) {
-		c.see(n, id, e, ch.Observed.State)
+	at := store.Old{Epoch: e, Node: n.ID}
+	if current(s, at) || slices.Contains(s.Old, at) {
+		c.see(n, id, e, s.grown(at, o.State))
 	}
 	c.observed(n, s, o)
 }

@@ -191,8 +191,7 @@ func (c *core) remove(n *node) {
 		}
 		for _, o := range s.Old {
 			if o.Node == n.ID {
-				delete(s.DeletedAt, o)
-				delete(s.gone, o)
+				s.forget(o)
 				c.f.deps.Network.Gone(instance.Attempt{Instance: s.Instance, Epoch: o.Epoch})
 			}
 		}

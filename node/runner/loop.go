@@ -78,7 +78,7 @@ func New(cfg Config, d Deps) *Runner {
 }
 
 // Deploy asks for an attempt; asking again changes nothing, and one that was
-// deleted stays so. It returns once the wish is on disk.
+// deleted or has a successor here is not started. It returns once the wish is on disk.
 func (r *Runner) Deploy(ctx context.Context, s runtime.Spec) error {
 	if s.Service == "" || s.Image == "" || s.Number < 0 {
 		return fmt.Errorf("deploy of %s: service and image are needed: %w", s.ID(), errs.Invalid)
@@ -89,8 +89,8 @@ func (r *Runner) Deploy(ctx context.Context, s runtime.Spec) error {
 			result <- nil
 			return
 		}
-		if r.past.covers(s) {
-			r.log.Info("order for an attempt that was deleted", "container", s.ID())
+		if r.past.covers(s) || r.succeeded(s) {
+			r.log.Info("order for an attempt that is over", "container", s.ID())
 			r.changed(Record{Spec: s, State: instance.Undeployed, Seq: 1})
 			result <- nil
 			return
@@ -104,6 +104,18 @@ func (r *Runner) Deploy(ctx context.Context, s runtime.Spec) error {
 		}
 		result <- err
 	})
+}
+
+// succeeded says that a later attempt of the slot is here: the order was held
+// up, as epochs only grow. What it ordered would do a finished job again.
+func (r *Runner) succeeded(s runtime.Spec) bool {
+	a := s.Attempt()
+	for _, rec := range r.records {
+		if b := rec.Spec.Attempt(); b.Instance == a.Instance && !a.Epoch.IsZero() && a.Epoch.Less(b.Epoch) {
+			return true
+		}
+	}
+	return false
 }
 
 // Delete stops and forgets the attempts that t means; none is no error. grace

@@ -188,6 +188,14 @@ func TestDeletedAttemptStaysDeleted(t *testing.T) {
 		deploy(try(0, 2))
 		deploy(try(1, 4)) // newer ones are others
 		want(t, r, "RUNNING 0;RUNNING 0;")
+		deploy(try(2, 5))
+		rt.Exit(try(2, 5).ID(), 1)
+		want(t, r, "RUNNING 0;RUNNING 0;DEAD 1;")
+		deploy(try(2, 4)) // its successor is here, though it has ended
+		want(t, r, "RUNNING 0;RUNNING 0;DEAD 1;")
+		if last := told[len(told)-1]; last != "2UNDEPLOYED" {
+			t.Errorf("told %v", told)
+		}
 		if len(told) < 7 || told[4] != "0UNDEPLOYED" || told[5] != "0UNDEPLOYED" || told[6] != "1UNDEPLOYED" {
 			t.Errorf("told %v", told)
 		}

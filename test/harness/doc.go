@@ -7,7 +7,8 @@
 //
 // A World lives inside a testing/synctest bubble. What it does by chance comes
 // from its seed; what the product does by chance (ids, jitter, the order of
-// maps and of goroutines) does not, so a seed names a scenario, not a trace.
+// maps and of goroutines) does not, so a seed names a scenario, not a trace: a
+// failure that needs a certain order of events takes several replays.
 //
 // Callers: tests only.
 package harness

@@ -83,6 +83,8 @@ func (s *Scenario) acts() []act {
 }
 
 // Play does what the seed says, then mends everything that is to be mended.
+// Each step has numbers of its own: what an earlier one found, which may differ
+// from run to run, does not change what this one tries.
 func (s *Scenario) Play() {
 	for range 6 {
 		s.create()
@@ -92,7 +94,8 @@ func (s *Scenario) Play() {
 	for _, a := range list {
 		total += a.weight
 	}
-	for {
+	for step := uint64(0); ; step++ {
+		s.rng = rand.New(rand.NewPCG(s.Seed, 3+step))
 		pause := time.Duration(100+s.rng.IntN(1400)) * time.Millisecond
 		s.pass(time.Now().Add(pause))
 		if !time.Now().Before(s.until) {

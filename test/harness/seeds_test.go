@@ -70,7 +70,7 @@ func play(t *testing.T, seed uint64) (took time.Duration) {
 	synctest.Test(t, func(t *testing.T) {
 		defer func() {
 			if t.Failed() {
-				t.Errorf("REPLAY: go test ./test/harness -run 'TestSeeds/all/%d$' -seed %d -seeds 1 -faults %s -logs .", seed, seed, *length)
+				t.Errorf("REPLAY: go test ./test/harness -run 'TestSeeds/all/%d$' -seed %d -seeds 1 -faults %s -logs . -count 20 -failfast", seed, seed, *length)
 			}
 		}()
 		s := NewScenario(t, Config{Seed: seed, Bus: LossyBus, Log: log}, *length)
