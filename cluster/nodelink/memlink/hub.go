@@ -53,12 +53,27 @@ func New() *Hub {
 	}
 }
 
-// Fault sets what happens to messages from now on, upwards and downwards.
+// Fault sets what happens to messages from now on, upwards and downwards. A
+// direction that reorders no more delivers what it holds.
 func (h *Hub) Fault(seed uint64, up, down Faults) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.rng = rand.New(rand.NewPCG(seed, seed))
 	h.up, h.down = up, down
+	for _, n := range h.nodes {
+		if up.Reorder == 0 {
+			for _, v := range n.heldUp {
+				h.queue.put(v.m)
+			}
+			n.heldUp = nil
+		}
+		if down.Reorder == 0 {
+			for _, v := range n.held {
+				n.queue.put(v.m)
+			}
+			n.held = nil
+		}
+	}
 }
 
 // Lost counts messages that were dropped by faults or had no receiver.

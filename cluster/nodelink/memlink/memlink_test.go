@@ -107,3 +107,18 @@ func TestDisconnect(t *testing.T) {
 		t.Fatalf("arrived %d, lost %d", len(got), hub.Lost())
 	}
 }
+
+// TestACalmBusHoldsNothing: what waits comes when nothing is reordered any more.
+func TestACalmBusHoldsNothing(t *testing.T) {
+	hub := run(t)
+	hub.Fault(3, memlink.Faults{}, memlink.Faults{Reorder: 1, Window: 16})
+	n := hub.Node("w")
+	_ = hub.Send(t.Context(), "w", nodelink.Outbound{Probe: &nodelink.Probe{}})
+	if got := n.Pending(); len(got) != 0 {
+		t.Fatalf("arrived %d", len(got))
+	}
+	hub.Fault(3, memlink.Faults{}, memlink.Faults{})
+	if got := n.Pending(); len(got) != 1 {
+		t.Fatalf("arrived %d", len(got))
+	}
+}
