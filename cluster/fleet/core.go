@@ -84,7 +84,8 @@ type core struct {
 	deaf         bool                      // the broker is gone: nobody can be heard
 	look         map[model.InstanceID]bool // plan again now
 	timers       map[model.InstanceID]time.Time
-	losses       []time.Time
+	losses       []loss
+	dead         int // workers that are lost
 	brakeUntil   time.Time
 	dirty        map[model.InstanceID]bool // to store
 	tell         map[model.InstanceID]bool // to report

@@ -56,6 +56,34 @@ func TestTheBrake(t *testing.T) {
 	}
 }
 
+// Records of workers that are long dead do not loosen the brake.
+func TestTheDeadDoNotCount(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var hosts []string
+		for i := range 6 {
+			hosts = append(hosts, fmt.Sprintf("w%d", i))
+		}
+		r := newRig(t, hosts...)
+		for i := range 20 { // each alone, so that none of them is many at once
+			in := registration(fmt.Sprintf("dead%d", i))
+			if _, err := r.f.Register(r.ctx, in); err != nil {
+				t.Fatal(err)
+			}
+			elapse(30 * time.Second)
+		}
+		if n := r.root.noted("brake"); n != 0 {
+			t.Fatalf("the brake was noted %d times", n)
+		}
+		for _, h := range hosts[:5] {
+			r.nodes[h].link.Disconnect()
+		}
+		elapse(15 * time.Second)
+		if n := r.root.noted("brake"); n != 1 {
+			t.Errorf("5 of the 6 that lived were lost: the brake was noted %d times", n)
+		}
+	})
+}
+
 // many gives the cluster one small slot for each worker, more if n is larger.
 func (r *rig) many(n int) {
 	r.t.Helper()

@@ -153,7 +153,8 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	}
 	c.where.joins(n)
 	c.hears(n)
-	c.dropNodes = slices.DeleteFunc(c.dropNodes, func(v model.NodeID) bool { return v == id })
+	again := func(v model.NodeID) bool { return v == id }
+	c.dropNodes, c.goneNodes = slices.DeleteFunc(c.dropNodes, again), slices.DeleteFunc(c.goneNodes, again)
 	c.tellNode(n)
 	c.allowMoved = c.allowMoved || !known
 	c.liveness(n)
@@ -203,12 +204,13 @@ func (c *core) liveness(n *node) {
 		return
 	}
 	c.hears(n)
+	c.dead += one(n.live == instance.Lost) - one(was == instance.Lost)
 	if n.live == instance.Suspect {
 		c.send(n.ID, probe())
 	}
 	if n.live == instance.Lost {
 		n.seen, n.completeAt, n.doubts = nil, time.Time{}, 2 // what it held then is not what it holds when it returns
-		c.countLost()
+		c.countLost(n)
 	}
 	if n.live == instance.Lost || was == instance.Lost {
 		c.f.log.Warn("worker", "node", n.ID, "from", was, "to", n.live)
@@ -244,13 +246,29 @@ func (c *core) release(why string) (paused bool) {
 	return true
 }
 
-func (c *core) countLost() {
+// loss is a worker that was lost lately.
+type loss struct {
+	n  *node
+	at time.Time
+}
+
+// countLost notes a loss and brakes when there are too many at once. Only what
+// was there before the window is counted: records of workers that are long dead
+// say nothing about how many of the others may go.
+func (c *core) countLost(n *node) {
 	window := c.now.Add(-c.f.cfg.LostAfter)
-	c.losses = slices.DeleteFunc(c.losses, func(t time.Time) bool { return t.Before(window) })
-	c.losses = append(c.losses, c.now)
-	if brake(len(c.losses), len(c.nodes)) && !c.now.Before(c.brakeUntil) {
+	c.losses = slices.DeleteFunc(c.losses, func(l loss) bool { return l.n == n || l.at.Before(window) })
+	c.losses = append(c.losses, loss{n, c.now})
+	if c.now.Before(c.brakeUntil) {
+		return
+	}
+	were := len(c.nodes) - c.dead
+	for _, l := range c.losses {
+		were += one(l.n.live == instance.Lost && c.nodes[l.n.ID] == l.n)
+	}
+	if brake(len(c.losses), were) {
 		c.brakeUntil = c.now.Add(c.f.cfg.BrakeFor)
-		c.f.log.Warn("many workers lost at once: nothing is replaced for now", "lost", len(c.losses), "of", len(c.nodes))
-		c.f.deps.Root.Note("brake", "cluster", fmt.Sprintf("%d of %d workers lost at once, replacement pauses", len(c.losses), len(c.nodes)))
+		c.f.log.Warn("many workers lost at once: nothing is replaced for now", "lost", len(c.losses), "of", were)
+		c.f.deps.Root.Note("brake", "cluster", fmt.Sprintf("%d of %d workers lost at once, replacement pauses", len(c.losses), were))
 	}
 }

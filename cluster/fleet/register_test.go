@@ -130,3 +130,32 @@ func TestAKeyIsOneWorker(t *testing.T) {
 		}
 	})
 }
+
+// A worker that is removed and registers again before the root was told is in
+// its list.
+func TestRemovedAndRegisteredAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, "w1", "w2")
+		elapse(10 * time.Second)
+		r.nodes["w1"].silence(true)
+		elapse(15 * time.Second)
+		err := r.f.do(r.ctx, func(c *core) {
+			if err := c.orderNode("w1", Remove); err != nil {
+				t.Error(err)
+			}
+			if _, err := c.register(registration("w1")); err != nil {
+				t.Error(err)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		elapse(10 * time.Second)
+		if _, listed := r.root.node("w1"); !listed {
+			t.Error("the root does not list the worker")
+		}
+		if _, stored := r.book.nodes["w1"]; !stored {
+			t.Error("the book does not have the worker")
+		}
+	})
+}

@@ -100,6 +100,7 @@ func (quiet) Blocks([]netip.Prefix) {}
 type above struct {
 	mu    sync.Mutex
 	facts map[model.InstanceID]Facts
+	nodes map[model.NodeID]NodeView
 	notes []string // kinds
 	sum   Aggregate
 }
@@ -116,8 +117,30 @@ func (a *above) get(id model.InstanceID) Facts {
 	defer a.mu.Unlock()
 	return a.facts[id]
 }
-func (*above) Orphans([]Orphan)                 {}
-func (*above) Nodes([]NodeView, []model.NodeID) {}
+func (*above) Orphans([]Orphan) {}
+
+// Nodes does what the root does, or did: what is removed at last must not have
+// come back.
+func (a *above) Nodes(changed []NodeView, removed []model.NodeID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.nodes == nil {
+		a.nodes = map[model.NodeID]NodeView{}
+	}
+	for _, n := range changed {
+		a.nodes[n.ID] = n
+	}
+	for _, id := range removed {
+		delete(a.nodes, id)
+	}
+}
+
+func (a *above) node(id model.NodeID) (v NodeView, listed bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v, listed = a.nodes[id]
+	return v, listed
+}
 
 func (a *above) Aggregate(v Aggregate) {
 	a.mu.Lock()

@@ -2,6 +2,7 @@ package rootlink
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -161,13 +162,18 @@ func (l *Link) Orphans(all []fleet.Orphan) {
 	l.out.edit(func() { l.out.orphans = &all })
 }
 
-// Nodes tells workers that changed.
+// Nodes tells workers that changed, after those that were removed: one may be
+// both, and then it is there again.
 func (l *Link) Nodes(changed []fleet.NodeView, removed []model.NodeID) {
 	l.out.edit(func() {
+		for _, id := range removed {
+			delete(l.out.nodes, id)
+			l.out.removed = append(l.out.removed, id)
+		}
 		for _, n := range changed {
 			l.out.nodes[n.ID] = n
+			l.out.removed = slices.DeleteFunc(l.out.removed, func(id model.NodeID) bool { return id == n.ID })
 		}
-		l.out.removed = append(l.out.removed, removed...)
 	})
 }
 

@@ -32,3 +32,35 @@ func TestNoOrphansLeft(t *testing.T) {
 		t.Errorf("said again: %v", again)
 	}
 }
+
+// TestTheLastWordOfAWorker: removed and registered again before anything was
+// sent, or the other way round, is one word.
+func TestTheLastWordOfAWorker(t *testing.T) {
+	w1 := []fleet.NodeView{{Node: model.Node{ID: "w1"}}}
+	gone := []model.NodeID{"w1"}
+	for _, c := range []struct {
+		name string
+		say  func(l *Link)
+		want bool // it is there
+	}{
+		{"back in the same breath", func(l *Link) { l.Nodes(w1, gone) }, true},
+		{"back after", func(l *Link) { l.Nodes(nil, gone); l.Nodes(w1, nil) }, true},
+		{"gone after", func(l *Link) { l.Nodes(w1, nil); l.Nodes(nil, gone) }, false},
+	} {
+		l := New(Config{}, nil)
+		l.out.connect()
+		l.out.take()
+		c.say(l)
+		got := l.out.take()
+		if len(got) != 1 || len(got[0].GetNodes().GetNodes()) != one(c.want) || len(got[0].GetNodes().GetRemoved()) != one(!c.want) {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+func one(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
+}

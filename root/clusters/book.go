@@ -277,12 +277,12 @@ func (b *Book) setNodes(id model.ClusterID, snapshot bool, nodes []control.NodeV
 	if snapshot {
 		clear(e.nodes)
 	}
+	for _, n := range removed { // first: what was removed may have registered again
+		delete(e.nodes, n)
+	}
 	for _, n := range nodes {
 		n.ClusterName = e.Name
 		e.nodes[n.ID] = n
-	}
-	for _, n := range removed {
-		delete(e.nodes, n)
 	}
 }
 

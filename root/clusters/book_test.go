@@ -211,6 +211,8 @@ func TestNodesOfClusters(t *testing.T) {
 	expect(t, "by cluster and id", list(), "az bw bx ")
 	b.setNodes("1", false, []control.NodeView{node("1", "y")}, []model.NodeID{"w", "nobody"})
 	expect(t, "a change", list(), "az bx by ")
+	b.setNodes("1", false, []control.NodeView{node("1", "y")}, []model.NodeID{"y"})
+	expect(t, "removed and there again", list(), "az bx by ")
 	b.setNodes("1", true, []control.NodeView{node("1", "v")}, nil)
 	expect(t, "a snapshot", list(), "az bv ")
 	if _, ok := b.Room("1"); ok {
