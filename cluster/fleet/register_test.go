@@ -150,7 +150,7 @@ func TestRemovedAndRegisteredAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		elapse(10 * time.Second)
+		elapse(2 * time.Second)
 		if _, listed := r.root.node("w1"); !listed {
 			t.Error("the root does not list the worker")
 		}
