@@ -38,3 +38,31 @@ func BenchmarkPlaceOneService(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRefused asks for what no worker has. "moved" changes one reservation
+// before each question, as a busy cluster does; "quiet" asks again when nothing
+// has changed, as each refused instance does whenever room may have been freed.
+func BenchmarkRefused(b *testing.B) {
+	for _, n := range []int{100, 1000, 10_000} {
+		for _, moves := range []bool{true, false} {
+			b.Run(fmt.Sprintf("%d/%s", n, map[bool]string{true: "moved", false: "quiet"}[moves]), func(b *testing.B) {
+				x := NewIndex()
+				for i := range n {
+					x.Apply(Delta{Upsert: []Candidate{{ID: fmt.Sprintf("w%05d", i), Runtimes: []string{"container"}, Architectures: []string{"amd64"}, Network: true,
+						Cordoned: i%50 == 0, Capacity: model.Resources{MilliCPU: 8000, MemoryMB: 8192, DiskMB: 1 << 16}}}})
+				}
+				small := Request{Service: "t", Demand: model.Resources{MilliCPU: 100}}
+				r := Request{Service: "s", Runtime: "container", Network: true, Demand: model.Resources{MilliCPU: 1000, MemoryMB: 9000}}
+				b.ReportAllocs()
+				for b.Loop() {
+					if moves {
+						x.Reserve("k", "w00001", small)
+					}
+					if _, err := x.Place(r); err == nil {
+						b.Fatal("placed")
+					}
+				}
+			})
+		}
+	}
+}

@@ -11,6 +11,7 @@
 // by what was promised to it since it told them; docs/design/placement.md.
 //
 // Placing does not scan: candidates stand in leaves ordered by share, and a
-// directory knows the most free room and all features of each leaf. Explaining
-// a refusal scans. Pure: one loop owns an Index; no clock, no I/O.
+// directory knows the most free room and all features of each leaf. A refusal
+// counts what the leaves hold and is remembered until something changes;
+// Explain scans. Pure: one loop owns an Index; no clock, no I/O.
 package placement

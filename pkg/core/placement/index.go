@@ -61,12 +61,16 @@ type Index struct {
 	byID     map[string]*entry
 	byName   map[string][]string
 	tree     *tree
+	shut     map[*entry]struct{} // known, and not in the tree
 	features *features
 	held     map[string]*reservation
 	spare    []*reservation
 	spread   map[model.ServiceID]*spread
 	open     int  // candidates in the tree
 	rooms    bool // candidates are clusters: promises are looked at one by one
+
+	generation uint64 // grows with every change
+	refusals   refusals
 }
 
 // reservation is what of a request counts until it is released. An entry
@@ -107,18 +111,20 @@ type portUse struct {
 func NewIndex() *Index {
 	return &Index{
 		byID: map[string]*entry{}, byName: map[string][]string{},
-		tree: &tree{}, features: newFeatures(), held: map[string]*reservation{},
+		tree: &tree{}, shut: map[*entry]struct{}{}, features: newFeatures(), held: map[string]*reservation{},
 		spread: map[model.ServiceID]*spread{},
 	}
 }
 
 // Apply changes candidates.
 func (x *Index) Apply(d Delta) {
+	x.generation++
 	for _, id := range d.Remove {
 		if e, ok := x.byID[id]; ok && e.known {
 			x.withdraw(e)
 			x.unname(e)
 			e.known = false
+			delete(x.shut, e)
 			x.forgetEmpty(e, id)
 		}
 	}
@@ -136,7 +142,11 @@ func (x *Index) Apply(d Delta) {
 		if c.Name != "" {
 			x.byName[c.Name] = append(x.byName[c.Name], c.ID)
 		}
-		x.offer(e)
+		if x.offer(e); e.inTree {
+			delete(x.shut, e)
+		} else {
+			x.shut[e] = struct{}{}
+		}
 	}
 }
 
@@ -253,6 +263,7 @@ func (x *Index) Reserved(key string) (candidate string, ok bool) {
 }
 
 func (x *Index) book(v *reservation, sign int) {
+	x.generation++
 	e := v.on
 	if e.inTree {
 		n := e.services.of(v.service)

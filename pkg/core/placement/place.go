@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
 
 	"oakestra/pkg/core/instance"
@@ -46,8 +45,11 @@ func Sentence(reasons []instance.Reason) string {
 
 // Place chooses a candidate and reserves nothing. Of clusters it takes one that
 // is known to have a worker for it before one that may have. The error is a
-// *Refusal.
+// *Refusal, which others may hold, too: it is not to be changed.
 func (x *Index) Place(r Request) (Choice, error) {
+	if v := x.refusals.find(x.generation, r); v != nil {
+		return Choice{}, v
+	}
 	for _, guess := range []bool{false, true} {
 		if guess && !x.rooms {
 			break
@@ -61,7 +63,9 @@ func (x *Index) Place(r Request) (Choice, error) {
 			}
 		}
 	}
-	return Choice{}, x.refusal(r)
+	v := x.refuse(r)
+	x.refusals.keep(x.generation, r, v)
+	return Choice{}, v
 }
 
 func (x *Index) best(r Request, avoid []string, guess bool) *entry {
@@ -71,7 +75,7 @@ func (x *Index) best(r Request, avoid []string, guess bool) *entry {
 		if best != nil && e.share > best.share {
 			return false // everything from here on ranks lower
 		}
-		if slices.Contains(avoid, e.ID) || x.reject(e, r, guess) != nil {
+		if slices.Contains(avoid, e.ID) || !x.judge(e, r, guess).none() {
 			return true
 		}
 		if best == nil || e.services.of(r.Service) < best.services.of(r.Service) {
@@ -141,12 +145,6 @@ func (x *Index) Judge(id string, r Request) *instance.Reason {
 	return x.reject(e, r, true)
 }
 
-func (x *Index) refusal(r Request) *Refusal {
-	verdicts := x.Explain(r)
-	reasons, _ := Tally(verdicts)
-	return &Refusal{Candidates: len(verdicts), Reasons: reasons}
-}
-
 // Tally counts verdicts by reason, the most frequent first, each with the
 // first example, and says how many qualify.
 func Tally(verdicts []Verdict) (reasons []instance.Reason, qualify int) {
@@ -164,98 +162,93 @@ func Tally(verdicts []Verdict) (reasons []instance.Reason, qualify int) {
 		}
 		reasons[i].Count++
 	}
-	slices.SortFunc(reasons, func(a, b instance.Reason) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name))
-	})
+	byCount(reasons)
 	return reasons, qualify
 }
 
-// complaint makes the reason of one filter with its example.
-type complaint func(name, format string, args ...any) *instance.Reason
-
-// reject applies the filters in order and returns the first that fails. A
-// guess lets pass what may have room.
-func (x *Index) reject(e *entry, r Request, guess bool) *instance.Reason {
-	no := func(name, format string, args ...any) *instance.Reason {
-		detail := e.Name
-		if detail == "" {
-			detail = e.ID
-		}
-		if format != "" {
-			detail += ": " + fmt.Sprintf(format, args...)
-		}
-		return &instance.Reason{Name: name, Count: 1, Detail: detail}
-	}
-	if why := rejectWho(e, r, no); why != nil {
-		return why
-	}
-	if why := rejectKind(e, r, no); why != nil {
-		return why
-	}
-	for _, p := range r.Ports {
-		if use, taken := e.ports[portKey{p.Host, p.Protocol}]; taken && use.service != r.Service {
-			return no("port", "%d/%s is used by another service", p.Host, p.Protocol)
-		}
-	}
-	return rejectRoom(e, r, guess, no)
+func byCount(reasons []instance.Reason) {
+	slices.SortFunc(reasons, func(a, b instance.Reason) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Name, b.Name))
+	})
 }
 
-// rejectWho judges whether the candidate may be asked at all.
-func rejectWho(e *entry, r Request, no complaint) *instance.Reason {
+// reject says in words what speaks against a candidate, nil when it qualifies.
+func (x *Index) reject(e *entry, r Request, guess bool) *instance.Reason {
+	f := x.judge(e, r, guess)
+	if f.none() {
+		return nil
+	}
+	return &instance.Reason{Name: f.name, Count: 1, Detail: f.detail(e, r)}
+}
+
+// judge applies the filters in order and returns the first that fails. A guess
+// lets pass what may have room.
+func (x *Index) judge(e *entry, r Request, guess bool) fault {
+	if f := judgeWho(e, r); !f.none() {
+		return f
+	}
+	if f := judgeKind(e, r); !f.none() {
+		return f
+	}
+	for i, p := range r.Ports {
+		if use, taken := e.ports[portKey{p.Host, p.Protocol}]; taken && use.service != r.Service {
+			return fault{name: "port", form: formPort, have: int64(i)}
+		}
+	}
+	return judgeRoom(e, r, guess)
+}
+
+// judgeWho judges whether the candidate may be asked at all.
+func judgeWho(e *entry, r Request) fault {
 	switch {
 	case r.Restricted && !slices.Contains(r.Only, e.ID) && !slices.Contains(r.Only, e.Name):
-		return no("constraint", "not one of %s", strings.Join(r.Only, ";"))
+		return fault{name: "constraint", form: formConstraint}
 	case slices.Contains(r.Exclude, e.ID):
-		return no("refused", "")
+		return fault{name: "refused"}
 	case e.Inactive:
-		return no("inactive", "")
+		return fault{name: "inactive"}
 	case e.Cordoned:
-		return no("cordon", "")
+		return fault{name: "cordon"}
 	}
-	return nil
+	return fault{}
 }
 
-// rejectKind judges what the candidate can run.
-func rejectKind(e *entry, r Request, no complaint) *instance.Reason {
+// judgeKind judges what the candidate can run.
+func judgeKind(e *entry, r Request) fault {
 	runs := func(a string) bool { return slices.Contains(e.Architectures, a) }
 	switch {
 	case r.Runtime != "" && !slices.Contains(e.Runtimes, r.Runtime):
-		return no("runtime", "no %s", r.Runtime)
+		return fault{name: "runtime", form: formRuntime}
 	case len(r.Architectures) > 0 && !slices.ContainsFunc(r.Architectures, runs):
-		return no("architecture", "no %s", strings.Join(r.Architectures, " or "))
+		return fault{name: "architecture", form: formArchitecture}
 	case r.Network && !e.Network:
-		return no("network", "no overlay")
+		return fault{name: "network", form: formNetwork}
 	}
-	return nil
+	return fault{}
 }
 
-// rejectRoom judges whether the demand fits what is free, and for clusters
+// judgeRoom judges whether the demand fits what is free, and for clusters
 // also whether it fits a single worker: the sum alone would promise what no
 // worker has.
-func rejectRoom(e *entry, r Request, guess bool, no complaint) *instance.Reason {
-	if why := rejectDemand(e.free(), r, no); why != nil || e.Rooms == nil {
-		return why
+func judgeRoom(e *entry, r Request, guess bool) fault {
+	if f := judgeDemand(e.free(), r.Demand); !f.none() || e.Rooms == nil {
+		return f
 	}
-	return rejectRooms(e, r, guess, no)
+	return judgeRooms(e, r, guess)
 }
 
-func rejectDemand(free model.Resources, r Request, no complaint) *instance.Reason {
-	for _, p := range []struct {
-		name, unit string
-		parts      float64 // of the unit
-		want, have int64
-	}{
-		{"vcpus", "", 1000, r.Demand.MilliCPU, free.MilliCPU},
-		{"memory", " MiB", 1, r.Demand.MemoryMB, free.MemoryMB},
-		{"vgpus", "", 1, r.Demand.GPUs, free.GPUs},
-		{"storage", " MiB", 1, r.Demand.DiskMB, free.DiskMB},
-	} {
-		if p.want > 0 && p.want > p.have {
-			amount := func(n int64) string { return strconv.FormatFloat(float64(n)/p.parts, 'f', -1, 64) }
-			return no(p.name, "%s > %s%s free", amount(p.want), amount(max(p.have, 0)), p.unit)
-		}
+func judgeDemand(free, want model.Resources) fault {
+	switch {
+	case want.MilliCPU > 0 && want.MilliCPU > free.MilliCPU:
+		return fault{"vcpus", formCores, want.MilliCPU, free.MilliCPU}
+	case want.MemoryMB > 0 && want.MemoryMB > free.MemoryMB:
+		return fault{"memory", formMiB, want.MemoryMB, free.MemoryMB}
+	case want.GPUs > 0 && want.GPUs > free.GPUs:
+		return fault{"vgpus", formNumber, want.GPUs, free.GPUs}
+	case want.DiskMB > 0 && want.DiskMB > free.DiskMB:
+		return fault{"storage", formMiB, want.DiskMB, free.DiskMB}
 	}
-	return nil
+	return fault{}
 }
 
 // OnlyNodes reads what constraints say of nodes: restricted is false when they

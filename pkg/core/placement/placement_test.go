@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"oakestra/pkg/core/model"
@@ -129,6 +130,14 @@ func TestPlaceAgreesWithAScan(t *testing.T) {
 				}
 				if err != nil {
 					checkRefusal(t, x, err)
+					_, again := x.Place(r) // from memory
+					for _, err := range []error{err, again} {
+						var refusal *Refusal
+						reasons, qualify := Tally(x.Explain(r))
+						if !errors.As(err, &refusal) || qualify != 0 || !cmp.Equal(refusal.Reasons, reasons) {
+							t.Fatalf("%v; in words %+v", err, reasons)
+						}
+					}
 					return
 				}
 				if x.ties(got.ID, r) {

@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 
-	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 )
 
@@ -44,10 +43,10 @@ func (p *promised) peak() (most model.Resources) {
 	return most
 }
 
-// rejectRooms judges a cluster by the rooms it has reported: the request must
+// judgeRooms judges a cluster by the rooms it has reported: the request must
 // fit into one of them, wherever what was promised since has gone. A guess is
 // content with what the rooms do not rule out, where they are not all there is.
-func rejectRooms(e *entry, r Request, guess bool, no complaint) *instance.Reason {
+func judgeRooms(e *entry, r Request, guess bool) fault {
 	var fit []Room
 	var most model.Resources
 	able := false
@@ -63,17 +62,17 @@ func rejectRooms(e *entry, r Request, guess bool, no complaint) *instance.Reason
 	}
 	switch {
 	case len(e.Rooms) == 0:
-		return no("workers", "none takes anything new")
+		return fault{name: "workers", form: formFull}
 	case !able:
-		return no("workers", "none runs all that is asked for")
+		return fault{name: "workers", form: formUnable}
 	case len(fit) == 0 && guess && e.Partial && fits(most, r.Demand):
-		return nil
+		return fault{}
 	case len(fit) == 0:
-		return rejectDemand(nearest(e.Rooms, r), r, no)
+		return judgeDemand(nearest(e.Rooms, r), r.Demand)
 	case e.Loose || surely(fit, r.Demand, &e.promised):
-		return nil
+		return fault{}
 	}
-	return no(Promised, "%d instances are on their way there, what they leave is known with its next report", e.promised.count)
+	return fault{name: Promised, form: formPromised, have: int64(e.promised.count)}
 }
 
 func runsAll(room Room, r Request) bool {
