@@ -121,18 +121,21 @@ func job(r runner.Record, boot, address string, original bool) (mqtt.Job, bool) 
 	}, true
 }
 
+// decodeDeploy reads an order. With errs.Invalid the spec still says which
+// attempt was meant, if that can be told; else its service is "".
 func decodeDeploy(node string, payload []byte) (runtime.Spec, error) {
 	var w mqtt.Deploy
 	if err := json.Unmarshal(payload, &w); err != nil {
 		return runtime.Spec{}, fmt.Errorf("deploy: %w: %w", err, errs.Invalid)
 	}
-	if w.ID == "" || w.JobName == "" || w.Image == "" || w.InstanceNumber < 0 {
-		return runtime.Spec{}, fmt.Errorf("deploy without _id, job_name or image: %w", errs.Invalid)
-	}
 	for _, c := range w.ID {
 		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
 			return runtime.Spec{}, fmt.Errorf("service id %q: %w", w.ID, errs.Invalid)
 		}
+	}
+	if w.ID == "" || w.JobName == "" || w.Image == "" || w.InstanceNumber < 0 {
+		return runtime.Spec{Node: node, Service: model.ServiceID(w.ID), Number: w.InstanceNumber, Grant: instance.Grant(w.Grant), Try: w.Try, JobName: w.JobName},
+			fmt.Errorf("deploy without _id, job_name or image: %w", errs.Invalid)
 	}
 	milli := w.MilliCPU
 	if milli == 0 {

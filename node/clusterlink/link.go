@@ -20,6 +20,7 @@ import (
 	"oakestra/node/runner"
 	"oakestra/node/runtime"
 	"oakestra/node/telemetry"
+	"oakestra/pkg/core/instance"
 	"oakestra/pkg/errs"
 	"oakestra/pkg/lifecycle"
 )
@@ -315,6 +316,9 @@ func (t *talk) publish(suffix string, v any) error {
 func (t *talk) deploy(ctx context.Context, payload []byte) error {
 	s, err := decodeDeploy(t.node, payload)
 	if err != nil {
+		if s.Service != "" { // the engine tells of what it refuses itself
+			t.Changed(runner.Record{Spec: s, State: instance.Failed, Seq: 1, Reason: err.Error()})
+		}
 		return err
 	}
 	return t.engine.Deploy(ctx, s)

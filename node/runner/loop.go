@@ -78,7 +78,9 @@ func New(cfg Config, d Deps) *Runner {
 }
 
 // Deploy asks for an attempt; asking again changes nothing, and one that was
-// deleted or has a successor here is not started. It returns once the wish is on disk.
+// deleted or has a successor here is not started. It returns once the wish is on
+// disk. An attempt whose wish cannot be kept has FAILED for good: the cluster
+// reads so in the next report, and asking again says the same.
 func (r *Runner) Deploy(ctx context.Context, s runtime.Spec) error {
 	if s.Service == "" || s.Image == "" || s.Number < 0 {
 		return fmt.Errorf("deploy of %s: service and image are needed: %w", s.ID(), errs.Invalid)
@@ -95,15 +97,24 @@ func (r *Runner) Deploy(ctx context.Context, s runtime.Spec) error {
 			result <- nil
 			return
 		}
-		rec := &Record{Spec: s, State: instance.Creating, Seq: 1}
-		err := r.journal.Save(*rec)
-		if err == nil {
-			r.records[s.ID()] = rec
-			r.log.Info("attempt accepted", "container", s.ID(), "service", s.JobName, "image", s.Image)
-			r.changed(*rec)
-		}
-		result <- err
+		result <- r.accept(s)
 	})
+}
+
+func (r *Runner) accept(s runtime.Spec) error {
+	rec := &Record{Spec: s, State: instance.Creating, Seq: 1}
+	err := r.journal.Save(*rec)
+	if err != nil {
+		rec.State, rec.Reason = instance.Failed, "the order could not be kept: "+err.Error()
+		if !s.Attempt().Epoch.IsZero() { // without epochs the next try has the same name
+			r.records[s.ID()] = rec
+		}
+	} else {
+		r.records[s.ID()] = rec
+		r.log.Info("attempt accepted", "container", s.ID(), "service", s.JobName, "image", s.Image)
+	}
+	r.changed(*rec)
+	return err
 }
 
 // succeeded says that a later attempt of the slot is here: the order was held

@@ -4,9 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"oakestra/node/runner"
 	"oakestra/node/runtime"
@@ -221,6 +225,56 @@ func TestFailures(t *testing.T) {
 
 // TestDeletionMeansOneAttempt: an older one may serve until its successor does,
 // which is not always the one that is deleted.
+// An order that cannot be kept is answered: the attempt has failed, in the
+// change and in every report, for good. Others are accepted once the disk has
+// room.
+func TestAnOrderThatCannotBeKeptHasFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir() + "/attempts"
+		j, err := runner.OpenJournal(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		r := runner.New(runner.Config{Boot: "b1"}, runner.Deps{Runtime: fakeruntime.New(), Journal: j, Log: slog.New(slog.DiscardHandler),
+			Changed: func(rec runner.Record) { said = append(said, fmt.Sprintf("%d %s", rec.Spec.Try, runner.Word(rec.State))) }})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer func() { cancel(); synctest.Wait() }()
+		go func() { _ = r.Run(ctx) }()
+		<-r.Ready()
+		if err := os.RemoveAll(dir); err != nil { // as good as a full disk
+			t.Fatal(err)
+		}
+		if err := r.Deploy(t.Context(), spec); err == nil {
+			t.Fatal("it was accepted")
+		}
+		want(t, r, "FAILED 0;")
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Deploy(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+		want(t, r, "FAILED 0;")
+		if why := r.Snapshot()[0].Reason; !strings.Contains(why, "could not be kept") {
+			t.Errorf("the reason is %q", why)
+		}
+		next := spec
+		next.Try = 2
+		if err := r.Deploy(t.Context(), next); err != nil {
+			t.Fatal(err)
+		}
+		want(t, r, "FAILED 0;RUNNING 0;")
+		if err := r.Delete(t.Context(), runner.Target{Service: string(spec.Service), Epoch: spec.Attempt().Epoch}, 0); err != nil {
+			t.Fatal(err)
+		}
+		want(t, r, "RUNNING 0;")
+		if d := cmp.Diff([]string{"1 FAILED", "2 CREATING", "2 CREATING", "2 CREATED", "2 RUNNING", "1 UNDEPLOYED"}, said); d != "" {
+			t.Errorf("what was said (-want +got):\n%s", d)
+		}
+	})
+}
+
 func TestDeletionMeansOneAttempt(t *testing.T) {
 	for _, c := range []struct {
 		grant uint64
