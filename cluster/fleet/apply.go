@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -9,7 +8,6 @@ import (
 	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
-	"oakestra/pkg/core/placement"
 )
 
 func (c *core) have(s *slot) Have {
@@ -80,7 +78,11 @@ func (c *core) worthALine(k Kind) bool {
 }
 
 func (c *core) deploy(s *slot, a Action) {
-	s.DeployAt, s.Sends = c.now, s.Sends+1
+	if s.DeployAt, s.Sends = c.now, s.Sends+1; s.Sends == 1 {
+		s.Since = c.now
+	} else {
+		c.tell[s.Instance] = true // how often
+	}
 	if !s.Carried.IsZero() { // what it took up is gone
 		s.Carried = instance.Epoch{}
 		c.change(s)
@@ -111,7 +113,8 @@ func (c *core) free(s *slot) {
 }
 
 func (c *core) fresh(s *slot) {
-	s.DeployAt, s.Sends, s.Missed, s.Loaded, s.running, s.reported = time.Time{}, 0, false, false, time.Time{}, false
+	c.forgives(s)
+	s.DeployAt, s.Sends, s.Since, s.Missed, s.Loaded, s.running, s.reported = time.Time{}, 0, time.Time{}, false, false, time.Time{}, false
 	s.RetryAt, s.Observed, s.Ended = time.Time{}, instance.Observed{}, instance.Observed{}
 	s.vital, s.publicIP = instance.Vital{}, ""
 }
@@ -120,6 +123,9 @@ func (c *core) fresh(s *slot) {
 // have seen the one that was to replace it, and epochs only grow. The node goes
 // on under the epoch it knows.
 func (c *core) revert(s *slot, a Action) {
+	if s.Observed.State == instance.Failed { // a drain would go there again at once
+		c.blame(s, s.Placement.Node, "")
+	}
 	if s.Placement.Verdict == instance.Placed { // its endpoint may be in tables before it runs
 		replaced := instance.Attempt{Instance: s.Instance, Epoch: s.Started()}
 		c.afterCommit(func() { c.leaves.Go(func() { c.f.deps.Network.Leave(c.ctx, replaced) }) })
@@ -151,14 +157,13 @@ func (c *core) rename(s *slot, id model.NodeID, from, to instance.Epoch) {
 }
 
 func (c *core) back(s *slot, a Action) {
-	if !s.running.IsZero() && c.now.Sub(s.running) >= time.Minute {
-		s.failures = 0
-	}
+	c.forgives(s)
 	pause := min(time.Second<<min(s.failures, 6), time.Minute)
 	s.failures++
 	s.RetryAt = c.now.Add(pause)
 	s.avoid = nil
-	if s.Observed.State == instance.Failed || c.nodes[a.Node] != nil && c.nodes[a.Node].Original {
+	c.blame(s, a.Node, a.Why)
+	if n := c.nodes[a.Node]; n != nil && n.Original {
 		s.avoid = []string{string(a.Node)}
 	}
 	c.look[s.Instance] = true
@@ -181,6 +186,7 @@ func (c *core) settleOn(s *slot, id model.NodeID) {
 		p.Host, p.HostIP = n.Host, n.Address
 	}
 	s.Placement = p
+	s.Since = c.now
 	c.index.Reserve(s.Instance.String(), string(id), request(s))
 	c.roomMoved = true
 	c.change(s)
@@ -198,7 +204,7 @@ func (c *core) place(s *slot) {
 		s.RetryAt, c.look[s.Instance] = c.now.Add(gatherStep), true // to set the timer
 		return
 	}
-	choice, err := c.index.Place(request(s))
+	choice, err := c.choose(s)
 	if err == nil {
 		s.RetryAt = time.Time{}
 		c.settleOn(s, model.NodeID(choice.ID))
@@ -209,14 +215,16 @@ func (c *core) place(s *slot) {
 		c.look[s.Instance] = true
 		return
 	}
-	reasons := []instance.Reason{{Name: "nodes", Detail: "no worker has registered"}}
-	var refusal *placement.Refusal
-	if errors.As(err, &refusal) && len(refusal.Reasons) > 0 {
-		reasons = refusal.Reasons
+	reasons := c.reasons(s, err)
+	if len(reasons) == 0 {
+		reasons = []instance.Reason{{Name: "nodes", Detail: "no worker has registered"}}
 	}
 	changed := s.Placement.Verdict != instance.Refused || !slices.Equal(reasons, s.Placement.Reasons)
 	s.Placement.Verdict, s.Placement.Reasons = instance.Refused, reasons
 	s.RetryAt = c.now.Add(c.f.cfg.ClusterRetry)
+	if !s.again.IsZero() && s.again.Before(s.RetryAt) {
+		s.RetryAt = s.again
+	}
 	c.where.refused[s.Instance] = true
 	if changed {
 		c.change(s)

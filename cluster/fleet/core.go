@@ -44,6 +44,9 @@ type slot struct {
 	failures int
 	running  time.Time // since when the attempt runs
 	avoid    []string
+	failed   []failure                    // workers that could not start it, the last one at the end
+	again    time.Time                    // all that qualify failed: when they may be tried again
+	rounds   int                          // how often that was so
 	gone     map[store.Old]int            // reports without it since its Delete
 	over     map[store.Old]instance.State // how those of Old ended that are known to have
 	reported bool                         // a report has held the attempt
@@ -135,7 +138,7 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		v := &s.Slots[i]
 		c.where.share(v)
 		sl := newSlot()
-		sl.Slot, sl.Loaded = *v, true
+		sl.Slot, sl.Loaded, sl.Since = *v, true, c.now
 		c.slots[v.Instance] = sl
 		c.byJob[v.Service.Name.String()] = v.Instance.Service
 		if sl.Observed = v.Ended; v.Placement.Verdict == instance.Placed && v.Ended.State != instance.Completed {
@@ -158,9 +161,13 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 func request(s *slot) placement.Request {
 	spec := s.Service.Spec
 	only, restricted := placement.OnlyNodes(spec.Constraints)
+	var failed []string
+	for _, f := range s.failed {
+		failed = append(failed, string(f.node))
+	}
 	return placement.Request{
 		Service: s.Instance.Service, Demand: spec.Demand, Runtime: spec.Runtime, Architectures: spec.Arch,
-		Network: spec.NeedsNetwork(s.Service.Chosen), Ports: spec.Ports, Only: only, Restricted: restricted, Avoid: s.avoid,
+		Network: spec.NeedsNetwork(s.Service.Chosen), Ports: spec.Ports, Only: only, Restricted: restricted, Avoid: s.avoid, Exclude: failed,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
@@ -68,7 +69,8 @@ func (c *core) regrant(s *slot, ends bool) {
 	old, runs := store.Old{Epoch: s.Started(), Node: s.Placement.Node}, s.Placement.Verdict == instance.Placed && s.Observed.State == instance.Running
 	c.giveUp(s)
 	c.fresh(s)
-	s.Placement, s.LastTry, s.failures, s.Leaving, s.Left = instance.Placement{}, 0, 0, false, false
+	s.Placement, s.LastTry, s.Leaving, s.Left = instance.Placement{}, 0, false, false
+	s.failures, s.rounds, s.failed, s.again = 0, 0, nil, time.Time{}
 	switch {
 	case ends:
 		s.Handoff, s.HandingOver = store.Old{}, false
@@ -98,8 +100,11 @@ func (c *core) facts(s *slot) Facts {
 			}
 		}
 	}
-	if s.Placement.Verdict != instance.Placed {
+	switch {
+	case s.Placement.Verdict != instance.Placed:
 		f.Observed = c.before(s)
+	case s.Observed.State == instance.Unknown && s.Sends > 1:
+		f.Placement.Reasons = []instance.Reason{{Name: instance.ReasonSent, Count: s.Sends}}
 	}
 	return f
 }

@@ -1,7 +1,7 @@
 package fleet
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 
 	"oakestra/cluster/store"
@@ -36,10 +36,11 @@ func (p *planner) handOver() {
 // node is cordoned, so the index does not offer it. What fits nowhere else
 // stays, and is looked at again.
 func (c *core) move(s *slot, a Action) {
-	choice, err := c.index.Place(request(s))
+	c.forgives(s)
+	choice, err := c.choose(s)
 	if err != nil {
 		s.MoveAt = c.now.Add(c.f.cfg.ClusterRetry)
-		why := refusalText(err)
+		why := cmp.Or(placement.Sentence(c.reasons(s, err)), "no other worker")
 		if s.stuck != why {
 			s.stuck = why
 			c.f.deps.Root.Note("node-stuck", string(a.Node), fmt.Sprintf("%s/%d stays: %s", s.Service.Name, s.Instance.Number, why))
@@ -57,24 +58,6 @@ func (c *core) move(s *slot, a Action) {
 	s.LastTry++
 	s.Placement = instance.Placement{Try: s.LastTry}
 	c.settleOn(s, model.NodeID(choice.ID))
-}
-
-func refusalText(err error) string {
-	var refusal *placement.Refusal
-	if !errors.As(err, &refusal) || len(refusal.Reasons) == 0 {
-		return "no other worker"
-	}
-	text := ""
-	for _, r := range refusal.Reasons {
-		if text != "" {
-			text += ", "
-		}
-		text += fmt.Sprintf("%s %d", r.Name, r.Count)
-		if r.Detail != "" {
-			text += " (" + r.Detail + ")"
-		}
-	}
-	return text
 }
 
 // handOver waits outside of the loop until other workers use the replacement;

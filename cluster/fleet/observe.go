@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"slices"
+	"time"
 
 	"oakestra/cluster/nodelink"
 	"oakestra/cluster/store"
@@ -349,7 +350,9 @@ func (c *core) observed(n *node, s *slot, o instance.Observed) {
 	if merged.State == instance.Running && s.running.IsZero() {
 		s.running = c.now
 	}
-	s.Observed = merged
+	if s.Observed, s.Since = merged, c.now; !merged.State.Terminal() {
+		s.RetryAt = time.Time{} // it goes on after all
+	}
 	if merged.State == instance.Completed && s.Service.Spec.OneShot {
 		s.Ended = merged
 		c.change(s)

@@ -178,6 +178,7 @@ func (c *core) whyStays(s *slot, n *node) string {
 func (c *core) remove(n *node) {
 	delete(c.nodes, n.ID)
 	c.dead-- // only who is lost is removed
+
 	for _, s := range maps.Clone(c.where.slots[n.ID]) { // which changes under way
 		here := s.Placement.Verdict == instance.Placed && s.Placement.Node == n.ID
 		if !here && !oldOn(s, n.ID) {

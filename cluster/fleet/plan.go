@@ -20,6 +20,16 @@ const (
 	takeOver      = 2 * time.Second // between RUNNING of a replacement and the end of what it replaces
 )
 
+// Deadlines of an attempt on a worker that lives: past them it is given up, and
+// the worker is the cause. docs/design/instance.md has them all.
+const (
+	enoughSends   = 5                // orders, and reports after each that do not hold the attempt
+	heedWithin    = 30 * time.Second // since the first order
+	originalHeeds = 5 * time.Minute  // the same, since originals say nothing while they pull
+	makeWithin    = 20 * time.Minute // CREATING without any change; NodeEngine ends a pull after 15 min
+	launchWithin  = 10 * time.Minute // CREATED without any change; four steps of 2 min, and the pauses between
+)
+
 // Kind of an action.
 type Kind uint8
 
@@ -67,6 +77,7 @@ type Want struct {
 	store.Slot
 	DeployAt time.Time // last Deploy, zero: none since start
 	Sends    int
+	Since    time.Time // the first order of the attempt, or the last change that was heard of it
 	RetryAt  time.Time // zero: no pause is set
 	Leaving  bool
 	Left     bool
@@ -239,6 +250,17 @@ func (p *planner) live() {
 		p.add(Move, p.w.Placement.Node, p.w.Epoch(), "the node is drained")
 	case o.State == instance.Unknown:
 		p.deploy(node)
+	case o.State == instance.Creating:
+		p.within(node, makeWithin, "CREATING")
+	case o.State == instance.Created:
+		p.within(node, launchWithin, "CREATED")
+	}
+}
+
+// within ends an attempt that reports have shown in one state for too long.
+func (p *planner) within(n NodeHave, limit time.Duration, word string) {
+	if end := p.w.Since.Add(limit); p.due(end) && n.CompleteAt.After(end) {
+		p.ended(fmt.Sprintf("it was %s for %s", word, limit))
 	}
 }
 
@@ -288,6 +310,7 @@ func (p *planner) deploy(n NodeHave) {
 	if n.Original {
 		for _, o := range p.w.Old {
 			if o.Node == p.w.Placement.Node {
+				p.within(n, originalHeeds, "waiting for the one before to end")
 				return // without epochs the two could not be told apart
 			}
 		}
@@ -296,9 +319,24 @@ func (p *planner) deploy(n NodeHave) {
 	if n.Original {
 		wait = originalWait
 	}
-	if p.w.DeployAt.IsZero() || p.due(p.w.DeployAt.Add(wait)) && n.CompleteAt.After(p.w.DeployAt.Add(settleAfter)) {
+	switch {
+	case p.w.DeployAt.IsZero():
+		p.add(Deploy, p.w.Placement.Node, p.w.Epoch(), "")
+	case !p.due(p.w.DeployAt.Add(wait)) || !n.CompleteAt.After(p.w.DeployAt.Add(settleAfter)):
+	case p.unheeded(n):
+		p.ended(fmt.Sprintf("it was told to start it %d times, and does not report it", p.w.Sends))
+	default:
 		p.add(Deploy, p.w.Placement.Node, p.w.Epoch(), "")
 	}
+}
+
+// unheeded says that a worker which reports was told often enough.
+func (p *planner) unheeded(n NodeHave) bool {
+	limit := heedWithin
+	if n.Original {
+		limit = originalHeeds
+	}
+	return p.w.Sends >= enoughSends && !p.now.Before(p.w.Since.Add(limit))
 }
 
 func (p *planner) deletes() {

@@ -165,8 +165,11 @@ func TestTheOldAttemptOutlivesABrokenOne(t *testing.T) {
 		if h := w.holds(); h[7] != instance.Running {
 			t.Fatalf("the node holds %v", h)
 		}
-		if f := r.root.get(slotID); f.Observed.State == instance.Running {
-			t.Fatalf("facts %+v", f)
+		// What it had before runs on, and is not taken for what it was told.
+		f := r.root.get(slotID)
+		word := instance.Status(instance.Facts{Grant: f.Grant, Placement: f.Placement, Observed: f.Observed, Node: f.Node})
+		if f.Observed.State == instance.Running && f.Observed.Epoch.Grant != 7 || f.Grant != 9 || word == instance.WordRunning {
+			t.Fatalf("%s, facts %+v", word, f)
 		}
 		r.give(10, "v1")
 		time.Sleep(20 * time.Second)

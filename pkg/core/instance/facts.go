@@ -2,6 +2,7 @@ package instance
 
 import (
 	"net/netip"
+	"slices"
 
 	"oakestra/pkg/core/model"
 )
@@ -24,6 +25,15 @@ type Reason struct {
 	Detail string // one example, e.g. "w3: 512 > 300 MiB free"; may be empty
 }
 
+// Reasons that do not come from a filter of placement.
+const (
+	// ReasonFailed counts workers of a refused slot that could not start it.
+	ReasonFailed = "failed"
+	// ReasonSent counts the orders to start a placed slot; its worker does not
+	// report it yet.
+	ReasonSent = "sent"
+)
+
 // Placement is the cluster's fact about a slot.
 type Placement struct {
 	Try     uint32
@@ -31,7 +41,12 @@ type Placement struct {
 	Host    string     // the node's host name
 	HostIP  netip.Addr // the node's address
 	Verdict Verdict
-	Reasons []Reason // why refused
+	Reasons []Reason // why refused, or what is waited for
+}
+
+// Failed says that workers could not start it, and none is left to try.
+func (p Placement) Failed() bool {
+	return p.Verdict == Refused && slices.ContainsFunc(p.Reasons, func(r Reason) bool { return r.Name == ReasonFailed })
 }
 
 // State is the position of one attempt. Within an epoch it only grows.

@@ -57,6 +57,9 @@ func Status(f Facts) Word {
 	}
 	switch f.Placement.Verdict {
 	case Refused:
+		if f.Placement.Failed() {
+			return WordFailed
+		}
 		return WordNoWorkerCapacity
 	case Pending:
 		return WordClusterScheduled

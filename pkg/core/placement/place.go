@@ -12,6 +12,9 @@ import (
 	"oakestra/pkg/errs"
 )
 
+// Excluded is the reason of a candidate that the request excludes.
+const Excluded = "refused"
+
 // Refusal says why nobody qualifies: how many candidates failed each filter.
 // It is an errs.Exhausted.
 type Refusal struct {
@@ -204,7 +207,7 @@ func judgeWho(e *entry, r Request) fault {
 	case r.Restricted && !slices.Contains(r.Only, e.ID) && !slices.Contains(r.Only, e.Name):
 		return fault{name: "constraint", form: formConstraint}
 	case slices.Contains(r.Exclude, e.ID):
-		return fault{name: "refused"}
+		return fault{name: Excluded}
 	case e.Inactive:
 		return fault{name: "inactive"}
 	case e.Cordoned:
