@@ -114,7 +114,7 @@ func (c *core) free(s *slot) {
 
 func (c *core) fresh(s *slot) {
 	c.forgives(s)
-	s.DeployAt, s.Sends, s.Since, s.Missed, s.Loaded, s.running, s.reported = time.Time{}, 0, time.Time{}, false, false, time.Time{}, false
+	s.DeployAt, s.Sends, s.Since, s.Heeded, s.Missed, s.Loaded, s.running, s.reported = time.Time{}, 0, time.Time{}, false, false, false, time.Time{}, false
 	s.RetryAt, s.Observed, s.Ended = time.Time{}, instance.Observed{}, instance.Observed{}
 	s.vital, s.publicIP = instance.Vital{}, ""
 }

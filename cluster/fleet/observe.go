@@ -292,6 +292,7 @@ func (c *core) changed(n *node, ch *nodelink.StateChange) {
 		s.publicIP, c.tell[id] = ch.PublicIP, true
 	}
 	if ch.Original && c.trails(n, s, ch) {
+		s.Heeded = s.Heeded || ch.Present && s.Placement.Node == n.ID
 		return
 	}
 	o := ch.Observed

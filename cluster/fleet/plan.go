@@ -78,6 +78,7 @@ type Want struct {
 	DeployAt time.Time // last Deploy, zero: none since start
 	Sends    int
 	Since    time.Time // the first order of the attempt, or the last change that was heard of it
+	Heeded   bool      // an original agent says that it is on its way
 	RetryAt  time.Time // zero: no pause is set
 	Leaving  bool
 	Left     bool
@@ -333,7 +334,10 @@ func (p *planner) deploy(n NodeHave) {
 // unheeded says that a worker which reports was told often enough.
 func (p *planner) unheeded(n NodeHave) bool {
 	limit := heedWithin
-	if n.Original {
+	switch {
+	case p.w.Heeded:
+		limit = makeWithin
+	case n.Original:
 		limit = originalHeeds
 	}
 	return p.w.Sends >= enoughSends && !p.now.Before(p.w.Since.Add(limit))
