@@ -35,6 +35,7 @@ type fake struct {
 	lost   []*linkv1.Orphan
 	peak   int  // most orders placed at once
 	refuse bool // answers every order with a refusal
+	failed bool // since no worker could start it
 	keeps  bool // and goes on with what it ran before
 	mute   bool // keeps orders, answers nothing
 	quiet  bool // sends no heartbeats
@@ -226,7 +227,11 @@ func (f *fake) answer(k string) *linkv1.InstanceFacts {
 		} else {
 			delete(f.runs, k)
 		}
-		fact.Placement = &linkv1.Placement{Try: 1, Verdict: linkv1.Verdict_VERDICT_REFUSED, Reasons: []*linkv1.Reason{{Name: "memory", Count: 1, Detail: "w1"}}}
+		why := "memory"
+		if f.failed {
+			why = instance.ReasonFailed
+		}
+		fact.Placement = &linkv1.Placement{Try: 1, Verdict: linkv1.Verdict_VERDICT_REFUSED, Reasons: []*linkv1.Reason{{Name: why, Count: 1, Detail: "w1"}}}
 		return fact
 	}
 	f.runs[k] = true

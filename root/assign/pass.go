@@ -116,15 +116,16 @@ func (d *Desk) place(s *state, in *slot, failed map[model.ServiceID]error, w *wo
 		return
 	}
 	err := failed[svc.ID]
+	in.forgive(d.now())
 	r := request(in, *svc)
-	if err == nil || len(in.refused) > 0 {
+	if err == nil || in.choosy() {
 		var choice placement.Choice
 		if choice, err = s.index.Place(r); err == nil {
 			in.unsure = false
 			w.give(s, in, *svc, choice, r)
 			return
 		}
-		if len(in.refused) == 0 {
+		if !in.choosy() {
 			failed[svc.ID] = err
 		}
 	}
@@ -213,6 +214,7 @@ func (d *Desk) elsewhere(s *state, in *slot, w *work) {
 		return
 	}
 	svc := in.Service // its own revision: only a rollout changes that
+	in.forgive(d.now())
 	r := request(in, svc)
 	choice, err := s.index.Place(r)
 	if err != nil {
@@ -237,6 +239,11 @@ func request(in *slot, svc model.Service) placement.Request {
 	}
 	for id := range in.refused {
 		r.Exclude = append(r.Exclude, string(id))
+	}
+	for id := range in.failed {
+		if !in.refused[id] {
+			r.Exclude = append(r.Exclude, string(id))
+		}
 	}
 	return r
 }

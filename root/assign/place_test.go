@@ -339,3 +339,70 @@ func TestADryRunPlacesNothing(t *testing.T) {
 		}
 	})
 }
+
+// placed is the report of an order that is on its way to a worker.
+func (f *fake) placed(k string) *linkv1.Up {
+	a := f.held[k]
+	fact := &linkv1.InstanceFacts{ServiceId: a.ServiceId, Number: a.Number, Grant: a.Grant, NodeLiveness: linkv1.NodeLiveness_NODE_LIVENESS_ALIVE,
+		Placement: &linkv1.Placement{Try: 1, NodeId: "w1", NodeHost: "w1", Verdict: linkv1.Verdict_VERDICT_PLACED}}
+	return &linkv1.Up{Body: &linkv1.Up_Report{Report: &linkv1.Report{Instances: []*linkv1.InstanceFacts{fact}}}}
+}
+
+// What no worker of a cluster could start goes to another cluster.
+func TestWhatAClusterCannotStartGoesToAnother(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		svc := r.service("one", wants{memory: 100})
+		a := newFake("a").set(func(f *fake) { f.refuse, f.failed = true, true }).join(r)
+		r.deploy(svc.ID, 1)
+		pass(seconds(10))
+		b := newFake("b").join(r)
+		pass(seconds(10))
+		if !b.executes(svc.ID, 0) || a.executes(svc.ID, 0) {
+			t.Errorf("it is at %+v", r.instance(svc.ID, 0))
+		}
+	})
+}
+
+// What no cluster can start is not passed around: neither more room nor a
+// placement that comes to nothing brings it back, before ten minutes are over.
+func TestWhatNoClusterCanStartStays(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		svc := r.service("one", wants{memory: 100})
+		no := func(f *fake) { f.refuse, f.failed = true, true }
+		a, b := newFake("a").set(no).join(r), newFake("b").set(no).join(r)
+		r.deploy(svc.ID, 1)
+		pass(seconds(20))
+		settled := r.instance(svc.ID, 0)
+		k := key(string(svc.ID), 0)
+		tries := func(f *fake) { // as a cluster does after its pause
+			if string(r.instance(svc.ID, 0).Cluster) == f.id {
+				f.tell(func(f *fake) *linkv1.Up { return f.placed(k) })
+				pass(seconds(5))
+				f.tell(func(f *fake) *linkv1.Up { return f.report(false) })
+			}
+			f.set(func(f *fake) { f.nodes++ })
+			pass(seconds(10))
+		}
+		for range 15 {
+			tries(a)
+			tries(b)
+		}
+		if in := r.instance(svc.ID, 0); in.Grant != settled.Grant || in.Cluster == "" {
+			t.Fatalf("was %d, became %d", settled.Grant, in.Grant)
+		}
+		other := a
+		if string(settled.Cluster) == a.id {
+			other = b
+		}
+		other.set(func(f *fake) { f.refuse = false })
+		for range 15 {
+			tries(a)
+			tries(b)
+		}
+		if !other.executes(svc.ID, 0) {
+			t.Errorf("after ten minutes it is at %+v", r.instance(svc.ID, 0))
+		}
+	})
+}

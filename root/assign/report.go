@@ -58,7 +58,11 @@ func (d *Desk) judge(s *state, from model.ClusterID, in *slot, f clusters.Facts,
 	case f.Placement.Verdict == instance.Refused:
 		// It has booked nothing, so nothing is reserved there either.
 		s.index.Release(in.ID.String())
-		in.refusedBy(from)
+		if f.Placement.Failed() {
+			in.failedBy(from, d.now())
+		} else {
+			in.refusedBy(from)
+		}
 		s.refusing[in.ID] = true
 		d.elsewhere(s, in, w)
 	}
@@ -71,6 +75,7 @@ func (d *Desk) placed(s *state, from model.ClusterID, in *slot, f clusters.Facts
 		s.settles(from, in.ID, d.now(), f.Counted)
 	}
 	if hasRun(f, in.Grant) {
+		clear(in.failed)
 		for c, old := range d.deps.Book.Reports(in.ID) {
 			if c != in.Cluster {
 				d.superseded(s, c, in, old, w)

@@ -121,6 +121,7 @@ func (d *Desk) endTombstones(ctx context.Context, s *state, id model.ClusterID) 
 		in := s.instances[key]
 		delete(in.former, id)
 		delete(in.refused, id)
+		delete(in.failed, id)
 		if in.Cluster == id && in.Tombstone {
 			in.gone = true
 		}

@@ -97,7 +97,7 @@ func phaseOf(in *slot, f clusters.Facts, heard bool) (phase rollout.Phase, why s
 	case instance.WordRunning, instance.WordCompleted:
 		return rollout.Up, ""
 	case instance.WordFailed, instance.WordDead, instance.WordUndeployed:
-		if f.Observed.State.Terminal() {
+		if f.Observed.State.Terminal() || f.Placement.Failed() {
 			return rollout.Broken, why
 		}
 		return rollout.Starting, "its worker is lost" // not the fault of what it runs

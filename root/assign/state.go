@@ -75,6 +75,9 @@ type slot struct {
 	store.Instance
 	retryAt time.Time                // while it waits: when it is looked at again, zero for now
 	refused map[model.ClusterID]bool // until they have more room; nil for none
+	// failed are clusters of which no worker could start it, and when they said
+	// so; nil for none. More room there changes nothing.
+	failed map[model.ClusterID]time.Time
 	// former clusters were given the slot before, or hold it for other
 	// reasons, and have not said that nothing is left there.
 	former map[model.ClusterID]instance.Grant
@@ -134,6 +137,27 @@ func (in *slot) refusedBy(id model.ClusterID) {
 	}
 	in.refused[id] = true
 }
+
+// failedBy notes that no worker of a cluster could start the slot.
+func (in *slot) failedBy(id model.ClusterID, now time.Time) {
+	if in.failed == nil {
+		in.failed = map[model.ClusterID]time.Time{}
+	}
+	in.failed[id] = now
+}
+
+// failedFor is how long a cluster that could not start a slot is not asked
+// again, unless the slot has run meanwhile: what cannot be started anywhere
+// must not be passed around without end.
+const failedFor = 10 * time.Minute
+
+// forgive lets clusters be asked again that failed long ago.
+func (in *slot) forgive(now time.Time) {
+	maps.DeleteFunc(in.failed, func(_ model.ClusterID, at time.Time) bool { return now.Sub(at) >= failedFor })
+}
+
+// choosy says that the slot may not go where others of its service may.
+func (in *slot) choosy() bool { return len(in.refused)+len(in.failed) > 0 }
 
 // know enters a service.
 func (s *state) know(v model.Service) {

@@ -43,8 +43,17 @@ func detail(v SlotView, site siteState) string {
 	case instance.WordTargetNotFound, instance.WordTargetNotActive, instance.WordTargetNoCapacity, instance.WordNoActiveCluster:
 		return explain("no cluster qualifies", v.Reasons)
 	case instance.WordNodeScheduled:
-		return fmt.Sprintf("waiting for node %s", v.Seen.Placement.Node)
+		text := fmt.Sprintf("waiting for node %s", v.Seen.Placement.Node)
+		for _, r := range v.Seen.Placement.Reasons {
+			if r.Name == instance.ReasonSent {
+				text += fmt.Sprintf(", which was told %d times and does not report it yet", r.Count)
+			}
+		}
+		return text
 	case instance.WordFailed:
+		if v.Seen.Placement.Failed() {
+			return explain("no node could start it", v.Seen.Placement.Reasons)
+		}
 		if v.Seen.Node == instance.Lost {
 			return fmt.Sprintf("node %s is lost", v.Seen.Placement.Node)
 		}

@@ -38,6 +38,8 @@ func TestDetailSaysWhy(t *testing.T) {
 	grant := instance.MakeGrant(1, 1)
 	granted := store.Instance{Cluster: "c1", Grant: grant}
 	placed := instance.Placement{Try: 1, Node: "w1", Verdict: instance.Placed}
+	toldAgain := placed
+	toldAgain.Reasons = []instance.Reason{{Name: instance.ReasonSent, Count: 4}}
 	ran := func(s instance.State, reason string) told {
 		return told{seen: InstanceView{Placement: placed, Node: instance.Alive,
 			Observed: instance.Observed{Epoch: instance.Epoch{Grant: grant, Try: 1}, State: s, Reason: reason}}}
@@ -72,6 +74,11 @@ func TestDetailSaysWhy(t *testing.T) {
 			Reasons: []instance.Reason{{Name: "vcpus", Count: 1}, {Name: "cordon", Count: 3}, {Name: "arch", Count: 3, Detail: "w2: arm64"}}}}},
 			[]ClusterView{active}, "NO_WORKER_CAPACITY", "no node qualifies: arch 3 (w2: arm64), cordon 3, vcpus 1"},
 		{"placed", granted, told{seen: InstanceView{Placement: placed, Node: instance.Alive}}, []ClusterView{active}, "NODE_SCHEDULED", "waiting for node w1"},
+		{"placed, and told more than once", granted, told{seen: InstanceView{Placement: toldAgain, Node: instance.Alive}}, []ClusterView{active}, "NODE_SCHEDULED",
+			"waiting for node w1, which was told 4 times and does not report it yet"},
+		{"no worker could start it", granted, told{seen: InstanceView{Placement: instance.Placement{Verdict: instance.Refused,
+			Reasons: []instance.Reason{{Name: "cordon", Count: 1}, {Name: "failed", Count: 2, Detail: "w2: no such image"}}}}},
+			[]ClusterView{active}, "FAILED", "no node could start it: failed 2 (w2: no such image), cordon 1"},
 		{"runs", granted, ran(instance.Running, ""), []ClusterView{active}, "RUNNING", ""},
 		{"pulls", granted, ran(instance.Creating, "pulling 40 %"), []ClusterView{active}, "CREATING", "pulling 40 %"},
 		{"could not start", granted, ran(instance.Failed, "no such image"), []ClusterView{active}, "FAILED", "no such image"},
