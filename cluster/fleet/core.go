@@ -25,7 +25,9 @@ type node struct {
 	judgeAt    time.Time
 	entryAt    time.Time // of its first entry in the agenda, zero: none
 	boot       string
-	reports    uint64 // sequence of the last one of this boot
+	bootAt     time.Time // when this start of the agent was heard last
+	asked      []*rival  // who waits to hear it
+	reports    uint64    // sequence of the last one of this boot
 	usage      model.Usage
 	completeAt time.Time
 	doubts     int // reports of what it holds that prove nothing yet, see doubted

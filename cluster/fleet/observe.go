@@ -99,6 +99,9 @@ func (c *core) report(n *node, r *nodelink.NodeReport) {
 	if !n.fresh(r) {
 		return
 	}
+	if r.Boot != "" {
+		n.lives(c.now)
+	}
 	if !r.ContainersOnly {
 		n.usage = r.Usage
 		c.changedNodes[n.ID] = true

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,29 +19,50 @@ import (
 
 // Register gives a worker its id, the same as long as it keeps its key (an
 // original: its machine, address and host name). It returns when the book holds
-// it. Errors: errs.Invalid without a host name, errs.Conflict for a key that
-// somebody else is using right now, errs.Unavailable when stopping.
+// it. Where another start of the agent was heard a moment ago that takes up to
+// 2 s, see rival. Errors: errs.Invalid without a host name, errs.Conflict for a
+// key that somebody else is using right now, errs.Unavailable when stopping.
 func (f *Fleet) Register(ctx context.Context, r Registration) (model.NodeID, error) {
 	if r.Host == "" {
 		return "", errs.Problems{{Path: "host", Message: "must not be empty"}}
 	}
-	type answer struct {
-		id  model.NodeID
-		err error
+	var silent *rival
+	for {
+		a, err := f.admit(ctx, r, silent)
+		if err != nil || a.rival == nil {
+			return a.id, cmp.Or(err, a.err)
+		}
+		silent = a.rival
+		if err := silent.wait(ctx); err != nil {
+			return "", fmt.Errorf("register %s: %w", r.Host, err)
+		}
 	}
-	done := make(chan answer, 1)
+}
+
+// admission answers a registration; with a rival it is to come again.
+type admission struct {
+	id    model.NodeID
+	err   error
+	rival *rival
+}
+
+func (f *Fleet) admit(ctx context.Context, r Registration, silent *rival) (admission, error) {
+	done := make(chan admission, 1)
 	err := f.do(ctx, func(c *core) {
-		id, err := c.register(r)
-		c.afterCommit(func() { done <- answer{id, err} })
+		var a admission
+		if a.rival = c.rival(r, silent); a.rival == nil {
+			a.id, a.err = c.register(r)
+		}
+		c.afterCommit(func() { done <- a })
 	})
 	if err != nil {
-		return "", err
+		return admission{}, err
 	}
 	select {
 	case a := <-done:
-		return a.id, a.err
+		return a, nil
 	case <-ctx.Done():
-		return "", fmt.Errorf("register %s: %w: %w", r.Host, ctx.Err(), errs.Unavailable)
+		return admission{}, fmt.Errorf("register %s: %w: %w", r.Host, ctx.Err(), errs.Unavailable)
 	}
 }
 
@@ -149,8 +171,9 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	n.Networked = n.Network
 	n.doubts = 0
 	if n.boot != r.Boot {
-		n.boot, n.reports = r.Boot, 0
+		n.boot, n.reports, n.asked = r.Boot, 0, nil
 	}
+	n.bootAt = c.now
 	c.where.joins(n)
 	c.hears(n)
 	again := func(v model.NodeID) bool { return v == id }

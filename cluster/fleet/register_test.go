@@ -1,12 +1,15 @@
 package fleet
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"oakestra/cluster/nodelink"
+	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 )
@@ -156,6 +159,127 @@ func TestRemovedAndRegisteredAtOnce(t *testing.T) {
 		}
 		if _, stored := r.book.nodes["w1"]; !stored {
 			t.Error("the book does not have the worker")
+		}
+	})
+}
+
+// talker is a NodeEngine that reports for one start until it is ended.
+func (r *rig) talker(id, boot string) (end func()) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	done := make(chan struct{})
+	r.wg.Go(func() {
+		defer close(done)
+		link := r.hub.Node(model.NodeID(id))
+		for seq := uint64(1); ; seq++ {
+			link.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Boot: boot, Seq: seq, Complete: true}})
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(2 * time.Second):
+			}
+		}
+	})
+	return func() { cancel(); <-done }
+}
+
+// Copies of one disk behind one address are two: the second is told so as long
+// as the first one answers.
+func TestTwoBehindOneAddress(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		a, b := registration("vm"), registration("vm")
+		a.Boot, b.Boot = "b1", "b2"
+		a.Address = netip.MustParseAddr("192.0.2.1")
+		b.Address = a.Address
+		r.register(a)
+		// Before it has reported for the first time, too.
+		early := make(chan error, 1)
+		go func() { _, err := r.f.Register(r.ctx, b); early <- err }()
+		synctest.Wait()
+		end := r.talker("vm", "b1")
+		if err := <-early; !errors.Is(err, errs.Conflict) {
+			t.Fatalf("the copy at once: %v", err)
+		}
+		for range 5 {
+			elapse(700 * time.Millisecond)
+			start := time.Now()
+			if _, err := r.f.Register(r.ctx, b); !errors.Is(err, errs.Conflict) || time.Since(start) > 3*time.Second {
+				t.Fatalf("the copy: %v after %s", err, time.Since(start))
+			}
+		}
+		elapse(10 * time.Second)
+		if v, _ := r.root.node("vm"); v.Liveness != instance.Alive {
+			t.Errorf("the first is %+v", v)
+		}
+		end()
+		elapse(10 * time.Second)
+		if id := r.register(b); id != "vm" {
+			t.Errorf("it has %q", id)
+		}
+	})
+}
+
+// An agent that is started again keeps its id: at once when it was silent for a
+// while or is the same start, else when the start before has not answered for
+// 2 s.
+func TestAnAgentThatIsStartedAgain(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		boot string
+		away time.Duration
+		wait time.Duration
+	}{
+		{"the session was lost", "b1", 100 * time.Millisecond, 0},
+		{"quickly", "b2", 300 * time.Millisecond, 2 * time.Second},
+		{"slowly", "b2", 8 * time.Second, 0},
+	} {
+		bubble(t, func(t *testing.T) {
+			r := newRig(t)
+			in := registration("vm")
+			in.Boot, in.Address = "b1", netip.MustParseAddr("192.0.2.1")
+			r.register(in)
+			end := r.talker("vm", "b1")
+			elapse(9 * time.Second)
+			end()
+			elapse(c.away)
+			in.Boot = c.boot
+			start := time.Now()
+			if id := r.register(in); id != "vm" || time.Since(start) != c.wait {
+				t.Errorf("%s: %q after %s, want it after %s", c.name, id, time.Since(start), c.wait)
+			}
+			defer r.talker("vm", c.boot)()
+			elapse(10 * time.Second)
+			if v, _ := r.root.node("vm"); v.Liveness != instance.Alive {
+				t.Errorf("%s: it is %+v", c.name, v)
+			}
+		})
+	}
+}
+
+// Of two starts that come at once after a third has gone one is the worker.
+func TestTwoStartsAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t)
+		in := registration("vm")
+		in.Boot = "b1"
+		r.register(in)
+		r.talker("vm", "b1")()
+		won := make(chan string, 2)
+		for _, boot := range []string{"b2", "b3"} {
+			go func() {
+				in := in
+				in.Boot = boot
+				_, err := r.f.Register(r.ctx, in)
+				if err == nil {
+					r.talker("vm", boot)
+				} else if boot = ""; !errors.Is(err, errs.Conflict) {
+					t.Error(err)
+				}
+				won <- boot
+			}()
+		}
+		if a, b := <-won, <-won; (a == "") == (b == "") {
+			t.Errorf("%q and %q have the id", a, b)
 		}
 	})
 }

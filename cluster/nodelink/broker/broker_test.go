@@ -86,10 +86,13 @@ func (r raw) packet(kind byte, body string) {
 
 // connect says who it is and returns the code of the answer, or -1 when the
 // connection ends.
-func (r raw) connect(id, willTopic string) int {
+func (r raw) connect(id, willTopic string) int { return r.start(id, willTopic, "gone") }
+
+// start is connect with the text of the will.
+func (r raw) start(id, willTopic, text string) int {
 	flags, will := byte(2), ""
 	if willTopic != "" {
-		flags, will = 6, field(willTopic)+field("gone")
+		flags, will = 6, field(willTopic)+field(text)
 	}
 	r.packet(0x10, field("MQTT")+string([]byte{4, flags, 0, 30})+field(id)+will)
 	var ack [4]byte
@@ -215,6 +218,36 @@ func TestIncumbent(t *testing.T) {
 	}
 	if !first.ended() {
 		t.Fatal("two sessions with one id")
+	}
+}
+
+// TestTwoStartsAtOneAddress: another start of an agent does not push out one
+// that is heard, even from its address, where a gateway may stand before both.
+func TestTwoStartsAtOneAddress(t *testing.T) {
+	b, _ := serve(t, Config{})
+	connect := func(boot string) (raw, int) {
+		c := dial(t, b, "127.0.0.1")
+		return c, c.start("w1-ne", "nodes/w1/gone", `{"agent":"node","boot":"`+boot+`"}`)
+	}
+	first, code := connect("b1")
+	if code != 0 {
+		t.Fatalf("connect: %d", code)
+	}
+	if _, code := connect("b2"); code == 0 {
+		t.Fatal("another start took the id")
+	}
+	again, code := connect("b1")
+	if code != 0 || !first.ended() {
+		t.Fatalf("the same start came again: %d", code)
+	}
+	_ = again.Close()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // until the broker has noticed
+		if _, code = connect("b2"); code == 0 || time.Now().After(end) {
+			break
+		}
+	}
+	if code != 0 {
+		t.Fatalf("the first one is gone: %d", code)
 	}
 }
 

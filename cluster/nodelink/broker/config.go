@@ -30,7 +30,7 @@ type Config struct {
 	// client is cut. Default 5 s.
 	WriteTimeout time.Duration
 	// Incumbent is how long a client that was heard keeps its client id
-	// against another address. Default 10 s.
+	// against another address or another start of an agent. Default 10 s.
 	Incumbent time.Duration
 	// Admit decides whether an agent of a node may connect from an address;
 	// nil admits all. It is called from many goroutines.

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -13,6 +14,8 @@ import (
 
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"oakestra/api/mqtt"
 )
 
 var errTooSlow = errors.New("client does not read its messages")
@@ -31,6 +34,7 @@ type guard struct {
 type session struct {
 	client *mochi.Client
 	from   netip.Addr
+	boot   string       // of the agent, as its last will says; "" from originals
 	heard  atomic.Int64 // ns since the guard was born
 }
 
@@ -73,7 +77,7 @@ func (g *guard) OnConnectAuthenticate(cl *mochi.Client, pk packets.Packet) bool 
 	}
 	c.admitted()
 	_ = c.SetDeadline(time.Now().Add(time.Duration(cl.State.Keepalive) * 3 * time.Second / 2))
-	s := &session{client: cl, from: c.from}
+	s := &session{client: cl, from: c.from, boot: bootOf(pk)}
 	s.heard.Store(g.age())
 	g.mu.Lock()
 	g.sessions[cl.ID] = s
@@ -99,16 +103,30 @@ func (g *guard) why(id string, from netip.Addr, pk packets.Packet) string {
 	g.mu.Lock()
 	old := g.sessions[id]
 	g.mu.Unlock()
-	if old == nil || old.from == from || old.client.Closed() {
+	if old == nil || old.client.Closed() || old.from == from && sameStart(old.boot, bootOf(pk)) {
 		return ""
 	}
-	// The incumbent wins while it answers. The same address takes over at
-	// once: that is an agent whose old connection is not yet known to be dead.
+	// The incumbent wins while it answers. The same start of an agent at the
+	// same address takes over at once: its old connection is not yet known to
+	// be dead. Another start there may be another machine behind a gateway; one
+	// that has replaced the first finds that connection closed by its kernel.
 	if silent := time.Duration(g.age() - old.heard.Load()); silent < g.broker.cfg.Incumbent {
 		return "client id is in use by " + old.from.String()
 	}
 	return ""
 }
+
+// bootOf is the start of the agent that a last will names.
+func bootOf(pk packets.Packet) string {
+	var will mqtt.Gone
+	if !pk.Connect.WillFlag || json.Unmarshal(pk.Connect.WillPayload, &will) != nil {
+		return ""
+	}
+	return will.Boot
+}
+
+// sameStart says that two sessions may be of one process: originals do not say.
+func sameStart(a, b string) bool { return a == "" || b == "" || a == b }
 
 // OnPacketRead notes that a client lives.
 func (g *guard) OnPacketRead(cl *mochi.Client, pk packets.Packet) (packets.Packet, error) {
