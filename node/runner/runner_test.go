@@ -193,6 +193,7 @@ func TestDeletedAttemptStaysDeleted(t *testing.T) {
 		deploy(try(1, 4)) // newer ones are others
 		want(t, r, "RUNNING 0;RUNNING 0;")
 		deploy(try(2, 5))
+		want(t, r, "RUNNING 0;RUNNING 0;RUNNING 0;")
 		rt.Exit(try(2, 5).ID(), 1)
 		want(t, r, "RUNNING 0;RUNNING 0;DEAD 1;")
 		deploy(try(2, 4)) // its successor is here, though it has ended
@@ -237,7 +238,9 @@ func TestAnOrderThatCannotBeKeptHasFailed(t *testing.T) {
 		}
 		var said []string
 		r := runner.New(runner.Config{Boot: "b1"}, runner.Deps{Runtime: fakeruntime.New(), Journal: j, Log: slog.New(slog.DiscardHandler),
-			Changed: func(rec runner.Record) { said = append(said, fmt.Sprintf("%d %s", rec.Spec.Try, runner.Word(rec.State))) }})
+			Changed: func(rec runner.Record) {
+				said = append(said, fmt.Sprintf("%d %s", rec.Spec.Try, runner.Word(rec.State)))
+			}})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer func() { cancel(); synctest.Wait() }()
 		go func() { _ = r.Run(ctx) }()
