@@ -43,24 +43,34 @@ func detail(v SlotView, site siteState) string {
 	case instance.WordTargetNotFound, instance.WordTargetNotActive, instance.WordTargetNoCapacity, instance.WordNoActiveCluster:
 		return explain("no cluster qualifies", v.Reasons)
 	case instance.WordNodeScheduled:
-		text := fmt.Sprintf("waiting for node %s", v.Seen.Placement.Node)
-		for _, r := range v.Seen.Placement.Reasons {
-			if r.Name == instance.ReasonSent {
-				text += fmt.Sprintf(", which was told %d times and does not report it yet", r.Count)
-			}
-		}
-		return text
+		return awaited(v.Seen.Placement)
 	case instance.WordFailed:
-		if v.Seen.Placement.Failed() {
-			return explain("no node could start it", v.Seen.Placement.Reasons)
-		}
-		if v.Seen.Node == instance.Lost {
-			return fmt.Sprintf("node %s is lost", v.Seen.Placement.Node)
-		}
+		return failed(v.Seen)
 	case instance.WordCreating, instance.WordCreated, instance.WordRunning, instance.WordDead, instance.WordCompleted,
 		instance.WordUndeployed: // the node knows best
 	}
 	return v.Seen.Observed.Reason
+}
+
+// awaited says for whom a slot waits, and how often that one was told.
+func awaited(p instance.Placement) string {
+	text := fmt.Sprintf("waiting for node %s", p.Node)
+	for _, r := range p.Reasons {
+		if r.Name == instance.ReasonSent {
+			text += fmt.Sprintf(", which was told %d times and does not report it yet", r.Count)
+		}
+	}
+	return text
+}
+
+func failed(v InstanceView) string {
+	switch {
+	case v.Placement.Failed():
+		return explain("no node could start it", v.Placement.Reasons)
+	case v.Node == instance.Lost:
+		return fmt.Sprintf("node %s is lost", v.Placement.Node)
+	}
+	return v.Observed.Reason
 }
 
 // unconnected says that a slot waits for nothing but a connection.
