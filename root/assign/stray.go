@@ -8,7 +8,7 @@ import (
 )
 
 // sweepEvery is how often containers that no cluster can explain are looked at.
-const sweepEvery = 10 * time.Second
+const sweepEvery = 3 * time.Second
 
 // sweep ends containers that a cluster holds without an order, where this root
 // knows better: the slot runs elsewhere under a later grant, or it was removed
