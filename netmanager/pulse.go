@@ -89,6 +89,17 @@ func (p *pulses) answered(bridge netip.Addr) (changed bool) {
 	return changed
 }
 
+// greet asks at once when there is a peer of whom nothing is known: one that
+// is cut off a moment later is known to have been there.
+func (l *loop) greet() {
+	for _, r := range plan.Serving(l.state()) {
+		if l.pulses.of[keyOf(r)] == nil {
+			l.feel()
+			return
+		}
+	}
+}
+
 // feel asks the peers that flows may go to whether they are there.
 func (l *loop) feel() {
 	if l.pulses.busy {

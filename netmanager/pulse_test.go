@@ -47,6 +47,11 @@ func TestBackendsBehindAPeerThatDoesNotAnswer(t *testing.T) {
 		}
 		k.with(func() { k.reached[peers["n2"]], k.reached[peers["n3"]] = true, true })
 		r.say(Inbound{Change: &change})
+		k.with(func() {
+			if k.asked != 3 {
+				t.Errorf("three new peers were asked %d times", k.asked)
+			}
+		})
 		wait(10 * time.Second)
 		want("n4 never answers", "n2", "n3", "n4")
 

@@ -29,6 +29,7 @@ type kernel struct {
 	unknown   chan netip.Addr
 	echoes    chan netip.Addr
 	reached   map[netip.Addr]bool
+	asked     int // echoes
 	dead      map[int]bool
 	mute      map[int]bool // nothing listens
 	refuse    error        // of Apply
@@ -93,6 +94,7 @@ func (k *kernel) Echo(_ context.Context, to []netip.Addr) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, a := range to {
+		k.asked++
 		if k.reached[a] {
 			k.echoes <- a
 		}
