@@ -33,7 +33,7 @@ type watch struct {
 	runs   map[model.InstanceID]map[instance.Epoch]time.Time
 	ends   map[instance.Attempt]time.Time
 	alive  map[instance.Attempt]time.Time // last
-	events []string // of containers, for people who read a failure
+	events []string                       // of containers, for people who read a failure
 }
 
 type nodeAttempt struct {
