@@ -100,7 +100,9 @@ func (c *core) owner(n *node, o store.Orphan) (model.InstanceID, bool) {
 // hasNot says why there is no such orphan.
 func (n *node) hasNot(o store.Orphan) error {
 	for _, have := range n.orphans {
-		if r := have.record(); r.Instance.Number == o.Instance.Number && (r.Instance.Service == o.Instance.Service || r.Name == o.Name) {
+		r := have.record()
+		named := r.Instance.Service == o.Instance.Service && r.Instance.Service != "" || r.Name == o.Name && r.Name != ""
+		if named && r.Instance.Number == o.Instance.Number {
 			return fmt.Errorf("worker %s has %s instead of %s: list again: %w", n.ID, orphanText(r), orphanText(o), errs.Conflict)
 		}
 	}
