@@ -212,3 +212,20 @@ func TestAnOrphanOverALossyBus(t *testing.T) {
 		}
 	})
 }
+
+// The tombstone of a slot that the root has no record of does not name its
+// service. An original agent knows nothing but that name.
+func TestATombstoneWithoutANameEndsAnOriginals(t *testing.T) {
+	each(t, func(t *testing.T, r *rig, e *engine) {
+		r.desire(false)
+		elapse(10 * time.Second)
+		bare := Assignment{Instance: slotID, Grant: 7, Tombstone: true, Service: model.Service{ID: slotID.Service}}
+		if err := r.f.Desired(r.ctx, Desired{Revision: 2, Changed: []Assignment{bare}}); err != nil {
+			t.Fatal(err)
+		}
+		elapse(40 * time.Second)
+		if e.has("a.b.c.d", 0) || len(r.book.all()) != 0 || !r.root.get(slotID).Gone {
+			t.Errorf("it is still there: %+v", r.book.all())
+		}
+	})
+}
