@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/pkg/core/instance"
