@@ -79,6 +79,10 @@ func (a *api) listOrphans(c *gin.Context) {
 //	@failure		503		{object}	wire.Error	"its cluster is away, or the root is in recovery"
 //	@router			/api/orphans/{cluster}/{node}/{service}/{number} [delete]
 func (a *api) deleteOrphan(c *gin.Context) {
+	if _, err := a.Control.Cluster(c.Param("cluster")); err != nil {
+		a.fail(c, err)
+		return
+	}
 	number, err := strconv.Atoi(c.Param("number"))
 	if err != nil || number < 0 {
 		a.fail(c, inClass(errs.NotFound, "there is no container with the number %q", c.Param("number")))
