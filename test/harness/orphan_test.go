@@ -2,8 +2,11 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +17,7 @@ import (
 	"oakestra/cluster/nodelink/memlink"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
 	"oakestra/root/control"
 	"oakestra/root/events"
 )
@@ -188,6 +192,51 @@ func TestAnOriginalsOrphan(t *testing.T) {
 		}
 		if told["OrphanFound"] != 1 || told["OrphanOrdered"] != 1 || told["OrphanRemoved"] != 1 {
 			t.Errorf("told %v", told)
+		}
+	})
+}
+
+// TestOrphansOfALostSystem: root and cluster manager lost everything they had
+// written, at once. Nothing explains what runs, and nothing stops it; each is
+// removed by an order of its own, over a lossy bus, by the real NodeEngine.
+func TestOrphansOfALostSystem(t *testing.T) {
+	scene(t, func(t *testing.T, s *stage) {
+		c, list := s.site("a", 2)
+		id := s.run(Service{Name: "web", Memory: 100, VCPUs: 1}, 4)
+		s.KillRoot()
+		c.Kill()
+		c.LoseDisk()
+		for _, name := range []string{"root.db", "witness.json"} {
+			if err := os.Remove(filepath.Join(s.dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.SetBus(LossyBus)
+		s.StartRoot()
+		c.Start()
+		time.Sleep(2 * time.Minute)
+		ctl := s.Root().Control
+		found, err := ctl.Orphans(t.Context(), "", "")
+		if err != nil || len(found) != 4 || len(s.on(id)) != 4 {
+			t.Fatalf("%d orphans, %v; %d run", len(found), err, len(s.on(id)))
+		}
+		for i, o := range found {
+			which := control.OrphanID{Cluster: "a", Node: o.Node, Service: string(o.Instance.Service), Number: o.Instance.Number, Epoch: o.Epoch}
+			stale := which
+			stale.Epoch.Try++
+			if _, err := ctl.RemoveOrphan(t.Context(), admin, stale); !errors.Is(err, errs.Conflict) {
+				t.Errorf("another epoch: %v", err)
+			}
+			if _, err := ctl.RemoveOrphan(t.Context(), admin, which); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(20 * time.Second)
+			if n := len(s.on(id)); n != 3-i {
+				t.Fatalf("%d run after %d were removed", n, i+1)
+			}
+		}
+		if found, err = ctl.Orphans(t.Context(), "", ""); err != nil || len(found) != 0 || len(list[0].Live())+len(list[1].Live()) != 0 {
+			t.Errorf("%+v, %v", found, err)
 		}
 	})
 }
