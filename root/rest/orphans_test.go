@@ -13,6 +13,7 @@ import (
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 	"oakestra/root/control"
+	"oakestra/root/store"
 )
 
 // strays puts containers without a record on the workers of sites.
@@ -156,4 +157,39 @@ func TestOrphansAreRemoved(t *testing.T) {
 	r.places.err = nil
 	r.below.recovers = true
 	r.call("ida", http.MethodDelete, remove("cellar/w3/x.y.z.w/0", "0.0/0"), nil).refused(503)
+}
+
+// The reason follows what the root knows of the instance.
+func TestWhyNothingExplainsAnOrphan(t *testing.T) {
+	r := newRig(t)
+	r.sites()
+	_, svcs := r.seed("ann")
+	id := model.InstanceID{Service: model.ServiceID(svcs["nginx"])}
+	r.call("ann", http.MethodPost, "/api/service/"+svcs["nginx"]+"/instance", nil).want(200)
+	r.below.unknown = []control.UnknownView{{Cluster: "c2", Node: "w1", Instance: id}}
+	record := func(change func(in *store.Instance)) {
+		t.Helper()
+		_, err := r.store.Instances().Update(t.Context(), id, func(in store.Instance) (store.Instance, error) {
+			change(&in)
+			return in, nil
+		})
+		must(t, err)
+	}
+	for _, c := range []struct {
+		change func(in *store.Instance)
+		want   string
+	}{
+		{func(*store.Instance) {}, "the instance is assigned to no cluster"},
+		{func(in *store.Instance) { in.Cluster, in.Grant = "c1", 1 }, "the instance is assigned to cluster kitchen"},
+		{func(in *store.Instance) { in.Cluster = "c2" }, "the instance is placed by its cluster, and this is no container of it that the cluster knows of"},
+		{func(*store.Instance) {
+			r.below.facts[id] = control.InstanceView{Placement: instance.Placement{Node: "w2"}, Cluster: "c2"}
+		}, "the instance is placed on worker w2"},
+		{func(in *store.Instance) { in.Tombstone = true }, "the instance is being removed, and this is no container that its cluster knows of"},
+	} {
+		record(c.change)
+		if list, _ := r.orphans(""); len(list) != 1 || list[0].Reason != c.want || list[0].JobName != "clientsrvr.test.nginx.test" {
+			t.Errorf("%+v, want %q", list, c.want)
+		}
+	}
 }
