@@ -78,6 +78,9 @@ func (c *core) worthALine(k Kind) bool {
 }
 
 func (c *core) deploy(s *slot, a Action) {
+	if c.inOrphansPlace(s, a.Node) {
+		return // its next report has us look again
+	}
 	if s.DeployAt, s.Sends = c.now, s.Sends+1; s.Sends == 1 {
 		s.Since = c.now
 	} else {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 )
@@ -213,4 +214,31 @@ func TestAHealthyMinuteForgives(t *testing.T) {
 		elapse(15 * time.Second)
 		r.wantFacts(instance.Running, 3, "w1")
 	})
+}
+
+// What cannot even be sent, since an original agent still has something else in
+// the place, has its deadline, too.
+func TestWhatCannotBeSentIsGivenUp(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	s := store.Slot{Instance: slotID, Grant: 7, LastTry: 1, Placement: instance.Placement{Try: 1, Node: "w1", Verdict: instance.Placed}}
+	have := func(original bool) Have {
+		return Have{Synced: true, Nodes: map[model.NodeID]NodeHave{"w1": {Liveness: instance.Alive, CompleteAt: now, Original: original}}}
+	}
+	for _, c := range []struct {
+		name string
+		want Want
+		have Have
+		kind Kind
+	}{
+		{"an orphan, for a while", Want{Slot: s, Since: now.Add(-4 * time.Minute)}, have(true), Deploy},
+		{"an orphan, for too long", Want{Slot: s, Since: now.Add(-6 * time.Minute)}, have(true), Back},
+		{"ours needs no place", Want{Slot: s, Since: now.Add(-6 * time.Minute)}, have(false), Deploy},
+		{"it was told enough", Want{Slot: s, Since: now.Add(-31 * time.Second), DeployAt: now.Add(-5 * time.Second), Sends: 5}, have(false), Back},
+		{"it was told too little", Want{Slot: s, Since: now.Add(-31 * time.Second), DeployAt: now.Add(-5 * time.Second), Sends: 4}, have(false), Deploy},
+	} {
+		acts, _ := Plan(c.want, c.have, now)
+		if len(acts) != 1 || acts[0].Kind != c.kind {
+			t.Errorf("%s: %v, want %s", c.name, acts, kinds[c.kind])
+		}
+	}
 }

@@ -48,7 +48,11 @@ func (c *core) assign(a Assignment, recovers bool) {
 		c.regrant(s, a.Tombstone)
 	}
 	s.Grant, s.Revision, s.Tombstone = a.Grant, a.Revision, a.Tombstone
-	s.Service, s.Description, s.Address = a.Service, a.Description, a.Address
+	// The tombstone of a stray names no service; an original agent knows the
+	// container by nothing else.
+	if nameless := a.Service.Name == (model.ServiceName{}); !a.Tombstone || !nameless || s.Service.ID == "" {
+		s.Service, s.Description, s.Address = a.Service, a.Description, a.Address
+	}
 	if a.Service.Name != (model.ServiceName{}) {
 		c.byJob[a.Service.Name.String()] = a.Instance.Service
 	}

@@ -258,11 +258,15 @@ func (p *planner) live() {
 	}
 }
 
-// within ends an attempt that reports have shown in one state for too long.
-func (p *planner) within(n NodeHave, limit time.Duration, word string) {
-	if end := p.w.Since.Add(limit); p.due(end) && n.CompleteAt.After(end) {
-		p.ended(fmt.Sprintf("it was %s for %s", word, limit))
+// within ends an attempt that reports have shown in one state for too long, and
+// says whether it was that long.
+func (p *planner) within(n NodeHave, limit time.Duration, word string) bool {
+	end := p.w.Since.Add(limit)
+	if !p.due(end) || !n.CompleteAt.After(end) {
+		return false
 	}
+	p.ended(fmt.Sprintf("it was %s for %s", word, limit))
+	return true
 }
 
 func (p *planner) ended(why string) {
@@ -322,7 +326,10 @@ func (p *planner) deploy(n NodeHave) {
 	}
 	switch {
 	case p.w.DeployAt.IsZero():
-		p.add(Deploy, p.w.Placement.Node, p.w.Epoch(), "")
+		// Nothing is sent to an original while an orphan is in the place.
+		if !n.Original || !p.within(n, originalHeeds, "waiting for an orphan to end") {
+			p.add(Deploy, p.w.Placement.Node, p.w.Epoch(), "")
+		}
 	case !p.due(p.w.DeployAt.Add(wait)) || !n.CompleteAt.After(p.w.DeployAt.Add(settleAfter)):
 	case p.unheeded(n):
 		p.ended(fmt.Sprintf("it was told to start it %d times, and does not report it", p.w.Sends))
