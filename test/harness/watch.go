@@ -33,6 +33,7 @@ type watch struct {
 	runs   map[model.InstanceID]map[instance.Epoch]time.Time
 	ends   map[instance.Attempt]time.Time
 	alive  map[instance.Attempt]time.Time // last
+	did    map[instance.Attempt]bool      // completed what they were to do
 	events []string                       // of containers, for people who read a failure
 }
 
@@ -44,6 +45,7 @@ type nodeAttempt struct {
 func newWatch(w *World) *watch {
 	return &watch{
 		w: w, said: map[string]bool{}, atNode: map[nodeAttempt]instance.State{}, atRoot: map[instance.Attempt]instance.State{},
+		did:  map[instance.Attempt]bool{},
 		ends: map[instance.Attempt]time.Time{}, alive: map[instance.Attempt]time.Time{}, runs: map[model.InstanceID]map[instance.Epoch]time.Time{},
 	}
 }
@@ -111,6 +113,7 @@ func (v *watch) node(m *Machine, r runner.Record) {
 	v.mu.Lock()
 	was := v.atNode[k]
 	v.atNode[k] = max(was, r.State)
+	v.did[a] = v.did[a] || r.State == instance.Completed
 	v.mu.Unlock()
 	if r.State < was {
 		v.violate("I4", "%s %s on %s went from %s back to %s", a.Instance, a.Epoch, m.Name, runner.Word(was), runner.Word(r.State))
@@ -229,7 +232,8 @@ func (v *watch) started(m *Machine, a instance.Attempt) {
 const unheard = 15 * time.Second
 
 // stopping: a slot that is wanted must not lose what runs before something
-// else of it has run: since it started, or its successor, as far as can be known.
+// else of it has run: since it started, or its successor, as far as can be known,
+// or when that has done what there was to do.
 func (v *watch) stopping(m *Machine, a instance.Attempt) {
 	v.note(m, "stops", a)
 	v.mu.Lock()
@@ -253,7 +257,8 @@ func (v *watch) stopping(m *Machine, a instance.Attempt) {
 	v.mu.Lock()
 	mine, ran := v.runs[a.Instance][a.Epoch], false
 	for e, at := range v.runs[a.Instance] {
-		successor := a.Epoch.Less(e) && time.Since(v.alive[instance.Attempt{Instance: a.Instance, Epoch: e}]) < unheard
+		b := instance.Attempt{Instance: a.Instance, Epoch: e}
+		successor := a.Epoch.Less(e) && (v.did[b] || time.Since(v.alive[b]) < unheard)
 		ran = ran || e != a.Epoch && (successor || !at.Before(mine))
 	}
 	v.mu.Unlock()
