@@ -13,7 +13,8 @@ import (
 )
 
 func (c *core) have(s *slot) Have {
-	h := Have{Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Recovering: s.Recovering, Braked: c.now.Before(c.brakeUntil), Running: s.running, Unheard: len(c.where.unheard) > 0}
+	taken, stays := c.taken(s)
+	h := Have{Taken: taken, Stays: stays, Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Recovering: s.Recovering, Braked: c.now.Before(c.brakeUntil), Running: s.running, Unheard: len(c.where.unheard) > 0}
 	for _, id := range c.involved(s) {
 		if n := c.nodes[id]; n != nil {
 			h.Nodes[id] = NodeHave{n.live, n.completeAt, n.Original, n.Draining}
@@ -92,7 +93,9 @@ func (c *core) deploy(s *slot, a Action) {
 // giveUp turns the current attempt into an old one.
 func (c *core) giveUp(s *slot) {
 	o := store.Old{Epoch: s.Started(), Node: s.Placement.Node}
-	if s.Placement.Verdict == instance.Placed && !slices.Contains(s.Old, o) {
+	if c.leftNothing(s) {
+		c.f.deps.Network.Gone(instance.Attempt{Instance: s.Instance, Epoch: o.Epoch})
+	} else if s.Placement.Verdict == instance.Placed && !slices.Contains(s.Old, o) {
 		s.Old = append(s.Old, o)
 		if s.Observed.State.Terminal() {
 			s.over[o] = s.Observed.State
@@ -198,7 +201,7 @@ func (c *core) place(s *slot) {
 		s.RetryAt, c.look[s.Instance] = c.now.Add(gatherStep), true // to set the timer
 		return
 	}
-	choice, err := c.index.Place(request(s))
+	choice, err := c.index.Place(c.onto(s))
 	if err == nil {
 		s.RetryAt = time.Time{}
 		c.settleOn(s, model.NodeID(choice.ID))
@@ -252,6 +255,7 @@ func (c *core) leave(s *slot) {
 func (c *core) done(s *slot) {
 	delete(c.slots, s.Instance)
 	delete(c.timers, s.Instance)
+	c.lookAtNamesakes(s.Instance)
 	c.where.drop(s)
 	c.free(s)
 	c.drops = append(c.drops, s.Instance)

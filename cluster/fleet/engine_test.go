@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +41,7 @@ type engine struct {
 	pull    time.Duration // how long a start takes
 	fails   string        // why nothing starts
 	quiet   bool          // its lists are lost on the way
+	lose    int           // so many deletes are lost on the way
 	deploys []time.Time
 	deletes []time.Time
 	reports []listing
@@ -71,6 +73,7 @@ func (e *engine) obey(ctx context.Context) {
 		switch {
 		case m.Deploy != nil:
 			e.deploy(m.Deploy)
+		case m.Delete != nil && e.loses():
 		case m.Delete != nil && e.gen.background:
 			go e.delete(m.Delete)
 		case m.Delete != nil:
@@ -208,6 +211,28 @@ func (e *engine) isQuiet() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.quiet
+}
+
+func (e *engine) loses() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	lost := e.lose > 0
+	e.lose -= one(lost)
+	return lost
+}
+
+// images lists those of what runs.
+func (e *engine) images() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var out []string
+	for k, runs := range e.tasks {
+		if runs {
+			out = append(out, e.specs[k].Spec.Image)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // told counts deploys and deletes; runs says whether anything does.

@@ -42,7 +42,7 @@ func (c *core) handle(in nodelink.Inbound) {
 		if in.Net != nil {
 			c.netFacts(n, in.Net)
 		}
-		c.f.deps.Network.Handle(in)
+		c.f.deps.Network.Handle(c.whose(n, in))
 	}
 }
 
@@ -57,7 +57,7 @@ func (c *core) netFacts(n *node, r *nodelink.NetReport) {
 // and number only.
 func (c *core) slotOf(n *node, id model.ServiceID, job string, number int, e instance.Epoch) (model.InstanceID, instance.Epoch) {
 	if id == "" {
-		id = c.byJob[job]
+		id, _ = c.meant(n, job, number)
 	}
 	k := model.InstanceID{Service: id, Number: number}
 	s := c.slots[k]
