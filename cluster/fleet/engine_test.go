@@ -42,6 +42,8 @@ type engine struct {
 	fails   string        // why nothing starts
 	quiet   bool          // its lists are lost on the way
 	lose    int           // so many deletes are lost on the way
+	cut     bool          // nothing comes or goes
+	wrong   int           // deletes that hit the container of another slot
 	deploys []time.Time
 	deletes []time.Time
 	reports []listing
@@ -71,6 +73,7 @@ func (e *engine) obey(ctx context.Context) {
 			return
 		}
 		switch {
+		case e.isCut():
 		case m.Deploy != nil:
 			e.deploy(m.Deploy)
 		case m.Delete != nil && e.loses():
@@ -124,6 +127,7 @@ func (e *engine) delete(d *nodelink.Delete) {
 	e.mu.Lock()
 	e.deletes = append(e.deletes, time.Now())
 	_, there := e.tasks[k]
+	e.wrong += one(there && e.specs[k].Attempt.Instance != d.Attempt.Instance)
 	delete(e.tasks, k)
 	e.mu.Unlock()
 	at := &nodelink.Deploy{Name: d.Name, Attempt: d.Attempt}
@@ -174,12 +178,16 @@ func (e *engine) word(d *nodelink.Deploy, s instance.State, why string) {
 
 func (e *engine) say(name model.ServiceName, number int, c nodelink.StateChange) {
 	c.JobName, c.Number, c.Original, c.PublicIP = name.String(), number, true, "192.0.2.7"
-	e.link.Send(nodelink.Inbound{Change: &c})
+	if !e.isCut() {
+		e.link.Send(nodelink.Inbound{Change: &c})
+	}
 }
 
 func (e *engine) report(ctx context.Context) {
 	for {
-		e.link.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Original: true}})
+		if !e.isCut() {
+			e.link.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Original: true}})
+		}
 		e.mu.Lock()
 		lists := e.lists
 		e.mu.Unlock()
@@ -210,7 +218,13 @@ func (e *engine) report(ctx context.Context) {
 func (e *engine) isQuiet() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.quiet
+	return e.quiet || e.cut
+}
+
+func (e *engine) isCut() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.cut
 }
 
 func (e *engine) loses() bool {

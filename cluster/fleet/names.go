@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"oakestra/cluster/nodelink"
+	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/core/placement"
@@ -59,7 +60,8 @@ func nameless(a Assignment) bool {
 	return a.Tombstone && a.Service.Name == (model.ServiceName{})
 }
 
-// claim is what a slot has to do with a worker, the strongest last.
+// claim is what the present attempt of a slot has to do with a worker, the
+// strongest last.
 type claim uint8
 
 const (
@@ -67,18 +69,16 @@ const (
 	planned       // it is placed there and was not sent yet
 	present       // it was sent
 	leaving       // it is a tombstone
-	old           // an earlier attempt may be there
+	former        // an earlier attempt may be there: the strongest of all
 )
 
 func (c *core) claims(s *slot, n *node) claim {
 	switch {
-	case oldOn(s, n.ID):
-		return old
 	case s.Placement.Verdict != instance.Placed || s.Placement.Node != n.ID || finished(s, n):
 		return absent
 	case s.Tombstone:
 		return leaving
-	case unsent(s):
+	case c.unsent(s, n):
 		return planned
 	}
 	return present
@@ -90,17 +90,37 @@ func finished(s *slot, n *node) bool {
 	return s.Observed.State == instance.Completed && s.Service.Spec.OneShot && len(n.seen[s.Instance]) == 0
 }
 
-// unsent says that the node was never told of the present attempt. After a
-// start of the manager that is not known.
-func unsent(s *slot) bool {
-	return s.DeployAt.IsZero() && s.Observed.State == instance.Unknown && !s.Loaded && s.Carried.IsZero()
+// unsent says that a worker was never told of the present attempt. After a
+// start of the manager that is known only where another slot is in the way.
+func (c *core) unsent(s *slot, n *node) bool {
+	return s.DeployAt.IsZero() && s.Observed.State == instance.Unknown && s.Carried.IsZero() && (!s.Loaded || c.outdone(s, n))
+}
+
+// wasFirst says which of two slots goes first on a worker: what was taken up
+// again there was there before the other one.
+func wasFirst(a, b *slot) bool {
+	if a.Carried.IsZero() != b.Carried.IsZero() {
+		return b.Carried.IsZero()
+	}
+	return a.Grant < b.Grant
 }
 
 // leftNothing says that the present attempt needs no delete when it is given up.
 // One sent to an original agent would hit whatever has the name there.
 func (c *core) leftNothing(s *slot) bool {
 	n := c.nodes[s.Placement.Node]
-	return n != nil && n.Original && s.Placement.Verdict == instance.Placed && (unsent(s) || finished(s, n))
+	if n == nil || !n.Original || s.Placement.Verdict != instance.Placed {
+		return false
+	}
+	return c.unsent(s, n) || finished(s, n)
+}
+
+// outdone says that another slot of the name is or was on a worker: then this
+// one has not been sent there yet.
+func (c *core) outdone(s *slot, n *node) bool {
+	return slices.ContainsFunc(c.where.namesakes(s.Instance), func(o *slot) bool {
+		return oldOn(o, n.ID) || o.Observed.State == instance.Running && o.Placement.Node == n.ID && o.Placement.Verdict == instance.Placed
+	})
 }
 
 // meant is the service whose slot a worker means by a job name and a number,
@@ -113,15 +133,18 @@ func (c *core) meant(n *node, job string, number int) (id model.ServiceID, claim
 		if s == nil {
 			continue
 		}
-		// Of two, the one that was there first.
-		if v := c.claims(s, n); v > most || v == most && best != nil && v > absent && s.Grant < best.Grant {
+		v := c.claims(s, n)
+		if oldOn(s, n.ID) {
+			v = former
+		}
+		if v > most || v == most && best != nil && wasFirst(s, best) {
 			best, most = s, v
 		}
 	}
 	if best != nil {
 		id = best.Instance.Service
 	}
-	return id, most > absent
+	return id, best != nil
 }
 
 // whose names the service in what an original NetManager says of a container.
@@ -137,25 +160,38 @@ func (c *core) whose(n *node, in nodelink.Inbound) nodelink.Inbound {
 }
 
 // taken says whether a slot has to wait before it is sent to an original agent,
-// and whether for something that stays.
+// and whether for something that stays there.
 func (c *core) taken(s *slot) (taken, stays bool) {
 	n := c.nodes[s.Placement.Node]
 	if n == nil || !n.Original || s.Placement.Verdict != instance.Placed {
 		return false, false
 	}
+	sent := !c.leftNothing(s)
 	for _, o := range c.where.namesakes(s.Instance) {
-		switch c.claims(o, n) {
-		case absent:
-		case planned:
-			first := o.Grant < s.Grant && unsent(s)
-			taken, stays = taken || first, stays || first
-		case present:
-			taken, stays = true, stays || unsent(s)
-		case leaving, old:
+		v := c.claims(o, n)
+		switch {
+		case keeps(o, n), (v == planned || v == present) && c.goesFirst(o, s, n):
+			taken, stays = true, stays || !sent
+		case v == leaving, oldOn(o, n.ID):
 			taken = true
 		}
 	}
 	return taken, stays
+}
+
+// keeps says that a slot has an earlier attempt on a worker that goes on until
+// the present one runs.
+func keeps(s *slot, n *node) bool {
+	return !s.Tombstone && slices.ContainsFunc(s.Old, func(o store.Old) bool { return o.Node == n.ID && s.DeletedAt[o].IsZero() })
+}
+
+// goesFirst says which of two slots on one worker is there or is to be sent
+// first. That both were sent may only seem so, after a start of the manager.
+func (c *core) goesFirst(a, b *slot, n *node) bool {
+	if unsent := c.unsent(b, n); c.unsent(a, n) != unsent {
+		return unsent
+	}
+	return a.Observed.State != instance.Unknown || wasFirst(a, b)
 }
 
 // onto is a slot's request for a place.
@@ -167,11 +203,9 @@ func (c *core) onto(s *slot) placement.Request {
 			if n == nil || !n.Original {
 				continue
 			}
-			switch c.claims(o, n) {
-			case absent:
-			case planned, present:
+			if v := c.claims(o, n); v == planned || v == present || keeps(o, n) {
 				r.Taken = append(r.Taken, string(id))
-			case leaving, old:
+			} else if v == leaving || oldOn(o, id) {
 				r.Avoid = append(slices.Clone(r.Avoid), string(id)) // it would have to wait
 			}
 		}
