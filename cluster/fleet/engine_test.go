@@ -157,11 +157,14 @@ func (e *engine) exits(code int) {
 	}
 	e.mu.Unlock()
 	for _, d := range ended {
-		if d.Spec.OneShot && code == 0 && e.gen.oneShot {
-			e.word(d, instance.Completed, "")
-			continue
+		c := nodelink.StateChange{Observed: instance.Observed{State: instance.Dead, Reason: fmt.Sprintf("Container exited with status: %d", code), Exit: int32(code)}, Exited: true}
+		if e.gen.background { // which says nothing of how it ended
+			c.Observed.Reason, c.Observed.Exit, c.Exited = "Container is starting up", 0, false
 		}
-		e.word(d, instance.Dead, fmt.Sprintf("Container exited with status: %d", code))
+		if d.Spec.OneShot && code == 0 && e.gen.oneShot {
+			c.Observed.State = instance.Completed
+		}
+		e.say(d.Name, d.Attempt.Instance.Number, c)
 	}
 }
 

@@ -293,7 +293,7 @@ func (c *core) changed(n *node, ch *nodelink.StateChange) {
 	if ch.Original && c.trails(n, s, ch) {
 		return
 	}
-	o := ch.Observed
+	o := meaning(s, ch)
 	o.Epoch = e
 	if o.State.Terminal() {
 		ended(n.seen[id], o)

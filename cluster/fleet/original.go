@@ -17,7 +17,7 @@ import (
 
 // trails says that a word of an original agent is not about the current attempt.
 func (c *core) trails(n *node, s *slot, ch *nodelink.StateChange) bool {
-	switch ch.Observed.State {
+	switch meaning(s, ch).State {
 	case instance.Dead, instance.Undeployed:
 		// Before the first sign of a try these are the last words of the one
 		// before; a delete is followed by one after 5 s.
@@ -27,6 +27,16 @@ func (c *core) trails(n *node, s *slot, ch *nodelink.StateChange) bool {
 	case instance.Unknown, instance.Creating, instance.Created, instance.Running, instance.Completed:
 	}
 	return ch.Present
+}
+
+// meaning is what a word says of a slot. Engines that know no one-shots say DEAD
+// of one that has done what it was to do, and with which code.
+func meaning(s *slot, ch *nodelink.StateChange) instance.Observed {
+	o := ch.Observed
+	if ch.Original && ch.Exited && o.State == instance.Dead && o.Exit == 0 && s.Service.Spec.OneShot {
+		o.State = instance.Completed
+	}
+	return o
 }
 
 // listed is a container in one of several lists.

@@ -270,25 +270,85 @@ func TestManagerRestartWithOriginals(t *testing.T) {
 	})
 }
 
-// COMPLETED of a one-shot is the end, from generations that know it.
+func (r *rig) once(grant instance.Grant) {
+	r.t.Helper()
+	a := order(slotID, grant, "once")
+	a.Service.Spec.OneShot = true
+	if err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: uint64(grant), Changed: []Assignment{a}}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// What runs once and ends with 0 is done, and stays so. The oldest engines know
+// no one-shots and say DEAD, and with which code.
 func TestOneShotOnOriginals(t *testing.T) {
 	each(t, func(t *testing.T, r *rig, e *engine) {
-		a := order(slotID, 7, "once")
-		a.Service.Spec.OneShot = true
-		if err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: 1, Changed: []Assignment{a}}); err != nil {
-			t.Fatal(err)
-		}
+		r.once(7)
 		elapse(5 * time.Second)
 		e.exits(0)
 		elapse(time.Minute)
-		if e.gen.oneShot {
-			r.wantFacts(instance.Completed, 1, "w1")
-			r.wantTold(e, 1, 0)
-			return
+		r.wantFacts(instance.Completed, 1, "w1")
+		r.wantTold(e, 1, 0)
+		r.stop()
+		r.start()
+		r.once(7)
+		elapse(time.Minute)
+		r.wantFacts(instance.Completed, 1, "w1")
+		r.wantTold(e, 1, 0)
+		r.once(9) // another revision runs again
+		elapse(30 * time.Second)
+		if f := r.root.get(slotID); f.Grant != 9 || f.Observed.State != instance.Running {
+			t.Fatalf("%+v", f)
 		}
-		if deploys, _, _ := e.told(); deploys < 2 {
-			t.Error("an engine that knows no one-shots says DEAD, which is tried again")
+		e.exits(0)
+		elapse(30 * time.Second)
+		r.wantFacts(instance.Completed, 1, "w1")
+	})
+}
+
+// It fails twice before it succeeds.
+func TestOneShotOnOriginalsThatFails(t *testing.T) {
+	each(t, func(t *testing.T, r *rig, e *engine) {
+		r.once(7)
+		for try := uint32(1); try < 3; try++ {
+			elapse(10 * time.Second)
+			r.wantFacts(instance.Running, try, "w1")
+			e.exits(1)
+			elapse(30 * time.Second)
 		}
+		r.wantFacts(instance.Running, 3, "w1")
+		e.exits(0)
+		elapse(time.Minute)
+		r.wantFacts(instance.Completed, 3, "w1")
+	})
+}
+
+// It is over before its start is known of: two goroutines of the agent send the
+// two words.
+func TestOneShotOnOriginalsThatIsQuick(t *testing.T) {
+	each(t, func(t *testing.T, r *rig, e *engine) {
+		e.set(func(e *engine) { e.pull = 300 * time.Millisecond })
+		elapse(100 * time.Millisecond)
+		r.once(7)
+		elapse(200 * time.Millisecond)
+		e.set(func(e *engine) { e.tasks["a.b.a.d/0"] = true })
+		e.exits(0)
+		r.wantTold(e, 1, 0)
+		e.word(e.specs["a.b.a.d/0"], e.gen.started, "")
+		elapse(time.Minute)
+		r.wantFacts(instance.Completed, 1, "w1")
+		r.wantTold(e, 1, 0)
+	})
+}
+
+// What is to run for ever and ends with 0 is started again.
+func TestOriginalThatEndsWithZero(t *testing.T) {
+	each(t, func(t *testing.T, r *rig, e *engine) {
+		r.desire(false)
+		elapse(10 * time.Second)
+		e.exits(0)
+		elapse(30 * time.Second)
+		r.wantFacts(instance.Running, 2, "w1")
 	})
 }
 
