@@ -255,7 +255,6 @@ func (c *core) leave(s *slot) {
 func (c *core) done(s *slot) {
 	delete(c.slots, s.Instance)
 	delete(c.timers, s.Instance)
-	c.lookAtNamesakes(s.Instance)
 	c.where.drop(s)
 	c.free(s)
 	c.drops = append(c.drops, s.Instance)

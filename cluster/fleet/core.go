@@ -177,7 +177,6 @@ func probe() nodelink.Outbound { return nodelink.Outbound{Probe: &nodelink.Probe
 func (c *core) change(s *slot) {
 	c.dirty[s.Instance], c.tell[s.Instance], c.look[s.Instance] = true, true, true
 	c.where.move(s)
-	c.lookAtNamesakes(s.Instance)
 }
 
 // nodeSlots looks again at everything that a node holds or should hold.

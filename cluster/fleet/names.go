@@ -49,12 +49,6 @@ func (w *where) namesakes(id model.InstanceID) (out []*slot) {
 	return out
 }
 
-func (c *core) lookAtNamesakes(id model.InstanceID) {
-	for _, s := range c.where.namesakes(id) {
-		c.look[s.Instance] = true
-	}
-}
-
 // nameless is the tombstone of a slot whose record the root has lost.
 func nameless(a Assignment) bool {
 	return a.Tombstone && a.Service.Name == (model.ServiceName{})

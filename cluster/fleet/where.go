@@ -163,9 +163,10 @@ func (w *where) heardOf(id model.NodeID, c *core) {
 // tellServices tells the network plane once of each service that changed.
 func (c *core) tellServices() {
 	for id := range c.where.services {
-		t := tables.Service{ID: id, Instances: map[int]netip.Addr{}}
+		t := tables.Service{ID: id, Instances: map[int]netip.Addr{}, Ends: true}
 		for number, s := range c.where.numbers[id] {
 			t.Instances[number] = s.Address
+			t.Ends = t.Ends && s.Tombstone
 			if s.Service.Name != (model.ServiceName{}) { // the tombstone of a stray names none
 				t.Name, t.Address, t.Tenant = s.Service.Name, s.Service.Address, s.Service.Owner
 			}
