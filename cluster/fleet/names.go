@@ -185,7 +185,7 @@ func (c *core) goesFirst(a, b *slot, n *node) bool {
 	if unsent := c.unsent(b, n); c.unsent(a, n) != unsent {
 		return unsent
 	}
-	return a.Observed.State != instance.Unknown || wasFirst(a, b)
+	return wasFirst(a, b)
 }
 
 // onto is a slot's request for a place.

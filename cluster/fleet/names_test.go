@@ -3,6 +3,7 @@ package fleet
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -303,6 +304,78 @@ func TestEndpointsOfOneName(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The root has lost the record of a slot, and sends a tombstone that names
+// nothing: an original agent is told the name nevertheless.
+func TestNamelessTombstone(t *testing.T) {
+	each(t, func(t *testing.T, r *rig, e *engine) {
+		r.tell(first)
+		elapse(10 * time.Second)
+		a := ends(first)
+		a.Service = model.Service{ID: first.Service.ID}
+		r.tell(a)
+		elapse(30 * time.Second)
+		if !r.root.get(first.Instance).Gone || len(e.images()) != 0 {
+			t.Errorf("%+v; it runs %v", r.root.get(first.Instance), e.images())
+		}
+	})
+}
+
+// The network plane hears which of two services of a name ends, and of every
+// attempt that nothing is left of it, the one that was never sent too.
+func TestTheNetworkHearsWhichOneEnds(t *testing.T) {
+	each(t, func(t *testing.T, r *rig, e *engine) {
+		heard := &hearing{Network: r.network, ends: map[model.ServiceID]bool{}, gone: map[instance.Attempt]bool{}}
+		r.network = heard
+		r.again()
+		r.tell(first)
+		elapse(10 * time.Second)
+		e.set(func(e *engine) { e.lose = 2 })
+		r.tell(ends(first), second)
+		elapse(time.Second)
+		if a, b := heard.of(first), heard.of(second); !a || b {
+			t.Errorf("the old one ends: %v, the new one: %v", a, b)
+		}
+		r.tell(ends(second), third)
+		elapse(time.Minute)
+		for _, a := range []Assignment{first, second} {
+			if !heard.isGone(instance.Attempt{Instance: a.Instance, Epoch: instance.Epoch{Grant: a.Grant, Try: 1}}) {
+				t.Errorf("it has not heard that %s is gone", a.Instance)
+			}
+		}
+	})
+}
+
+type hearing struct {
+	tables.Network
+	mu   sync.Mutex
+	ends map[model.ServiceID]bool
+	gone map[instance.Attempt]bool
+}
+
+func (h *hearing) SetService(s tables.Service) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ends[s.ID] = s.Ends
+}
+
+func (h *hearing) Gone(a instance.Attempt) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.gone[a] = true
+}
+
+func (h *hearing) of(a Assignment) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ends[a.Instance.Service]
+}
+
+func (h *hearing) isGone(a instance.Attempt) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.gone[a]
 }
 
 // heeded passes on what NetManagers say.
