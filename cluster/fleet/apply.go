@@ -97,6 +97,7 @@ func (c *core) giveUp(s *slot) {
 		c.f.deps.Network.Gone(instance.Attempt{Instance: s.Instance, Epoch: o.Epoch})
 	} else if s.Placement.Verdict == instance.Placed && !slices.Contains(s.Old, o) {
 		s.Old = append(s.Old, o)
+		c.notePull(s, o)
 		if s.Observed.State.Terminal() {
 			s.over[o] = s.Observed.State
 		}

@@ -62,6 +62,7 @@ func (s *slot) forget(o store.Old) {
 	delete(s.gone, o)
 	delete(s.DeletedAt, o)
 	delete(s.over, o)
+	s.pullEnded(o)
 }
 
 type core struct {

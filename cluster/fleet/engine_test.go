@@ -32,18 +32,22 @@ var generations = []generation{
 // epochs, a list of tasks every 2 s for each of its runtimes.
 type engine struct {
 	gen   generation
+	ctx   context.Context
 	link  *memlink.Node
 	lists int // runtimes; the first holds the containers
 
 	mu      sync.Mutex
-	tasks   map[string]bool // true: it runs, false: it is being pulled
-	specs   map[string]*nodelink.Deploy
-	pull    time.Duration // how long a start takes
-	fails   string        // why nothing starts
-	quiet   bool          // its lists are lost on the way
-	lose    int           // so many deletes are lost on the way
-	cut     bool          // nothing comes or goes
-	wrong   int           // deletes that hit the container of another slot
+	tasks   map[string]bool             // what runs
+	pulled  map[string]time.Time        // by name and image: when the pull ends, which no delete ends
+	life    int                         // starts of the agent
+	specs   map[string]*nodelink.Deploy // of what runs or ran
+	asked   map[string]*nodelink.Deploy // the last order
+	pull    time.Duration               // how long a start takes
+	fails   string                      // why nothing starts
+	quiet   bool                        // its lists are lost on the way
+	lose    int                         // so many deletes are lost on the way
+	cut     bool                        // nothing comes or goes
+	wrong   int                         // deletes that hit the container of another slot
 	deploys []time.Time
 	deletes []time.Time
 	reports []listing
@@ -60,7 +64,7 @@ func (r *rig) engine(g generation, host string) *engine {
 	in := registration(host)
 	in.Key, in.Runtimes = "", []string{"docker", "container"}
 	id := r.register(in)
-	e := &engine{gen: g, link: r.hub.Node(model.NodeID(id)), lists: 1, tasks: map[string]bool{}, specs: map[string]*nodelink.Deploy{}}
+	e := &engine{gen: g, ctx: r.ctx, link: r.hub.Node(model.NodeID(id)), lists: 1, tasks: map[string]bool{}, pulled: map[string]time.Time{}, specs: map[string]*nodelink.Deploy{}, asked: map[string]*nodelink.Deploy{}}
 	r.wg.Go(func() { e.obey(r.ctx) })
 	r.wg.Go(func() { e.report(r.ctx) })
 	return e
@@ -91,30 +95,32 @@ func (e *engine) deploy(d *nodelink.Deploy) {
 	k := key(d.Name, d.Attempt.Instance.Number)
 	e.mu.Lock()
 	e.deploys = append(e.deploys, time.Now())
-	_, there := e.tasks[k]
-	pull, why := e.pull, e.fails
-	if !there {
-		e.tasks[k], e.specs[k] = false, d
+	e.asked[k] = d
+	image := k + " " + d.Spec.Image
+	if end, pulls := e.pulled[image]; !pulls || end.Before(time.Now()) {
+		e.pulled[image] = time.Now().Add(e.pull)
 	}
+	why, life, wait := e.fails, e.life, time.Until(e.pulled[image])
 	e.mu.Unlock()
-	if there {
-		e.say(d.Name, d.Attempt.Instance.Number, nodelink.StateChange{Word: "FAILED", Present: true})
-		return
-	}
-	go func() {
-		time.Sleep(pull)
+	go func() { // the agent knows of it when it has the image, and not before
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-time.After(wait):
+		}
 		e.mu.Lock()
-		_, still := e.tasks[k]
-		if still && why == "" {
-			e.tasks[k] = true
-		} else {
-			delete(e.tasks, k)
+		over, there := life != e.life, e.tasks[k]
+		if !over && !there && why == "" {
+			e.tasks[k], e.specs[k] = true, d
 		}
 		e.mu.Unlock()
 		switch {
+		case over:
 		case why != "":
 			e.word(d, instance.Failed, why)
-		case still:
+		case there:
+			e.say(d.Name, d.Attempt.Instance.Number, nodelink.StateChange{Word: "FAILED", Present: true})
+		default:
 			e.word(d, e.gen.started, "")
 		}
 	}()
@@ -173,6 +179,8 @@ func (e *engine) restarts() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	clear(e.tasks)
+	clear(e.pulled)
+	e.life++
 }
 
 func (e *engine) word(d *nodelink.Deploy, s instance.State, why string) {

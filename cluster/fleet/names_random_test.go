@@ -27,7 +27,7 @@ type crowd struct {
 // while its worker runs another one under the name, no delete hits the container
 // of another slot, and in the end everything is as it is wanted.
 func TestServicesOfOneNameAtRandom(t *testing.T) {
-	const seeds = 12
+	const seeds = 300
 	for _, g := range generations {
 		for seed := range uint64(seeds) {
 			t.Run(fmt.Sprintf("%s/%d", g.name, seed), func(t *testing.T) {
@@ -90,7 +90,7 @@ func (w *crowd) step() {
 	case 8:
 		w.any().set(func(e *engine) { e.cut = !e.cut })
 	case 9:
-		w.any().set(func(e *engine) { e.pull = time.Duration(w.rnd.IntN(4000)) * time.Millisecond })
+		w.any().set(func(e *engine) { e.pull = time.Duration(w.rnd.IntN(30000)) * time.Millisecond })
 	case 10:
 		w.hub.Fault(w.rnd.Uint64(), memlink.Faults{Drop: 0.2 * w.rnd.Float64()}, memlink.Faults{Drop: 0.5 * w.rnd.Float64(), Dup: 0.1})
 	case 11:
@@ -157,7 +157,7 @@ func (w *crowd) calm() {
 	for _, e := range w.engines {
 		e.set(func(e *engine) { e.cut, e.pull = false, time.Second })
 	}
-	w.settles(12 * time.Minute) // the longest pause, and the brake
+	w.settles(25 * time.Minute) // the longest wait for a pull, and the brake
 	taken := map[string]bool{}
 	for id, a := range w.want {
 		f := w.root.get(id)

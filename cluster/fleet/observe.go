@@ -266,6 +266,10 @@ func (c *core) clearOld(n *node, s *slot, has func(instance.Epoch) bool) {
 		}
 		if has(o.Epoch) {
 			s.gone[o] = 0
+			c.pullEnded(s, o)
+			continue
+		}
+		if c.mayBePulled(s, o) {
 			continue
 		}
 		if at.IsZero() || !c.now.After(at.Add(settleAfter)) {
@@ -290,6 +294,7 @@ func (c *core) changed(n *node, ch *nodelink.StateChange) {
 	if ch.PublicIP != "" && s.publicIP != ch.PublicIP {
 		s.publicIP, c.tell[id] = ch.PublicIP, true
 	}
+	c.signOf(s, store.Old{Epoch: e, Node: n.ID}, ch)
 	if ch.Original && c.trails(n, s, ch) {
 		return
 	}

@@ -16,8 +16,9 @@ const (
 	settleAfter   = time.Second      // a report this much younger than a message answers it
 	originalWait  = 30 * time.Second // originals do not report while they pull
 	originalClear = 6 * time.Second
-	resendMax     = 4 * time.Second // the node has reported, and does not have it
-	takeOver      = 2 * time.Second // between RUNNING of a replacement and the end of what it replaces
+	originalPull  = 10 * time.Minute // what was never heard of may be pulled for so long
+	resendMax     = 4 * time.Second  // the node has reported, and does not have it
+	takeOver      = 2 * time.Second  // between RUNNING of a replacement and the end of what it replaces
 )
 
 // Kind of an action.
