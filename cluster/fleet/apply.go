@@ -13,8 +13,14 @@ import (
 )
 
 func (c *core) have(s *slot) Have {
-	taken, stays := c.taken(s)
-	h := Have{Taken: taken, Stays: stays, Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Recovering: s.Recovering, Braked: c.now.Before(c.brakeUntil), Running: s.running, Unheard: len(c.where.unheard) > 0}
+	h := c.ofOne(s)
+	h.Taken, h.Stays = c.taken(s)
+	return h
+}
+
+// ofOne is what concerns a slot, but for others of its name.
+func (c *core) ofOne(s *slot) Have {
+	h := Have{Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Recovering: s.Recovering, Braked: c.now.Before(c.brakeUntil), Running: s.running, Unheard: len(c.where.unheard) > 0}
 	for _, id := range c.involved(s) {
 		if n := c.nodes[id]; n != nil {
 			h.Nodes[id] = NodeHave{n.live, n.completeAt, n.Original, n.Draining}

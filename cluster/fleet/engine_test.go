@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -38,7 +39,7 @@ type engine struct {
 
 	mu      sync.Mutex
 	tasks   map[string]bool             // what runs
-	pulled  map[string]time.Time        // by name and image: when the pull ends, which no delete ends
+	pulled  map[string]time.Time        // by name and image: when the pull ends, or did; no delete ends it
 	life    int                         // starts of the agent
 	specs   map[string]*nodelink.Deploy // of what runs or ran
 	asked   map[string]*nodelink.Deploy // the last order
@@ -97,7 +98,7 @@ func (e *engine) deploy(d *nodelink.Deploy) {
 	e.deploys = append(e.deploys, time.Now())
 	e.asked[k] = d
 	image := k + " " + d.Spec.Image
-	if end, pulls := e.pulled[image]; !pulls || end.Before(time.Now()) {
+	if _, known := e.pulled[image]; !known { // else it is there, or on its way
 		e.pulled[image] = time.Now().Add(e.pull)
 	}
 	why, life, wait := e.fails, e.life, time.Until(e.pulled[image])
@@ -179,7 +180,7 @@ func (e *engine) restarts() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	clear(e.tasks)
-	clear(e.pulled)
+	maps.DeleteFunc(e.pulled, func(_ string, end time.Time) bool { return end.After(time.Now()) })
 	e.life++
 }
 

@@ -164,7 +164,7 @@ func (c *core) taken(s *slot) (taken, stays bool) {
 	for _, o := range c.where.namesakes(s.Instance) {
 		v := c.claims(o, n)
 		switch {
-		case keeps(o, n), (v == planned || v == present) && c.goesFirst(o, s, n):
+		case c.keeps(o, n), (v == planned || v == present) && c.goesFirst(o, s, n):
 			taken, stays = true, stays || !sent
 		case v == leaving, oldOn(o, n.ID):
 			taken = true
@@ -173,10 +173,14 @@ func (c *core) taken(s *slot) (taken, stays bool) {
 	return taken, stays
 }
 
-// keeps says that a slot has an earlier attempt on a worker that goes on until
-// the present one runs.
-func keeps(s *slot, n *node) bool {
-	return !s.Tombstone && slices.ContainsFunc(s.Old, func(o store.Old) bool { return o.Node == n.ID && s.DeletedAt[o].IsZero() })
+// keeps says that a slot has an earlier attempt on a worker that is not to end
+// before the present one runs.
+func (c *core) keeps(s *slot, n *node) bool {
+	if !oldOn(s, n.ID) {
+		return false
+	}
+	p := planner{w: s.Want, h: c.ofOne(s), now: c.now}
+	return slices.ContainsFunc(s.Old, func(o store.Old) bool { return o.Node == n.ID && p.stays(o) })
 }
 
 // goesFirst says which of two slots on one worker is there or is to be sent
@@ -197,7 +201,7 @@ func (c *core) onto(s *slot) placement.Request {
 			if n == nil || !n.Original {
 				continue
 			}
-			if v := c.claims(o, n); v == planned || v == present || keeps(o, n) {
+			if v := c.claims(o, n); v == planned || v == present || c.keeps(o, n) {
 				r.Taken = append(r.Taken, string(id))
 			} else if v == leaving || oldOn(o, id) {
 				r.Avoid = append(slices.Clone(r.Avoid), string(id)) // it would have to wait

@@ -27,7 +27,7 @@ type crowd struct {
 // while its worker runs another one under the name, no delete hits the container
 // of another slot, and in the end everything is as it is wanted.
 func TestServicesOfOneNameAtRandom(t *testing.T) {
-	const seeds = 300
+	const seeds = 12
 	for _, g := range generations {
 		for seed := range uint64(seeds) {
 			t.Run(fmt.Sprintf("%s/%d", g.name, seed), func(t *testing.T) {
