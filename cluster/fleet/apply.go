@@ -87,6 +87,9 @@ func (c *core) worthALine(k Kind) bool {
 }
 
 func (c *core) deploy(s *slot, a Action) {
+	if c.inOrphansPlace(s, a.Node) {
+		return // its next report has us look again
+	}
 	s.DeployAt, s.Sends = c.now, s.Sends+1
 	if !s.Carried.IsZero() { // what it took up is gone
 		s.Carried = instance.Epoch{}

@@ -31,6 +31,7 @@ type node struct {
 	doubts     int // reports of what it holds that prove nothing yet, see doubted
 	seen       map[model.InstanceID][]Seen
 	orphans    []Orphan
+	told       []ending          // what it was told of Ending since our start
 	lists      map[string]listed // of an original agent with several runtimes
 	subnet     netip.Prefix
 	dataplane  model.Dataplane

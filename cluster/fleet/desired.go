@@ -46,8 +46,9 @@ func (c *core) assign(a Assignment, recovers bool) {
 		c.regrant(s, a.Tombstone)
 	}
 	s.Grant, s.Revision, s.Tombstone = a.Grant, a.Revision, a.Tombstone
-	if s.Description, s.Address = a.Description, a.Address; !nameless(a) || s.Service.ID == "" {
-		s.Service = a.Service
+	// An original agent knows the container by its name and nothing else.
+	if !nameless(a) || s.Service.ID == "" {
+		s.Service, s.Description, s.Address = a.Service, a.Description, a.Address
 	}
 	c.where.called(a.Instance.Service, a.Service.Name)
 	c.change(s)

@@ -120,7 +120,7 @@ func (w *crowd) settles(d time.Duration) {
 			if e == nil || f.Observed.State != instance.Running || f.Gone {
 				continue
 			}
-			if has := e.has(a); has != "" && has != a.Service.Spec.Image {
+			if has := e.imageOf(a); has != "" && has != a.Service.Spec.Image {
 				w.t.Fatalf("%s is told of as running; under its name %s runs %s", id, f.Placement.Node, has)
 			}
 		}
@@ -132,8 +132,8 @@ func (w *crowd) settles(d time.Duration) {
 	}
 }
 
-// has is the image of what runs under the job name and number of a slot.
-func (e *engine) has(a Assignment) string {
+// imageOf is the image of what runs under the job name and number of a slot.
+func (e *engine) imageOf(a Assignment) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	k := key(a.Service.Name, a.Instance.Number)
@@ -169,7 +169,7 @@ func (w *crowd) calm() {
 			w.t.Errorf("%s is not gone: %+v in the book", id, w.book.slot(id))
 		case f.Observed.State == instance.Completed && a.Service.Spec.OneShot:
 		case f.Placement.Verdict == instance.Placed && f.Observed.State == instance.Running:
-			if has := w.engines[string(f.Placement.Node)].has(a); has != a.Service.Spec.Image {
+			if has := w.engines[string(f.Placement.Node)].imageOf(a); has != a.Service.Spec.Image {
 				w.t.Errorf("%s is told of as running on %s, which has %q under its name", id, f.Placement.Node, has)
 			}
 		case f.Placement.Verdict != instance.Refused:

@@ -64,7 +64,7 @@ func (c *core) slotOf(n *node, id model.ServiceID, job string, number int, e ins
 	if s != nil && !e.IsZero() && e == s.Carried && s.Placement.Node == n.ID {
 		return k, s.Epoch()
 	}
-	if s != nil && e.IsZero() {
+	if s != nil && e.IsZero() && !n.ends(job, number) {
 		for _, o := range s.Old {
 			if o.Node == n.ID {
 				return k, o.Epoch
@@ -122,6 +122,7 @@ func (c *core) report(n *node, r *nodelink.NodeReport) {
 		}
 	}
 	c.sights(n, was)
+	c.endings(n, orphans)
 	if !slices.Equal(orphans, n.orphans) {
 		n.orphans, c.orphansMoved = orphans, true
 	}
@@ -172,7 +173,7 @@ func (c *core) container(n *node, was map[model.InstanceID][]Seen, k nodelink.Co
 		if s == nil && !e.IsZero() { // a tombstone may still come for it
 			n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State, k.Restarting})
 		}
-		return Orphan{n.ID, id, k.JobName, e}, true
+		return Orphan{Node: n.ID, Instance: id, Name: k.JobName, Epoch: e}, true
 	}
 	at := store.Old{Epoch: e, Node: n.ID}
 	n.seen[id] = append(n.seen[id], Seen{n.ID, e, s.grown(at, got.State), k.Restarting})

@@ -106,6 +106,28 @@ type Node struct {
 	Version  string
 	Original bool
 	Draining bool // cordoned, and its instances move elsewhere
+	// Ending are containers that nothing explains and that somebody ordered to
+	// be removed: each until the worker has reported without it.
+	Ending []Orphan
+}
+
+// Orphan is a container that nothing explains. What an agent without epochs
+// runs has the zero epoch, and is known by name and number.
+type Orphan struct {
+	Instance model.InstanceID
+	Name     string // job name
+	Epoch    instance.Epoch
+}
+
+// Same says whether two mean one container of a worker.
+func (o Orphan) Same(p Orphan) bool {
+	if o.Epoch != p.Epoch || o.Instance.Number != p.Instance.Number {
+		return false
+	}
+	if o.Epoch.IsZero() {
+		return o.Name == p.Name
+	}
+	return o.Instance.Service == p.Instance.Service
 }
 
 // Batch is written as a whole; nil fields change nothing.
