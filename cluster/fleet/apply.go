@@ -11,6 +11,13 @@ import (
 )
 
 func (c *core) have(s *slot) Have {
+	h := c.ofOne(s)
+	h.Taken, h.Stays = c.taken(s)
+	return h
+}
+
+// ofOne is what concerns a slot, but for others of its name.
+func (c *core) ofOne(s *slot) Have {
 	h := Have{Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Recovering: s.Recovering, Braked: c.now.Before(c.brakeUntil), Running: s.running, Unheard: len(c.where.unheard) > 0}
 	for _, id := range c.involved(s) {
 		if n := c.nodes[id]; n != nil {
@@ -97,8 +104,11 @@ func (c *core) deploy(s *slot, a Action) {
 // giveUp turns the current attempt into an old one.
 func (c *core) giveUp(s *slot) {
 	o := store.Old{Epoch: s.Started(), Node: s.Placement.Node}
-	if s.Placement.Verdict == instance.Placed && !slices.Contains(s.Old, o) {
+	if c.leftNothing(s) {
+		c.f.deps.Network.Gone(instance.Attempt{Instance: s.Instance, Epoch: o.Epoch})
+	} else if s.Placement.Verdict == instance.Placed && !slices.Contains(s.Old, o) {
 		s.Old = append(s.Old, o)
+		c.notePull(s, o)
 		if s.Observed.State.Terminal() {
 			s.over[o] = s.Observed.State
 		}
@@ -117,7 +127,7 @@ func (c *core) free(s *slot) {
 
 func (c *core) fresh(s *slot) {
 	c.forgives(s)
-	s.DeployAt, s.Sends, s.Since, s.Heeded, s.Missed, s.Loaded, s.running, s.reported = time.Time{}, 0, time.Time{}, false, false, false, time.Time{}, false
+	s.DeployAt, s.Sends, s.Since, s.Missed, s.Loaded, s.running, s.reported = time.Time{}, 0, time.Time{}, false, false, time.Time{}, false
 	s.RetryAt, s.Observed, s.Ended = time.Time{}, instance.Observed{}, instance.Observed{}
 	s.vital, s.publicIP = instance.Vital{}, ""
 }

@@ -53,7 +53,7 @@ func (c *core) blame(s *slot, id model.NodeID, why string) {
 // choose places a slot on a worker that has not failed it. Once all that
 // qualify have, and the pause is over, each of them may be tried again.
 func (c *core) choose(s *slot) (placement.Choice, error) {
-	choice, err := c.index.Place(request(s))
+	choice, err := c.index.Place(c.onto(s))
 	switch {
 	case err == nil, len(s.failed) == 0:
 		s.again = time.Time{}
@@ -62,7 +62,7 @@ func (c *core) choose(s *slot) (placement.Choice, error) {
 		s.rounds++
 	case !c.now.Before(s.again):
 		s.failed, s.again = nil, time.Time{}
-		return c.index.Place(request(s))
+		return c.index.Place(c.onto(s))
 	}
 	return choice, err
 }

@@ -56,25 +56,24 @@ func TestAWorkerThatDoesNotHeed(t *testing.T) {
 	})
 }
 
-// An original agent has five minutes: it says nothing while it pulls. One that
-// answers that the container is on its way has more.
+// An original agent has ten minutes: it says nothing while it pulls.
 func TestAnOriginalThatDoesNotHeed(t *testing.T) {
 	each(t, func(t *testing.T, r *rig, e *engine) {
 		e.set(func(e *engine) { e.deaf = true })
 		r.desire(false)
 		elapse(2 * time.Second)
 		r.engine(e.gen, "w2")
-		elapse(4 * time.Minute)
+		elapse(9 * time.Minute)
 		r.wantFacts(instance.Unknown, 1, "w1")
 		elapse(2 * time.Minute)
 		r.wantFacts(instance.Running, 2, "w2")
 	})
 	each(t, func(t *testing.T, r *rig, e *engine) {
-		e.set(func(e *engine) { e.pull = 12 * time.Minute })
+		e.set(func(e *engine) { e.pull = 9 * time.Minute })
 		r.desire(false)
 		elapse(2 * time.Second)
 		r.engine(e.gen, "w2")
-		elapse(13 * time.Minute)
+		elapse(10 * time.Minute)
 		r.wantFacts(instance.Running, 1, "w1")
 	})
 }
@@ -230,9 +229,9 @@ func TestWhatCannotBeSentIsGivenUp(t *testing.T) {
 		have Have
 		kind Kind
 	}{
-		{"an orphan, for a while", Want{Slot: s, Since: now.Add(-4 * time.Minute)}, have(true), Deploy},
-		{"an orphan, for too long", Want{Slot: s, Since: now.Add(-6 * time.Minute)}, have(true), Back},
-		{"ours needs no place", Want{Slot: s, Since: now.Add(-6 * time.Minute)}, have(false), Deploy},
+		{"an orphan, for a while", Want{Slot: s, Since: now.Add(-14 * time.Minute)}, have(true), Deploy},
+		{"an orphan, for too long", Want{Slot: s, Since: now.Add(-16 * time.Minute)}, have(true), Back},
+		{"ours needs no place", Want{Slot: s, Since: now.Add(-16 * time.Minute)}, have(false), Deploy},
 		{"it was told enough", Want{Slot: s, Since: now.Add(-31 * time.Second), DeployAt: now.Add(-5 * time.Second), Sends: 5}, have(false), Back},
 		{"it was told too little", Want{Slot: s, Since: now.Add(-31 * time.Second), DeployAt: now.Add(-5 * time.Second), Sends: 4}, have(false), Deploy},
 	} {

@@ -68,6 +68,7 @@ func (s *slot) forget(o store.Old) {
 	delete(s.gone, o)
 	delete(s.DeletedAt, o)
 	delete(s.over, o)
+	s.pullEnded(o)
 }
 
 type core struct {
@@ -76,7 +77,6 @@ type core struct {
 	now          time.Time
 	nodes        map[model.NodeID]*node
 	slots        map[model.InstanceID]*slot
-	byJob        map[string]model.ServiceID
 	where        where
 	agenda       agenda
 	index        *placement.Index
@@ -119,7 +119,7 @@ type core struct {
 
 func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 	c := &core{
-		f: f, ctx: ctx, now: time.Now(), blank: len(s.Slots)+len(s.Nodes) == 0, nodes: map[model.NodeID]*node{}, slots: map[model.InstanceID]*slot{}, byJob: map[string]model.ServiceID{},
+		f: f, ctx: ctx, now: time.Now(), blank: len(s.Slots)+len(s.Nodes) == 0, nodes: map[model.NodeID]*node{}, slots: map[model.InstanceID]*slot{},
 		index: placement.NewIndex(), blocks: s.Blocks, revision: s.Revision, look: map[model.InstanceID]bool{}, timers: map[model.InstanceID]time.Time{},
 		aggregates: uint64(time.Now().UnixMilli()) << 16,
 		dirty:      map[model.InstanceID]bool{}, tell: map[model.InstanceID]bool{}, dirtyNodes: map[model.NodeID]bool{}, changedNodes: map[model.NodeID]bool{},
@@ -143,7 +143,7 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		sl := newSlot()
 		sl.Slot, sl.Loaded, sl.Since = *v, true, c.now
 		c.slots[v.Instance] = sl
-		c.byJob[v.Service.Name.String()] = v.Instance.Service
+		c.where.called(v.Instance.Service, v.Service.Name)
 		if sl.Observed = v.Ended; v.Placement.Verdict == instance.Placed && v.Ended.State != instance.Completed {
 			c.index.Reserve(v.Instance.String(), string(v.Placement.Node), request(sl))
 		}

@@ -8,7 +8,6 @@ import (
 
 	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
-	"oakestra/pkg/core/model"
 )
 
 func (c *core) desired(d Desired) {
@@ -48,14 +47,11 @@ func (c *core) assign(a Assignment, recovers bool) {
 		c.regrant(s, a.Tombstone)
 	}
 	s.Grant, s.Revision, s.Tombstone = a.Grant, a.Revision, a.Tombstone
-	// The tombstone of a stray names no service; an original agent knows the
-	// container by nothing else.
-	if nameless := a.Service.Name == (model.ServiceName{}); !a.Tombstone || !nameless || s.Service.ID == "" {
+	// An original agent knows the container by its name and nothing else.
+	if !nameless(a) || s.Service.ID == "" {
 		s.Service, s.Description, s.Address = a.Service, a.Description, a.Address
 	}
-	if a.Service.Name != (model.ServiceName{}) {
-		c.byJob[a.Service.Name.String()] = a.Instance.Service
-	}
+	c.where.called(a.Instance.Service, a.Service.Name)
 	c.change(s)
 	if recovers {
 		c.recovers(s)

@@ -264,6 +264,7 @@ func TestRegisteringAgainIsTheSameWorker(t *testing.T) {
 		for boot := range 3 {
 			in := registration("w1")
 			in.Boot = fmt.Sprint(boot)
+			r.change("w1", func(w *worker) { w.boot, w.seq = in.Boot, 0 }) // the agent was started again
 			if boot == 2 {
 				r.stop()
 				elapse(time.Minute)

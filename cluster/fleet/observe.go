@@ -43,7 +43,7 @@ func (c *core) handle(in nodelink.Inbound) {
 		if in.Net != nil {
 			c.netFacts(n, in.Net)
 		}
-		c.f.deps.Network.Handle(in)
+		c.f.deps.Network.Handle(c.whose(n, in))
 	}
 }
 
@@ -58,7 +58,7 @@ func (c *core) netFacts(n *node, r *nodelink.NetReport) {
 // and number only.
 func (c *core) slotOf(n *node, id model.ServiceID, job string, number int, e instance.Epoch) (model.InstanceID, instance.Epoch) {
 	if id == "" {
-		id = c.byJob[job]
+		id, _ = c.meant(n, job, number)
 	}
 	k := model.InstanceID{Service: id, Number: number}
 	s := c.slots[k]
@@ -271,6 +271,10 @@ func (c *core) clearOld(n *node, s *slot, has func(instance.Epoch) bool) {
 		}
 		if has(o.Epoch) {
 			s.gone[o] = 0
+			c.pullEnded(s, o)
+			continue
+		}
+		if c.mayBePulled(s, o) {
 			continue
 		}
 		if at.IsZero() || !c.now.After(at.Add(settleAfter)) {
@@ -295,11 +299,11 @@ func (c *core) changed(n *node, ch *nodelink.StateChange) {
 	if ch.PublicIP != "" && s.publicIP != ch.PublicIP {
 		s.publicIP, c.tell[id] = ch.PublicIP, true
 	}
+	c.signOf(s, store.Old{Epoch: e, Node: n.ID}, ch)
 	if ch.Original && c.trails(n, s, ch) {
-		s.Heeded = s.Heeded || ch.Present && s.Placement.Node == n.ID
 		return
 	}
-	o := ch.Observed
+	o := meaning(s, ch)
 	o.Epoch = e
 	if o.State.Terminal() {
 		ended(n.seen[id], o)

@@ -16,8 +16,9 @@ const (
 	settleAfter   = time.Second      // a report this much younger than a message answers it
 	originalWait  = 30 * time.Second // originals do not report while they pull
 	originalClear = 6 * time.Second
-	resendMax     = 4 * time.Second // the node has reported, and does not have it
-	takeOver      = 2 * time.Second // between RUNNING of a replacement and the end of what it replaces
+	originalPull  = 10 * time.Minute // what was never heard of may be pulled for so long
+	resendMax     = 4 * time.Second  // the node has reported, and does not have it
+	takeOver      = 2 * time.Second  // between RUNNING of a replacement and the end of what it replaces
 )
 
 // Deadlines of an attempt on a worker that lives: past them it is given up, and
@@ -25,7 +26,8 @@ const (
 const (
 	enoughSends   = 5                // orders, and reports after each that do not hold the attempt
 	heedWithin    = 30 * time.Second // since the first order
-	originalHeeds = 5 * time.Minute  // the same, since originals say nothing while they pull
+	originalHeeds = originalPull     // the same, since originals say nothing while they pull
+	placeWithin   = 15 * time.Minute // waiting for something else of that name on an original: it may be pulled
 	makeWithin    = 20 * time.Minute // CREATING without any change; NodeEngine ends a pull after 15 min
 	launchWithin  = 10 * time.Minute // CREATED without any change; four steps of 2 min, and the pauses between
 )
@@ -78,7 +80,6 @@ type Want struct {
 	DeployAt time.Time // last Deploy, zero: none since start
 	Sends    int
 	Since    time.Time // the first order of the attempt, or the last change that was heard of it
-	Heeded   bool      // an original agent says that it is on its way
 	RetryAt  time.Time // zero: no pause is set
 	Leaving  bool
 	Left     bool
@@ -118,6 +119,10 @@ type Have struct {
 	Braked     bool // too many nodes were lost at once: nothing is replaced
 	// Unheard: a worker that is not lost has not said since start what it holds.
 	Unheard bool
+	// Taken: the node is an original agent's, and another slot of the same job
+	// name and number is there or on its way. Stays: that one is not about to
+	// end, and this one was not sent yet.
+	Taken, Stays bool
 	// Running is since when the attempt runs, zero when that is not known.
 	Running time.Time
 }
@@ -262,7 +267,7 @@ func (p *planner) live() {
 // says whether it was that long.
 func (p *planner) within(n NodeHave, limit time.Duration, word string) bool {
 	end := p.w.Since.Add(limit)
-	if !p.due(end) || !n.CompleteAt.After(end) {
+	if p.w.Since.IsZero() || !p.due(end) || !n.CompleteAt.After(end) {
 		return false
 	}
 	p.ended(fmt.Sprintf("it was %s for %s", word, limit))
@@ -312,10 +317,19 @@ func (p *planner) deploy(n NodeHave) {
 	if n.CompleteAt.IsZero() && (p.w.Loaded || n.Liveness == instance.Unseen) {
 		return // after a start: the node may hold it already
 	}
+	if p.h.Stays {
+		p.add(Retry, p.w.Placement.Node, p.w.Epoch(), "the node has another service of that name")
+		return
+	}
+	if p.h.Taken {
+		p.within(n, placeWithin, "waiting for another service of that name to end")
+		p.due(p.now.Add(settleAfter))
+		return // one name, one container: the two could not be told apart
+	}
 	if n.Original {
 		for _, o := range p.w.Old {
 			if o.Node == p.w.Placement.Node {
-				p.within(n, originalHeeds, "waiting for the one before to end")
+				p.within(n, placeWithin, "waiting for the one before to end")
 				return // without epochs the two could not be told apart
 			}
 		}
@@ -327,7 +341,7 @@ func (p *planner) deploy(n NodeHave) {
 	switch {
 	case p.w.DeployAt.IsZero():
 		// Nothing is sent to an original while an orphan is in the place.
-		if !n.Original || !p.within(n, originalHeeds, "waiting for an orphan to end") {
+		if !n.Original || !p.within(n, placeWithin, "waiting for an orphan to end") {
 			p.add(Deploy, p.w.Placement.Node, p.w.Epoch(), "")
 		}
 	case !p.due(p.w.DeployAt.Add(wait)) || !n.CompleteAt.After(p.w.DeployAt.Add(settleAfter)):
@@ -341,10 +355,7 @@ func (p *planner) deploy(n NodeHave) {
 // unheeded says that a worker which reports was told often enough.
 func (p *planner) unheeded(n NodeHave) bool {
 	limit := heedWithin
-	switch {
-	case p.w.Heeded:
-		limit = makeWithin
-	case n.Original:
+	if n.Original {
 		limit = originalHeeds
 	}
 	return p.w.Sends >= enoughSends && !p.now.Before(p.w.Since.Add(limit))

@@ -170,6 +170,7 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	c.sign(n, &n.Engine) // it speaks to us
 	n.Networked = n.Network
 	n.doubts = 0
+	c.pullsEnded(id)
 	if n.boot != r.Boot {
 		n.boot, n.reports, n.asked = r.Boot, 0, nil
 	}

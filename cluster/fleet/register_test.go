@@ -264,6 +264,7 @@ func TestTwoStartsAtOnce(t *testing.T) {
 		in.Boot = "b1"
 		r.register(in)
 		r.talker("vm", "b1")()
+		elapse(100 * time.Millisecond) // its last report has come
 		won := make(chan string, 2)
 		for _, boot := range []string{"b2", "b3"} {
 			go func() {

@@ -1,9 +1,11 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -34,7 +36,7 @@ func (b *book) Load(context.Context) (store.State, error) {
 	defer b.mu.Unlock()
 	var s store.State
 	for _, v := range b.slots {
-		v.Old = append([]store.Old(nil), v.Old...)
+		v.Old, v.Pulls = slices.Clone(v.Old), slices.Clone(v.Pulls)
 		s.Slots = append(s.Slots, v)
 	}
 	for _, v := range b.nodes {
@@ -60,7 +62,7 @@ func (b *book) Commit(_ context.Context, w store.Batch) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, v := range w.Slots {
-		v.Old = append([]store.Old(nil), v.Old...)
+		v.Old, v.Pulls = slices.Clone(v.Old), slices.Clone(v.Pulls)
 		b.slots[v.Instance] = v
 	}
 	for _, id := range w.DropSlots {
@@ -179,6 +181,7 @@ type worker struct {
 	has     map[instance.Attempt]instance.State
 	started int
 	seq     uint64
+	boot    string         // of the agent; "" is "b"
 	fails   bool           // nothing starts
 	broken  instance.Grant // attempts under it fail
 	mute    bool           // reports nothing
@@ -228,7 +231,7 @@ func (w *worker) run(ctx context.Context) {
 // report is what it says now, with mu held.
 func (w *worker) report() *nodelink.NodeReport {
 	w.seq++
-	r := &nodelink.NodeReport{Boot: "b", Seq: w.seq, Complete: true}
+	r := &nodelink.NodeReport{Boot: cmp.Or(w.boot, "b"), Seq: w.seq, Complete: true}
 	for a, s := range w.has {
 		r.Containers = append(r.Containers, nodelink.Container{Service: a.Instance.Service, Number: a.Instance.Number, Observed: instance.Observed{Epoch: a.Epoch, State: s}, Restarting: w.booting})
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
@@ -51,6 +52,7 @@ type Slot struct {
 	Placement   instance.Placement
 	LastTry     uint32 // greatest try ever used under Grant
 	Old         []Old  // earlier attempts that may still exist
+	Pulls       []Pull // of Old, those whose image may still be pulled
 	// Recovering: an earlier life of the book may have placed it, and no worker
 	// has said so yet.
 	Recovering bool
@@ -87,6 +89,13 @@ func (s Slot) Attempt() instance.Attempt {
 type Old struct {
 	Epoch instance.Epoch
 	Node  model.NodeID
+}
+
+// Pull is an attempt that was sent to an original agent at a time, and of which
+// nothing was heard before it was given up.
+type Pull struct {
+	Old
+	At time.Time
 }
 
 // Node is a registered worker.

@@ -226,6 +226,8 @@ func judgeKind(e *entry, r Request) fault {
 		return fault{name: "architecture", form: formArchitecture}
 	case r.Network && !e.Network:
 		return fault{name: "network", form: formNetwork}
+	case slices.Contains(r.Taken, e.ID):
+		return fault{name: "name", form: formName}
 	}
 	return fault{}
 }

@@ -28,6 +28,7 @@ const (
 	formRuntime
 	formArchitecture
 	formNetwork
+	formName
 	formPort // have: which of those asked for
 	formCores
 	formMiB
@@ -60,6 +61,8 @@ func (f fault) words(r Request) string {
 		return "no " + strings.Join(r.Architectures, " or ")
 	case formNetwork:
 		return "no overlay"
+	case formName:
+		return "has another service of that name"
 	case formPort:
 		p := r.Ports[f.have]
 		return fmt.Sprintf("%d/%s is used by another service", p.Host, p.Protocol)
@@ -89,10 +92,12 @@ func (f fault) short(parts float64, unit string) string {
 // the one with the least id, as in Tally of Explain.
 func (x *Index) refuse(r Request) *Refusal {
 	var t toll
-	excluded := make([]*entry, 0, len(r.Exclude))
-	for _, id := range r.Exclude {
-		if e := x.byID[id]; e != nil {
-			excluded = append(excluded, e)
+	var named []*entry // of which the request says something
+	for _, ids := range [][]string{r.Exclude, r.Taken} {
+		for _, id := range ids {
+			if e := x.byID[id]; e != nil {
+				named = append(named, e)
+			}
 		}
 	}
 	wanted := x.features.wanted(r)
@@ -102,7 +107,7 @@ func (x *Index) refuse(r Request) *Refusal {
 	for i := range x.tree.dir {
 		for k := range x.tree.dir[i].items {
 			v := &x.tree.dir[i].items[k]
-			if plain && v.mask&wanted == wanted && !slices.Contains(excluded, v.e) {
+			if plain && v.mask&wanted == wanted && !slices.Contains(named, v.e) {
 				t.add(judgeDemand(v.room, r.Demand), v.key)
 			} else {
 				t.add(x.judge(v.e, r, true), v.key)
@@ -200,6 +205,7 @@ func (r Request) key(b []byte) []byte {
 	b = strconv.AppendBool(strconv.AppendBool(b, r.Network), r.Restricted)
 	list(r.Only)
 	list(r.Exclude)
+	list(r.Taken)
 	for _, p := range r.Ports {
 		number(int64(p.Host))
 		list([]string{string(p.Protocol)})
