@@ -334,6 +334,11 @@ func (p *planner) deploy(n NodeHave) {
 			}
 		}
 	}
+	p.sends(n)
+}
+
+// sends sends an order for which the place is free.
+func (p *planner) sends(n NodeHave) {
 	wait := min(settleAfter<<min(max(p.w.Sends-1, 0), 5), resendMax)
 	if n.Original {
 		wait = originalWait
