@@ -75,7 +75,7 @@ func servicesCommand(a *app) *cobra.Command {
 func serviceRows(v serviceView) [][]any {
 	rows := [][]any{}
 	for _, i := range v.Instances {
-		rows = append(rows, []any{v.JobName, v.Address, i.Number, i.Status, i.Worker, i.StatusDetail, v.ID})
+		rows = append(rows, []any{v.JobName, v.Address, i.Number, i.word(), i.Worker, i.StatusDetail, v.ID})
 	}
 	if len(rows) == 0 {
 		rows = append(rows, []any{v.JobName, v.Address, "none", "", "", "", v.ID})

@@ -68,6 +68,7 @@ type instanceView struct {
 	Number       int    `json:"instance_number"`
 	Status       string `json:"status"`
 	StatusDetail string `json:"status_detail"`
+	Stale        bool   `json:"stale"`
 	Cluster      string `json:"cluster_id"`
 	Worker       string `json:"worker_id"`
 	HostIP       string `json:"host_ip"`
@@ -118,4 +119,13 @@ type unknownView struct {
 	ID      string `json:"microserviceID"`
 	Number  int    `json:"instance_number"`
 	Epoch   string `json:"epoch"`
+}
+
+// word is the status of an instance, marked when nobody can hear whether it is
+// still so.
+func (i instanceView) word() string {
+	if i.Stale {
+		return i.Status + " (stale)"
+	}
+	return i.Status
 }

@@ -5,21 +5,52 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"oakestra/pkg/core/instance"
 )
 
 // siteState is what a sentence about a slot says of its cluster.
 type siteState struct {
-	known, active bool // the cluster the slot was granted to
-	any           bool // some cluster is active
+	ClusterView      // the one the slot was granted to; zero for none
+	any         bool // some cluster is active
 }
 
 const noneConnected = "waiting for a cluster: none is connected"
 
 // detail is the sentence beside the status word: why it is so, with counts
-// where nothing qualified.
+// where nothing qualified. Of a cluster that cannot be heard it says so.
 func detail(v SlotView, site siteState) string {
+	if !v.Stale {
+		return fresh(v, site)
+	}
+	name := cmp.Or(site.Name, string(v.Cluster))
+	away := unheard(name, site.LastSeen)
+	if v.Word == instance.WordClusterScheduled {
+		return away // nothing was heard yet
+	}
+	away += "; state as last heard"
+	if text := fresh(v, site); text != "" {
+		return text + "; " + away
+	}
+	return away
+}
+
+// unheard says that a cluster is away. since is zero when it was not heard
+// since the start of this root.
+func unheard(name string, since time.Time) string {
+	text := fmt.Sprintf("cluster %s is not connected", name)
+	if !since.IsZero() {
+		text += " since " + moment(since)
+	}
+	return text
+}
+
+// moment is a point in time for people.
+func moment(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// fresh is the sentence of a slot whose cluster is heard.
+func fresh(v SlotView, site siteState) string {
 	switch v.Word {
 	case instance.WordRequested:
 		if len(v.Reasons) > 0 {
@@ -30,9 +61,6 @@ func detail(v SlotView, site siteState) string {
 		}
 		return "waiting for scheduling decision"
 	case instance.WordClusterScheduled:
-		if !site.known || !site.active {
-			return fmt.Sprintf("cluster %s is not connected", cmp.Or(v.Site.Name, string(v.Cluster)))
-		}
 		return fmt.Sprintf("waiting for cluster %s to choose a node", v.Site.Name)
 	case instance.WordNoWorkerCapacity, instance.WordNoQualified, instance.WordNoNode:
 		reasons := v.Seen.Placement.Reasons
@@ -100,17 +128,23 @@ func summary(slots []SlotView) (instance.Word, string) {
 		return instance.WordCreated, "no instance is deployed"
 	}
 	worst := slots[0]
-	running := 0
+	running, stale := 0, 0
 	for _, s := range slots {
 		if s.Word == instance.WordRunning {
 			running++
+			if s.Stale {
+				stale++
+			}
 		}
-		if slices.Index(attention, s.Word) < slices.Index(attention, worst.Word) {
+		if a, b := slices.Index(attention, s.Word), slices.Index(attention, worst.Word); a < b || a == b && s.Stale && !worst.Stale {
 			worst = s
 		}
 	}
 	text := fmt.Sprintf("%d of %d running", running, len(slots))
-	if worst.Word != instance.WordRunning && worst.Detail != "" {
+	if stale > 0 {
+		text += fmt.Sprintf(", %d of them as last heard", stale)
+	}
+	if (worst.Word != instance.WordRunning || worst.Stale) && worst.Detail != "" {
 		text += fmt.Sprintf("; instance %d: %s", worst.ID.Number, worst.Detail)
 	}
 	return worst.Word, text

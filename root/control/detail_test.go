@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
@@ -35,6 +36,8 @@ func slot(in store.Instance, below told, sites ...ClusterView) SlotView {
 func TestDetailSaysWhy(t *testing.T) {
 	active := ClusterView{Cluster: model.Cluster{ID: "c1", Name: "north"}, Active: true}
 	silent := ClusterView{Cluster: model.Cluster{ID: "c1", Name: "north"}}
+	away := silent
+	away.LastSeen = time.Date(2026, 5, 4, 10, 20, 30, 400, time.FixedZone("", 3600))
 	grant := instance.MakeGrant(1, 1)
 	granted := store.Instance{Cluster: "c1", Grant: grant}
 	placed := instance.Placement{Try: 1, Node: "w1", Verdict: instance.Placed}
@@ -67,6 +70,16 @@ func TestDetailSaysWhy(t *testing.T) {
 			[]ClusterView{active}, "NO_WORKER_CAPACITY", "no node qualifies: vcpus 4"},
 		{"granted", granted, told{}, []ClusterView{active}, "CLUSTER_SCHEDULED", "waiting for cluster north to choose a node"},
 		{"granted to one that is silent", granted, told{}, []ClusterView{silent}, "CLUSTER_SCHEDULED", "cluster north is not connected"},
+		{"granted to one that went", granted, told{}, []ClusterView{away}, "CLUSTER_SCHEDULED", "cluster north is not connected since 2026-05-04T09:20:30Z"},
+		{"placed, as last heard", granted, told{seen: InstanceView{Placement: placed, Node: instance.Alive}}, []ClusterView{away}, "NODE_SCHEDULED",
+			"waiting for node w1; cluster north is not connected since 2026-05-04T09:20:30Z; state as last heard"},
+		{"ran, as last heard", granted, ran(instance.Running, ""), []ClusterView{away}, "RUNNING",
+			"cluster north is not connected since 2026-05-04T09:20:30Z; state as last heard"},
+		{"ran, as heard once", granted, ran(instance.Running, ""), []ClusterView{silent}, "RUNNING", "cluster north is not connected; state as last heard"},
+		{"pulled, as last heard", granted, ran(instance.Creating, "pulling 40 %"), []ClusterView{away}, "CREATING",
+			"pulling 40 %; cluster north is not connected since 2026-05-04T09:20:30Z; state as last heard"},
+		{"completed, as last heard", granted, ran(instance.Completed, ""), []ClusterView{away}, "COMPLETED",
+			"cluster north is not connected since 2026-05-04T09:20:30Z; state as last heard"},
 		{"granted to one that is unknown", granted, told{}, nil, "CLUSTER_SCHEDULED", "cluster c1 is not connected"},
 		{"refused by the cluster, most frequent reason first", granted, told{seen: InstanceView{Placement: instance.Placement{Verdict: instance.Refused,
 			Reasons: []instance.Reason{{Name: "vcpus", Count: 1}, {Name: "cordon", Count: 3}, {Name: "arch", Count: 3, Detail: "w2: arm64"}}}}},
@@ -81,6 +94,9 @@ func TestDetailSaysWhy(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			v := slot(c.in, c.below, c.sites...)
+			if stale := c.in.Cluster != "" && (len(c.sites) == 0 || !c.sites[0].Active); v.Stale != stale {
+				t.Errorf("stale is %v, want %v", v.Stale, stale)
+			}
 			if v.Word != c.word || v.Detail != c.detail {
 				t.Errorf("got %s %q, want %s %q", v.Word, v.Detail, c.word, c.detail)
 			}
@@ -97,11 +113,14 @@ func TestSummaryTakesTheMostWorryingInstance(t *testing.T) {
 		}
 		return out
 	}
+	stale := is("RUNNING", "RUNNING", "RUNNING")
+	stale[1].Stale, stale[2].Stale = true, true
 	for _, c := range []struct {
 		slots  []SlotView
 		word   instance.Word
 		detail string
 	}{
+		{stale, "RUNNING", "3 of 3 running, 2 of them as last heard; instance 1: because of RUNNING"},
 		{nil, "CREATED", "no instance is deployed"},
 		{is("RUNNING", "RUNNING"), "RUNNING", "2 of 2 running"},
 		{is("RUNNING", "NODE_SCHEDULED", "CREATING"), "NODE_SCHEDULED", "1 of 3 running; instance 1: because of NODE_SCHEDULED"},

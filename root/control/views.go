@@ -31,6 +31,7 @@ type SlotView struct {
 	Seen    InstanceView      // zero when no cluster has reported it
 	Reasons []instance.Reason // why no cluster can take it
 	Site    model.Cluster
+	Stale   bool // its cluster is not connected: everything is as last heard
 	Word    instance.Word
 	Detail  string
 }
@@ -148,13 +149,13 @@ func (c *Control) view(ctx context.Context, s model.Service, sites map[model.Clu
 func slotView(in store.Instance, below Below, sites map[model.ClusterID]ClusterView) SlotView {
 	seen, _ := below.Facts(in.ID)
 	f := instance.Facts{Grant: in.Grant, Placement: seen.Placement, Observed: seen.Observed, Node: seen.Node}
-	site, known := sites[in.Cluster]
-	v := SlotView{Instance: in, Seen: seen, Site: site.Cluster}
+	site := sites[in.Cluster]
+	v := SlotView{Instance: in, Seen: seen, Site: site.Cluster, Stale: in.Cluster != "" && !site.Active}
 	if in.Grant == 0 {
 		f.Unplaced, v.Reasons = below.Waits(in.ID)
 	}
 	v.Word = instance.Status(f)
-	v.Detail = detail(v, siteState{known: known, active: site.Active, any: anyActive(sites)})
+	v.Detail = detail(v, siteState{site, anyActive(sites)})
 	return v
 }
 

@@ -186,6 +186,7 @@ func toInstance(v control.SlotView, spec model.ServiceSpec) wire.Instance {
 		Number:          v.ID.Number,
 		Status:          string(v.Word),
 		StatusDetail:    v.Detail,
+		Stale:           v.Stale,
 		PublicIP:        v.Seen.Vital.PublicIP,
 		HostIP:          addrText(v.Seen.Placement.HostIP),
 		Revision:        v.Service.Revision,
