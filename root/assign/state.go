@@ -73,8 +73,8 @@ func (v settling) counted(r clusters.Room) bool {
 // slot is a stored instance with what the loop remembers of it.
 type slot struct {
 	store.Instance
-	retryAt time.Time                // while it waits: when it is looked at again, zero for now
-	refused map[model.ClusterID]bool // until they have more room; nil for none
+	retryAt time.Time // while it waits: when it is looked at again, zero for now
+	refused *refusals // by clusters, until they have more room; nil for none
 	// former clusters were given the slot before, or hold it for other
 	// reasons, and have not said that nothing is left there.
 	former map[model.ClusterID]instance.Grant
@@ -125,14 +125,6 @@ func (in *slot) heldBy(id model.ClusterID, g instance.Grant) {
 		in.former = map[model.ClusterID]instance.Grant{}
 	}
 	in.former[id] = g
-}
-
-// refusedBy notes that a cluster cannot take the slot.
-func (in *slot) refusedBy(id model.ClusterID) {
-	if in.refused == nil {
-		in.refused = map[model.ClusterID]bool{}
-	}
-	in.refused[id] = true
 }
 
 // know enters a service.

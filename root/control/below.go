@@ -34,6 +34,9 @@ type Below interface {
 	// Waits says why no cluster can take a slot: a word, "" while nobody has
 	// tried, and reasons with counts.
 	Waits(id model.InstanceID) (instance.Word, []instance.Reason)
+	// Refusals says what each cluster has against a slot that they refuse, by
+	// id; the last may be what speaks against all clusters that were not asked.
+	Refusals(id model.InstanceID) []Refusal
 	Clusters() []ClusterView
 	Nodes() []NodeView
 	// Unknown lists containers that clusters hold and no record explains.
@@ -55,6 +58,13 @@ type InstanceView struct {
 	Vital     instance.Vital
 	Node      instance.Liveness
 	Cluster   model.ClusterID
+}
+
+// Refusal is what a cluster has against a slot, as it said last; without one,
+// what the root knows against those that it did not ask.
+type Refusal struct {
+	Cluster model.ClusterID
+	Reasons []instance.Reason
 }
 
 // ClusterView is a cluster as a user sees it.

@@ -63,11 +63,10 @@ func fresh(v SlotView, site siteState) string {
 	case instance.WordClusterScheduled:
 		return fmt.Sprintf("waiting for cluster %s to choose a node", v.Site.Name)
 	case instance.WordNoWorkerCapacity, instance.WordNoQualified, instance.WordNoNode:
-		reasons := v.Seen.Placement.Reasons
 		if v.Grant == 0 {
-			reasons = v.Reasons
+			return explain("no node qualifies", v.Reasons)
 		}
-		return explain("no node qualifies", reasons)
+		return v.refused()
 	case instance.WordTargetNotFound, instance.WordTargetNotActive, instance.WordTargetNoCapacity, instance.WordNoActiveCluster:
 		return explain("no cluster qualifies", v.Reasons)
 	case instance.WordNodeScheduled:
@@ -108,6 +107,37 @@ func explain(lead string, reasons []instance.Reason) string {
 		}
 	}
 	return lead + ": " + strings.Join(parts, ", ")
+}
+
+// mostNamed bounds the clusters named in one sentence.
+const mostNamed = 5
+
+// objection is what one cluster has against a slot.
+type objection struct {
+	cluster string // its name
+	why     []instance.Reason
+}
+
+// refused says why the clusters that were asked have no worker for a slot, by
+// cluster when there are several: "no node qualifies: north: port 2 (n1: 7070/tcp
+// is used by another service); south: memory 1 (w1: 512 > 300 MiB free)".
+func (v SlotView) refused() string {
+	if len(v.objections) == 0 && len(v.barred) == 0 {
+		return explain("no node qualifies", v.Seen.Placement.Reasons)
+	}
+	list := append([]objection{{cmp.Or(v.Site.Name, string(v.Cluster)), v.Seen.Placement.Reasons}}, v.objections...)
+	slices.SortFunc(list, func(a, b objection) int { return cmp.Compare(a.cluster, b.cluster) })
+	var parts []string
+	for _, o := range list[:min(mostNamed, len(list))] {
+		parts = append(parts, explain(o.cluster, o.why))
+	}
+	if more := len(list) - mostNamed; more > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more", more))
+	}
+	if len(v.barred) > 0 {
+		parts = append(parts, explain("elsewhere", v.barred))
+	}
+	return "no node qualifies: " + strings.Join(parts, "; ")
 }
 
 // attention orders words by how much a user needs to know them: a service has

@@ -17,9 +17,11 @@ type told struct {
 	seen    InstanceView
 	word    instance.Word
 	reasons []instance.Reason
+	refuse  []Refusal
 }
 
 func (b told) Facts(model.InstanceID) (InstanceView, bool) { return b.seen, true }
+func (b told) Refusals(model.InstanceID) []Refusal         { return b.refuse }
 func (b told) Waits(model.InstanceID) (instance.Word, []instance.Reason) {
 	return b.word, b.reasons
 }
@@ -45,6 +47,11 @@ func TestDetailSaysWhy(t *testing.T) {
 		return told{seen: InstanceView{Placement: placed, Node: instance.Alive,
 			Observed: instance.Observed{Epoch: instance.Epoch{Grant: grant, Try: 1}, State: s, Reason: reason}}}
 	}
+	many := []Refusal{{Cluster: "c1", Reasons: []instance.Reason{{Name: "stale", Count: 9}}}}
+	for _, c := range "bcdefg" {
+		many = append(many, Refusal{Cluster: model.ClusterID(c), Reasons: []instance.Reason{{Name: "memory", Count: 1}}})
+	}
+	many = append(many, Refusal{Reasons: []instance.Reason{{Name: "inactive", Count: 2, Detail: "z"}}})
 	lost := ran(instance.Running, "")
 	lost.seen.Node = instance.Lost
 	cases := []struct {
@@ -84,6 +91,9 @@ func TestDetailSaysWhy(t *testing.T) {
 		{"refused by the cluster, most frequent reason first", granted, told{seen: InstanceView{Placement: instance.Placement{Verdict: instance.Refused,
 			Reasons: []instance.Reason{{Name: "vcpus", Count: 1}, {Name: "cordon", Count: 3}, {Name: "arch", Count: 3, Detail: "w2: arm64"}}}}},
 			[]ClusterView{active}, "NO_WORKER_CAPACITY", "no node qualifies: arch 3 (w2: arm64), cordon 3, vcpus 1"},
+		{"refused by many", granted, told{refuse: many, seen: InstanceView{Placement: instance.Placement{Verdict: instance.Refused,
+			Reasons: []instance.Reason{{Name: "vcpus", Count: 1}}}}}, []ClusterView{active}, "NO_WORKER_CAPACITY",
+			"no node qualifies: b: memory 1; c: memory 1; d: memory 1; e: memory 1; f: memory 1; and 2 more; elsewhere: inactive 2 (z)"},
 		{"placed", granted, told{seen: InstanceView{Placement: placed, Node: instance.Alive}}, []ClusterView{active}, "NODE_SCHEDULED", "waiting for node w1"},
 		{"runs", granted, ran(instance.Running, ""), []ClusterView{active}, "RUNNING", ""},
 		{"pulls", granted, ran(instance.Creating, "pulling 40 %"), []ClusterView{active}, "CREATING", "pulling 40 %"},

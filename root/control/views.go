@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -34,6 +35,9 @@ type SlotView struct {
 	Stale   bool // its cluster is not connected: everything is as last heard
 	Word    instance.Word
 	Detail  string
+
+	objections []objection       // of clusters that refuse it, but its own
+	barred     []instance.Reason // against those that were not asked
 }
 
 // Applications lists those of the caller; all of them for an administrator.
@@ -155,8 +159,24 @@ func slotView(in store.Instance, below Below, sites map[model.ClusterID]ClusterV
 		f.Unplaced, v.Reasons = below.Waits(in.ID)
 	}
 	v.Word = instance.Status(f)
+	if v.Word == instance.WordNoWorkerCapacity && in.Grant != 0 {
+		v.object(below.Refusals(in.ID), sites)
+	}
 	v.Detail = detail(v, siteState{site, anyActive(sites)})
 	return v
+}
+
+// object enters what clusters have against a slot.
+func (v *SlotView) object(list []Refusal, sites map[model.ClusterID]ClusterView) {
+	for _, r := range list {
+		switch r.Cluster {
+		case v.Cluster: // its own says so itself
+		case "":
+			v.barred = r.Reasons
+		default:
+			v.objections = append(v.objections, objection{cmp.Or(sites[r.Cluster].Name, string(r.Cluster)), r.Reasons})
+		}
+	}
 }
 
 func anyActive(sites map[model.ClusterID]ClusterView) bool {

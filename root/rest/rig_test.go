@@ -262,10 +262,11 @@ func (f *fakeBelow) Facts(id model.InstanceID) (control.InstanceView, bool) {
 func (f *fakeBelow) Waits(model.InstanceID) (instance.Word, []instance.Reason) {
 	return "", nil
 }
-func (f *fakeBelow) Clusters() []control.ClusterView { return f.clusters }
-func (f *fakeBelow) Nodes() []control.NodeView       { return f.nodes }
-func (f *fakeBelow) Unknown() []control.UnknownView  { return f.unknown }
-func (f *fakeBelow) Recovery() (bool, []string)      { return f.recovers, f.waiting }
+func (f *fakeBelow) Clusters() []control.ClusterView             { return f.clusters }
+func (f *fakeBelow) Refusals(model.InstanceID) []control.Refusal { return nil }
+func (f *fakeBelow) Nodes() []control.NodeView                   { return f.nodes }
+func (f *fakeBelow) Unknown() []control.UnknownView              { return f.unknown }
+func (f *fakeBelow) Recovery() (bool, []string)                  { return f.recovers, f.waiting }
 func (f *fakeBelow) AcceptRecovery(context.Context) error {
 	f.recovers = false
 	return nil
