@@ -10,6 +10,8 @@ type Cluster struct {
 	Location         string   `json:"cluster_location"`
 	Info             Empty    `json:"clusterinfo"`
 	Active           bool     `json:"active"`
+	StatusDetail     string   `json:"status_detail"`            // since when it is not connected, or why it replaces nothing; "" when all is well
+	PausedUntil      string   `json:"replacement_paused_until"` // what ran on lost workers is not replaced before; "" when it is
 	ActiveNodes      int      `json:"active_nodes"`
 	NetworkNodes     int      `json:"network_nodes"` // with NetManager
 	TotalCPUCores    int64    `json:"total_cpu_cores"`

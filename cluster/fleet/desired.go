@@ -215,7 +215,7 @@ const mostRooms = 48
 // aggregate adds up all workers, each time anew: a few hundred microseconds per
 // 10 000 workers each 5 s, and sums that cannot drift.
 func (c *core) aggregate() Aggregate {
-	a := Aggregate{Number: c.aggregates}
+	a := Aggregate{Number: c.aggregates, PausedUntil: c.brakeUntil}
 	runtimes, architectures := map[string]bool{}, map[string]bool{}
 	for _, n := range c.nodes {
 		if n.live != instance.Alive && n.live != instance.Suspect {

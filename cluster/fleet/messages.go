@@ -61,6 +61,7 @@ type Aggregate struct {
 	Number                    uint64 // grows with every one, over restarts too
 	Runtimes, Architectures   []string
 	CPUPercent, MemoryPercent float64
+	PausedUntil               time.Time // nothing is replaced before; zero: everything is
 }
 
 // Snapshot is everything the root is told after a Welcome.

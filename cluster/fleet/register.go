@@ -235,7 +235,7 @@ func (c *core) release(why string) (paused bool) {
 	if c.brakeUntil.IsZero() {
 		return false
 	}
-	c.brakeUntil, c.losses = time.Time{}, nil
+	c.brakeUntil, c.losses, c.roomMoved = time.Time{}, nil, true // to tell the root
 	for k := range c.slots {
 		c.look[k] = true
 	}
@@ -249,7 +249,7 @@ func (c *core) countLost() {
 	c.losses = slices.DeleteFunc(c.losses, func(t time.Time) bool { return t.Before(window) })
 	c.losses = append(c.losses, c.now)
 	if brake(len(c.losses), len(c.nodes)) && !c.now.Before(c.brakeUntil) {
-		c.brakeUntil = c.now.Add(c.f.cfg.BrakeFor)
+		c.brakeUntil, c.roomMoved = c.now.Add(c.f.cfg.BrakeFor), true
 		c.f.log.Warn("many workers lost at once: nothing is replaced for now", "lost", len(c.losses), "of", len(c.nodes))
 		c.f.deps.Root.Note("brake", "cluster", fmt.Sprintf("%d of %d workers lost at once, replacement pauses", len(c.losses), len(c.nodes)))
 	}

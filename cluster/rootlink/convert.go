@@ -230,6 +230,9 @@ func aggregateTo(a fleet.Aggregate) *linkv1.Up {
 		Runtimes: a.Runtimes, Architectures: a.Architectures, CpuPercent: a.CPUPercent, MemoryPercent: a.MemoryPercent,
 	}
 	m.Number, m.Partial = a.Number, a.Partial
+	if !a.PausedUntil.IsZero() {
+		m.PausedUntilUnixMs = a.PausedUntil.UnixMilli()
+	}
 	kinds := map[string]*linkv1.Kind{}
 	for _, r := range a.Rooms {
 		name := fmt.Sprint(r.Runtimes, r.Architectures, r.Network)

@@ -99,6 +99,7 @@ type clusterView struct {
 	IP       string  `json:"ip"`
 	Location string  `json:"cluster_location"`
 	Active   bool    `json:"active"`
+	Detail   string  `json:"status_detail"`
 	Nodes    int     `json:"active_nodes"`
 	VCPUs    float64 `json:"vcpus"`
 	MemoryMB int64   `json:"memory_in_mb"`

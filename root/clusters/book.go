@@ -144,6 +144,7 @@ func (b *Book) Clusters() []control.ClusterView {
 		list = append(list, control.ClusterView{
 			Cluster: e.Cluster, Active: e.active(now), LastSeen: e.lastSeen, ActiveNodes: r.ActiveNodes, NetworkNodes: r.NetworkNodes,
 			Capacity: r.Capacity, Reserved: r.Reserved, CPUPercent: r.CPUPercent, MemoryPercent: r.MemoryPercent, Runtimes: r.Runtimes, Architectures: r.Architectures,
+			PausedUntil: r.PausedUntil,
 		})
 	}
 	slices.SortFunc(list, func(a, b control.ClusterView) int {

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	linkv1 "oakestra/api/link/v1"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/root/control"
@@ -242,5 +243,22 @@ func TestAClusterGoesBackToAnEarlierAttempt(t *testing.T) {
 	say(1, instance.Created, 1) // a state only grows
 	if f, _ = b.Facts(id); f.Observed.State != instance.Running {
 		t.Errorf("%+v", f.Observed)
+	}
+}
+
+// A pause of replacement is shown as its cluster told it last.
+func TestAPauseOfReplacementIsShown(t *testing.T) {
+	b := NewBook(nil)
+	b.Know(store.Cluster{Cluster: model.Cluster{ID: "1", Name: "north"}})
+	until := time.UnixMilli(1_800_000_000_123)
+	for _, want := range []time.Time{until, {}} {
+		a := &linkv1.Aggregate{}
+		if !want.IsZero() {
+			a.PausedUntilUnixMs = want.UnixMilli()
+		}
+		b.setRoom("1", roomFrom(a))
+		if got := b.Clusters()[0].PausedUntil; !got.Equal(want) {
+			t.Errorf("paused until %s, want %s", got, want)
+		}
 	}
 }

@@ -132,6 +132,9 @@ func roomFrom(a *linkv1.Aggregate) Room {
 			out.Rooms = append(out.Rooms, room)
 		}
 	}
+	if at := a.GetPausedUntilUnixMs(); at > 0 {
+		out.PausedUntil = time.UnixMilli(at)
+	}
 	if out.Number != 0 {
 		return out
 	}

@@ -108,4 +108,5 @@ type Room struct {
 	Architectures      []string
 	CPUPercent         float64
 	MemoryPercent      float64
+	PausedUntil        time.Time // nothing is replaced before, of lost workers; zero: everything is
 }

@@ -80,6 +80,7 @@ type ClusterView struct {
 	MemoryPercent float64
 	Runtimes      []string
 	Architectures []string
+	PausedUntil   time.Time // what ran on lost workers is not replaced before; zero: it is
 }
 
 // NodeView is a worker as a user sees it.

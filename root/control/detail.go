@@ -46,6 +46,22 @@ func unheard(name string, since time.Time) string {
 	return text
 }
 
+// pause says why a cluster replaces nothing, "" when it does, or cannot be heard.
+func (v ClusterView) pause() string {
+	if !v.Active || v.PausedUntil.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("replacement paused until %s since many workers were lost at once: oak cluster confirm-loss %s", moment(v.PausedUntil), v.Name)
+}
+
+// Detail is what a user should know of a cluster, "" for nothing.
+func (v ClusterView) Detail() string {
+	if !v.Active {
+		return unheard(v.Name, v.LastSeen)
+	}
+	return v.pause()
+}
+
 // moment is a point in time for people.
 func moment(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
@@ -73,7 +89,11 @@ func fresh(v SlotView, site siteState) string {
 		return fmt.Sprintf("waiting for node %s", v.Seen.Placement.Node)
 	case instance.WordFailed:
 		if v.Seen.Node == instance.Lost {
-			return fmt.Sprintf("node %s is lost", v.Seen.Placement.Node)
+			text := fmt.Sprintf("node %s is lost", v.Seen.Placement.Node)
+			if pause := site.pause(); pause != "" {
+				text += "; " + pause
+			}
+			return text
 		}
 	case instance.WordCreating, instance.WordCreated, instance.WordRunning, instance.WordDead, instance.WordCompleted,
 		instance.WordUndeployed: // the node knows best

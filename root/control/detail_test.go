@@ -40,6 +40,8 @@ func TestDetailSaysWhy(t *testing.T) {
 	silent := ClusterView{Cluster: model.Cluster{ID: "c1", Name: "north"}}
 	away := silent
 	away.LastSeen = time.Date(2026, 5, 4, 10, 20, 30, 400, time.FixedZone("", 3600))
+	paused := active
+	paused.PausedUntil = away.LastSeen.Add(5 * time.Minute)
 	grant := instance.MakeGrant(1, 1)
 	granted := store.Instance{Cluster: "c1", Grant: grant}
 	placed := instance.Placement{Try: 1, Node: "w1", Verdict: instance.Placed}
@@ -100,6 +102,8 @@ func TestDetailSaysWhy(t *testing.T) {
 		{"could not start", granted, ran(instance.Failed, "no such image"), []ClusterView{active}, "FAILED", "no such image"},
 		{"ended", granted, ran(instance.Dead, "exit code 3"), []ClusterView{active}, "DEAD", "exit code 3"},
 		{"its node is lost", granted, lost, []ClusterView{active}, "FAILED", "node w1 is lost"},
+		{"its node is lost and is not replaced", granted, lost, []ClusterView{paused}, "FAILED",
+			"node w1 is lost; replacement paused until 2026-05-04T09:25:30Z since many workers were lost at once: oak cluster confirm-loss north"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -1440,8 +1440,11 @@ type Aggregate struct {
 	Number        uint64       `protobuf:"varint,10,opt,name=number,proto3" json:"number,omitempty"` // grows with every one, over restarts too; 0: an older cluster, without kinds
 	Kinds         []*Kind      `protobuf:"bytes,11,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	Partial       bool         `protobuf:"varint,12,opt,name=partial,proto3" json:"partial,omitempty"` // some worker has more room than kinds say
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Until when nothing is replaced that ran on lost workers, since many were
+	// lost at once; 0: everything is.
+	PausedUntilUnixMs int64 `protobuf:"varint,13,opt,name=paused_until_unix_ms,json=pausedUntilUnixMs,proto3" json:"paused_until_unix_ms,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Aggregate) Reset() {
@@ -1556,6 +1559,13 @@ func (x *Aggregate) GetPartial() bool {
 		return x.Partial
 	}
 	return false
+}
+
+func (x *Aggregate) GetPausedUntilUnixMs() int64 {
+	if x != nil {
+		return x.PausedUntilUnixMs
+	}
+	return 0
 }
 
 // Kind is the room of workers that run the same things. Cordoned and silent
@@ -4379,7 +4389,7 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\fservice_name\x18\x03 \x01(\tR\vserviceName\x12\x16\n" +
 	"\x06number\x18\x04 \x01(\rR\x06number\x12\x14\n" +
 	"\x05grant\x18\x05 \x01(\x04R\x05grant\x12\x10\n" +
-	"\x03try\x18\x06 \x01(\rR\x03try\"\xe6\x03\n" +
+	"\x03try\x18\x06 \x01(\rR\x03try\"\x97\x04\n" +
 	"\tAggregate\x12!\n" +
 	"\factive_nodes\x18\x01 \x01(\rR\vactiveNodes\x127\n" +
 	"\bcapacity\x18\x02 \x01(\v2\x1b.oakestra.link.v1.ResourcesR\bcapacity\x127\n" +
@@ -4394,7 +4404,8 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06number\x18\n" +
 	" \x01(\x04R\x06number\x12,\n" +
 	"\x05kinds\x18\v \x03(\v2\x16.oakestra.link.v1.KindR\x05kinds\x12\x18\n" +
-	"\apartial\x18\f \x01(\bR\apartial\"x\n" +
+	"\apartial\x18\f \x01(\bR\apartial\x12/\n" +
+	"\x14paused_until_unix_ms\x18\r \x01(\x03R\x11pausedUntilUnixMs\"x\n" +
 	"\x04Kind\x12\x1a\n" +
 	"\bruntimes\x18\x01 \x03(\tR\bruntimes\x12$\n" +
 	"\rarchitectures\x18\x02 \x03(\tR\rarchitectures\x12\x18\n" +
