@@ -101,7 +101,23 @@ func (c *core) facts(s *slot) Facts {
 	if s.Placement.Verdict != instance.Placed {
 		f.Observed = c.before(s)
 	}
+	if s.Tombstone {
+		f.LeftOn = s.left()
+	}
 	return f
+}
+
+// left lists the workers that may hold an attempt of a slot.
+func (s *slot) left() []model.NodeID {
+	var out []model.NodeID
+	if s.Placement.Verdict == instance.Placed {
+		out = append(out, s.Placement.Node)
+	}
+	for _, o := range s.Old {
+		out = append(out, o.Node)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // before is the newest attempt under an older grant that goes on while nothing

@@ -31,6 +31,7 @@ type Facts struct {
 	Gone      bool // the tombstone is carried out
 	// Counted is the number of the first Aggregate that counts the placement.
 	Counted uint64
+	LeftOn  []model.NodeID // of a tombstone: workers that may hold something of it
 }
 
 // Orphan is a container that no assignment explains.

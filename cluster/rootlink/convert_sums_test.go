@@ -54,3 +54,9 @@ func TestAPauseIsTold(t *testing.T) {
 		t.Errorf("not paused is %d", got)
 	}
 }
+
+func TestWhereATombstoneIsLeftIsTold(t *testing.T) {
+	if got := factsTo(fleet.Facts{LeftOn: []model.NodeID{"w1", "w2"}}).GetLeftOn(); fmt.Sprint(got) != "[w1 w2]" {
+		t.Errorf("left on %v", got)
+	}
+}

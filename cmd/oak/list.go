@@ -86,9 +86,9 @@ func serviceRows(v serviceView) [][]any {
 func nodesCommand(a *app) *cobra.Command {
 	return &cobra.Command{Use: "nodes", Aliases: []string{"workers"}, Short: "list the workers of all clusters", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return list(a, cmd, "/api/nodes/", "NODE\tCLUSTER\tSTATUS\tADDRESS\tARCH\tVCPUS HELD/ALL\tMEMORY HELD/ALL MiB\tSUBNET", func(v nodeView) [][]any {
+			return list(a, cmd, "/api/nodes/", "NODE\tCLUSTER\tSTATUS\tADDRESS\tARCH\tVCPUS HELD/ALL\tMEMORY HELD/ALL MiB\tSUBNET\tDETAIL", func(v nodeView) [][]any {
 				return [][]any{{v.ID, v.Cluster, v.Status, v.Address, v.Arch,
-					fmt.Sprintf("%g/%g", v.VCPUsHeld, v.VCPUs), fmt.Sprintf("%d/%d", v.MemoryHeld, v.MemoryMB), v.Subnet}}
+					fmt.Sprintf("%g/%g", v.VCPUsHeld, v.VCPUs), fmt.Sprintf("%d/%d", v.MemoryHeld, v.MemoryMB), v.Subnet, v.detail()}}
 			})
 		}}
 }

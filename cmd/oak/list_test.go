@@ -5,6 +5,19 @@ import (
 	"testing"
 )
 
+func TestAListedWorkerSaysWhatIsStillToBeRemoved(t *testing.T) {
+	for answer, want := range map[string]string{
+		`{"to_remove":[],"to_remove_total":0}`:                                                "",
+		`{"to_remove":[{"waits_for":""}],"to_remove_total":1}`:                                "1 to be removed",
+		`{"to_remove":[{"waits_for":"worker w3 of cluster c1 is lost"}],"to_remove_total":7}`: "7 to be removed: worker w3 of cluster c1 is lost",
+	} {
+		var v nodeView
+		if err := json.Unmarshal([]byte(answer), &v); err != nil || v.detail() != want {
+			t.Errorf("%s: %q, %v, want %q", answer, v.detail(), err, want)
+		}
+	}
+}
+
 // What is shown of a cluster that cannot be heard is marked.
 func TestAListedInstanceIsMarkedWhenItsClusterIsAway(t *testing.T) {
 	var v serviceView

@@ -1,5 +1,7 @@
 package main
 
+import "fmt"
+
 // The parts of the root's answers that the command line shows.
 
 type applicationView struct {
@@ -92,6 +94,22 @@ type nodeView struct {
 	MemoryHeld  int64   `json:"reserved_memory_in_mb"`
 	LastSeen    string  `json:"last_seen"`
 	AgentString string  `json:"agent_version"`
+	ToRemove    []struct {
+		Waits string `json:"waits_for"`
+	} `json:"to_remove"`
+	Removals int `json:"to_remove_total"`
+}
+
+// detail is what a user should know of a worker.
+func (n nodeView) detail() string {
+	if n.Removals == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%d to be removed", n.Removals)
+	if len(n.ToRemove) > 0 && n.ToRemove[0].Waits != "" {
+		text += ": " + n.ToRemove[0].Waits
+	}
+	return text
 }
 
 type clusterView struct {

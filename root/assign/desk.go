@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 	"oakestra/root/clusters"
@@ -21,6 +22,7 @@ import (
 type Book interface {
 	Active(id model.ClusterID) bool
 	Connected(id model.ClusterID) bool
+	Liveness(id model.ClusterID, node model.NodeID) instance.Liveness
 	Room(id model.ClusterID) (clusters.Room, bool)
 	Reports(id model.InstanceID) map[model.ClusterID]clusters.Facts
 	Send(id model.ClusterID, d clusters.Desired) bool

@@ -37,6 +37,7 @@ type state struct {
 	// refusing slots are refused by the cluster they belong to, which tries
 	// again by itself while nobody else has room.
 	refusing map[model.InstanceID]bool
+	ending   map[model.InstanceID]bool // tombstones
 	// settle holds instances that were reported as placed; their reservations
 	// end with the aggregate that counts them itself.
 	settle map[model.ClusterID]map[model.InstanceID]settling
@@ -85,6 +86,9 @@ type slot struct {
 	// way there.
 	unsure bool
 	watch  watch
+
+	endsSince   time.Time // of a tombstone: when it was first looked at
+	remainsTold bool      // and that it waits was told
 }
 
 func newState() *state {
@@ -115,6 +119,9 @@ func (s *state) put(in store.Instance) *slot {
 	}
 	if in.Tombstone {
 		delete(s.refusing, in.ID)
+		s.ending[in.ID] = true
+	} else {
+		delete(s.ending, in.ID)
 	}
 	return v
 }
@@ -145,6 +152,7 @@ func (s *state) drop(id model.InstanceID) {
 	}
 	s.stopWaiting(id)
 	delete(s.refusing, id)
+	delete(s.ending, id)
 	s.index.Release(id.String())
 }
 
@@ -196,6 +204,7 @@ func (d *Desk) load(ctx context.Context, s *state) error {
 	}
 	s.clusters, s.instances, s.services = map[model.ClusterID]store.Cluster{}, make(map[model.InstanceID]*slot, len(ins)), make(map[model.ServiceID]*model.Service, len(svcs))
 	s.of = make(map[model.ServiceID]map[model.InstanceID]*slot, len(svcs))
+	s.ending = map[model.InstanceID]bool{}
 	s.waiting, s.refusing, s.agenda = map[model.InstanceID]bool{}, map[model.InstanceID]bool{}, newAgenda()
 	s.blocks, s.index = address.NewBlocks(), placement.NewIndex()
 	s.rolling = map[model.ServiceID]bool{}

@@ -394,6 +394,17 @@ func (b *Book) Connected(id model.ClusterID) bool {
 	return ok && e.session != nil
 }
 
+// Liveness of a worker, as its cluster told it last; Unseen for one that it did
+// not name.
+func (b *Book) Liveness(cluster model.ClusterID, node model.NodeID) instance.Liveness {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if e := b.clusters[cluster]; e != nil {
+		return e.nodes[node].Liveness
+	}
+	return instance.Unseen
+}
+
 // On lists the slots that clusters report on a worker, by cluster and worker.
 func (b *Book) On() map[model.ClusterID]map[model.NodeID][]model.InstanceID {
 	b.mu.RLock()

@@ -262,3 +262,23 @@ func TestAPauseOfReplacementIsShown(t *testing.T) {
 		}
 	}
 }
+
+// Where something of a deleted instance is left travels with its facts, and how
+// a worker is with the workers.
+func TestWhatIsLeftOfATombstone(t *testing.T) {
+	f := factsFrom(&linkv1.InstanceFacts{ServiceId: "s", LeftOn: []string{"w1", "w2"}})
+	if !slices.Equal(f.LeftOn, []model.NodeID{"w1", "w2"}) {
+		t.Errorf("left on %v", f.LeftOn)
+	}
+	b := NewBook(nil)
+	b.setNodes("1", true, []control.NodeView{{Node: model.Node{ID: "w1"}, Cluster: "1", Liveness: instance.Lost}}, nil)
+	for _, c := range []struct {
+		cluster model.ClusterID
+		node    model.NodeID
+		want    instance.Liveness
+	}{{"1", "w1", instance.Lost}, {"1", "w2", instance.Unseen}, {"2", "w1", instance.Unseen}} {
+		if got := b.Liveness(c.cluster, c.node); got != c.want {
+			t.Errorf("%s of %s is %d, want %d", c.node, c.cluster, got, c.want)
+		}
+	}
+}

@@ -87,6 +87,9 @@ func factsFrom(f *linkv1.InstanceFacts) Facts {
 		},
 		Node: livenesses[f.GetNodeLiveness()], Counted: f.GetCountedBy(),
 	}
+	for _, id := range f.GetLeftOn() {
+		out.LeftOn = append(out.LeftOn, model.NodeID(id))
+	}
 	for _, r := range p.GetReasons() {
 		out.Placement.Reasons = append(out.Placement.Reasons, reasonFrom(r))
 	}

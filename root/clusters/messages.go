@@ -93,6 +93,9 @@ type Facts struct {
 	// Counted is the number of the first Room that counts the placement, 0 of
 	// an older cluster.
 	Counted uint64
+	// LeftOn are the workers that may hold something of a tombstone; none of an
+	// older cluster.
+	LeftOn []model.NodeID
 }
 
 // Room is what a cluster could take.

@@ -326,6 +326,7 @@ type fakePlaces struct {
 	asked   []string
 	dry     control.DryRun
 	answers map[model.ClusterID]control.Answer
+	ends    []control.Removal
 }
 
 func (f *fakePlaces) OrderNode(_ context.Context, cluster model.ClusterID, node model.NodeID, verb control.NodeVerb) (control.Ordered, error) {
@@ -345,6 +346,8 @@ func (f *fakePlaces) Ask(_ context.Context, id model.ClusterID, svc model.Servic
 	a.Judged = a.Judged[:min(most, len(a.Judged))]
 	return a
 }
+
+func (f *fakePlaces) Removals(context.Context) ([]control.Removal, error) { return f.ends, nil }
 
 func (f *fakePlaces) RemoveCluster(_ context.Context, id model.ClusterID, force bool) ([]model.InstanceID, error) {
 	f.asked = append(f.asked, fmt.Sprintf("%s %v", id, force))

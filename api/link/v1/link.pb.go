@@ -896,6 +896,7 @@ type InstanceFacts struct {
 	NodeLiveness  NodeLiveness           `protobuf:"varint,7,opt,name=node_liveness,json=nodeLiveness,proto3,enum=oakestra.link.v1.NodeLiveness" json:"node_liveness,omitempty"`
 	Gone          bool                   `protobuf:"varint,8,opt,name=gone,proto3" json:"gone,omitempty"`                            // tombstone carried out: nothing of the slot is left in this cluster
 	CountedBy     uint64                 `protobuf:"varint,9,opt,name=counted_by,json=countedBy,proto3" json:"counted_by,omitempty"` // the first Aggregate.number that counts this placement
+	LeftOn        []string               `protobuf:"bytes,10,rep,name=left_on,json=leftOn,proto3" json:"left_on,omitempty"`          // of a tombstone: ids of the workers that may hold something of it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -991,6 +992,13 @@ func (x *InstanceFacts) GetCountedBy() uint64 {
 		return x.CountedBy
 	}
 	return 0
+}
+
+func (x *InstanceFacts) GetLeftOn() []string {
+	if x != nil {
+		return x.LeftOn
+	}
+	return nil
 }
 
 type Placement struct {
@@ -4337,7 +4345,7 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06Report\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12=\n" +
 	"\tinstances\x18\x02 \x03(\v2\x1f.oakestra.link.v1.InstanceFactsR\tinstances\x122\n" +
-	"\aorphans\x18\x03 \x03(\v2\x18.oakestra.link.v1.OrphanR\aorphans\"\xf6\x02\n" +
+	"\aorphans\x18\x03 \x03(\v2\x18.oakestra.link.v1.OrphanR\aorphans\"\x8f\x03\n" +
 	"\rInstanceFacts\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x12\x16\n" +
@@ -4349,7 +4357,9 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\rnode_liveness\x18\a \x01(\x0e2\x1e.oakestra.link.v1.NodeLivenessR\fnodeLiveness\x12\x12\n" +
 	"\x04gone\x18\b \x01(\bR\x04gone\x12\x1d\n" +
 	"\n" +
-	"counted_by\x18\t \x01(\x04R\tcountedBy\"\xd5\x01\n" +
+	"counted_by\x18\t \x01(\x04R\tcountedBy\x12\x17\n" +
+	"\aleft_on\x18\n" +
+	" \x03(\tR\x06leftOn\"\xd5\x01\n" +
 	"\tPlacement\x12\x10\n" +
 	"\x03try\x18\x01 \x01(\rR\x03try\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1b\n" +
