@@ -31,12 +31,7 @@ type Addresses interface {
 type Below interface {
 	// Facts of a slot; ok is false when no cluster has reported it.
 	Facts(id model.InstanceID) (InstanceView, bool)
-	// Waits says why no cluster can take a slot: a word, "" while nobody has
-	// tried, and reasons with counts.
-	Waits(id model.InstanceID) (instance.Word, []instance.Reason)
-	// Refusals says what each cluster has against a slot that they refuse, by
-	// id; the last may be what speaks against all clusters that were not asked.
-	Refusals(id model.InstanceID) []Refusal
+	Obstacles
 	Clusters() []ClusterView
 	Nodes() []NodeView
 	// Unknown lists containers that clusters hold and no record explains.
@@ -49,6 +44,16 @@ type Below interface {
 	Recovery() (on bool, waitingFor []string)
 	// AcceptRecovery ends recovery by hand.
 	AcceptRecovery(ctx context.Context) error
+}
+
+// Obstacles say why slots do not run; root/assign knows it.
+type Obstacles interface {
+	// Waits says why no cluster can take a slot: a word, "" while nobody has
+	// tried, and reasons with counts.
+	Waits(id model.InstanceID) (instance.Word, []instance.Reason)
+	// Refusals says what each cluster has against a slot that they refuse, by
+	// id; the last may be what speaks against all clusters that were not asked.
+	Refusals(id model.InstanceID) []Refusal
 }
 
 // InstanceView is everything observed of one slot.
