@@ -55,6 +55,7 @@ type Node struct {
 	ClusterID      string    `json:"cluster_id"`
 	ClusterName    string    `json:"cluster_name"`
 	Status         string    `json:"status" enums:"unseen,alive,suspect,lost"`
+	Stale          bool      `json:"stale"` // its cluster is not connected: everything here is as last heard
 	Architecture   string    `json:"architecture" example:"amd64"`
 	Runtimes       []string  `json:"virtualization"`
 	Network        bool      `json:"network"`   // NetManager is there

@@ -84,6 +84,7 @@ type nodeView struct {
 	Address     string  `json:"ip"`
 	Arch        string  `json:"architecture"`
 	Status      string  `json:"status"`
+	Stale       bool    `json:"stale"`
 	VCPUs       float64 `json:"vcpus"`
 	MemoryMB    int64   `json:"memory_in_mb"`
 	CPUPercent  float64 `json:"cpu_percent"`
@@ -140,11 +141,10 @@ type unknownView struct {
 	Epoch   string `json:"epoch"`
 }
 
-// word is the status of an instance, marked when nobody can hear whether it is
-// still so.
-func (i instanceView) word() string {
-	if i.Stale {
-		return i.Status + " (stale)"
+// heard is a status, marked when nobody can hear whether it is still so.
+func heard(status string, stale bool) string {
+	if stale {
+		return status + " (stale)"
 	}
-	return i.Status
+	return status
 }

@@ -33,10 +33,13 @@ func (r *refusals) with(id model.ClusterID, revision uint64, why []instance.Reas
 
 // without returns the same less what one cluster says, nil for nothing.
 func (r *refusals) without(id model.ClusterID) *refusals {
-	if r == nil || r.by[id] == nil && len(r.by) > 0 {
+	if r == nil {
+		return nil
+	}
+	if _, refuses := r.by[id]; !refuses {
 		return r
 	}
-	if len(r.by) <= 1 {
+	if len(r.by) == 1 {
 		return nil
 	}
 	out := &refusals{revision: r.revision, by: maps.Clone(r.by), others: r.others}
@@ -59,9 +62,6 @@ func (r *refusals) of(revision uint64) []string {
 // refuses notes that a cluster cannot take a slot, for this revision and until
 // it has more room.
 func (d *Desk) refuses(in *slot, from model.ClusterID, why []instance.Reason) {
-	if why == nil {
-		why = []instance.Reason{}
-	}
 	d.setRefused(in, in.refused.with(from, in.Service.Revision, why))
 }
 
@@ -76,7 +76,9 @@ func (d *Desk) barred(in *slot, err error) {
 	}
 	others := slices.Clone(refusal.Reasons)
 	others = slices.DeleteFunc(others, func(r instance.Reason) bool { return r.Name == "refused" })
-	d.setRefused(in, &refusals{revision: in.refused.revision, by: in.refused.by, others: others})
+	if !slices.Equal(others, in.refused.others) {
+		d.setRefused(in, &refusals{revision: in.refused.revision, by: in.refused.by, others: others})
+	}
 }
 
 func (d *Desk) setRefused(in *slot, r *refusals) {

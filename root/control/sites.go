@@ -73,6 +73,7 @@ type Removal struct {
 // NodeDetail is a worker with what runs on it.
 type NodeDetail struct {
 	NodeView
+	Stale     bool // its cluster is not connected: everything is as last heard
 	Instances []SlotName
 	ToRemove  []Removal // of what was deleted, by slot
 }
@@ -108,10 +109,10 @@ func (c *Control) Nodes(ctx context.Context) ([]NodeDetail, error) {
 		at := place{v.Cluster, v.Node}
 		ends[at] = append(ends[at], v)
 	}
-	on := c.places.On()
+	on, sites := c.places.On(), c.sites()
 	var out []NodeDetail
 	for _, n := range c.below.Nodes() {
-		d := NodeDetail{NodeView: n, ToRemove: ends[place{n.Cluster, n.ID}]}
+		d := NodeDetail{NodeView: n, Stale: !sites[n.Cluster].Active, ToRemove: ends[place{n.Cluster, n.ID}]}
 		list := on[n.Cluster][n.ID]
 		slices.SortFunc(list, func(a, b model.InstanceID) int {
 			return cmp.Or(cmp.Compare(names[a.Service], names[b.Service]), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Number, b.Number))

@@ -283,7 +283,7 @@ func (a *api) approveCluster(c *gin.Context) {
 
 func toNodeDetail(n control.NodeDetail) wire.Node {
 	out := toNode(n.NodeView)
-	out.Draining = n.Draining
+	out.Draining, out.Stale = n.Draining, n.Stale
 	out.ToRemove, out.ToRemoveTotal = toRemovals(n.ToRemove), len(n.ToRemove)
 	out.Instances = each(n.Instances, func(s control.SlotName) wire.Slot {
 		return wire.Slot{MicroserviceID: string(s.Service), InstanceNumber: s.Number, JobName: s.Name}

@@ -33,7 +33,7 @@ func TestNodesAreFoundAndOrdered(t *testing.T) {
 	r.places.on = map[model.ClusterID]map[model.NodeID][]model.InstanceID{"c2": {"w2": {nginx}}}
 	var n wire.Node
 	r.call("ida", http.MethodGet, "/api/nodes/w2", nil).want(200).into(&n)
-	if n.ClusterName != "cellar" || !n.Draining || len(n.Instances) != 1 || n.Instances[0].JobName != "clientsrvr.test.nginx.test" {
+	if n.ClusterName != "cellar" || !n.Draining || !n.Stale || len(n.Instances) != 1 || n.Instances[0].JobName != "clientsrvr.test.nginx.test" {
 		t.Errorf("%+v", n)
 	}
 	if p := r.call("ida", http.MethodGet, "/api/nodes/w1", nil).refused(409); !strings.Contains(p.Message, "kitchen, cellar") {

@@ -50,7 +50,7 @@ const (
 	cluster = "_id:s cluster_name:s candidate_name:s ip:s cluster_location:s active:b status_detail:s replacement_paused_until:s active_nodes:i total_cpu_cores:i total_gpu_cores:i vcpus:i vgpus:i " +
 		"memory_in_mb:i vram:i cpu_percent:n memory_percent:n gpu_percent:n aggregated_cpu_percent:n last_modified_timestamp:n virtualization:a csi_drivers:a " +
 		"supported_addons:a gpu_drivers:a"
-	aNode = "id:s host:s ip:s cluster_id:s cluster_name:s status:s architecture:s virtualization:a network:b cordoned:b draining:b vcpus:n memory_in_mb:i " +
+	aNode = "id:s host:s ip:s cluster_id:s cluster_name:s status:s architecture:s virtualization:a network:b stale:b cordoned:b draining:b vcpus:n memory_in_mb:i " +
 		"reserved_vcpus:n reserved_memory_in_mb:i cpu_percent:n memory_percent:n agent_version:s last_seen:s instances:a to_remove:a to_remove_total:i"
 	event        = "id:s time:s first_time:s count:i kind:s subject:o reason:s message:s"
 	aUser        = "_id:o name:s email:s roles:a organization:s created_at:s must_change_password:b"
