@@ -42,7 +42,8 @@ func (d *Desk) settleIncarnation(ctx context.Context, s *state) error {
 	}
 	known := d.deps.Witness.Record()
 	s.incarnation = stored
-	lost := known.Incarnation > stored || instance.Grant(known.Issued) > s.issued
+	// The grant just counted was never given out: one that was is below it.
+	lost := known.Incarnation > stored || known.Issued != 0 && instance.Grant(known.Issued) >= s.issued
 	for _, c := range known.Clusters {
 		if _, err := d.deps.Store.Clusters().Get(ctx, model.ClusterID(c.ID)); errors.Is(err, errs.NotFound) {
 			lost = true
