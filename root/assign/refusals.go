@@ -68,14 +68,15 @@ func (d *Desk) refuses(in *slot, from model.ClusterID, why []instance.Reason) {
 // offers has a cluster asked again.
 func (d *Desk) offers(in *slot, id model.ClusterID) { d.setRefused(in, in.refused.without(id)) }
 
-// barred notes why none of the clusters that were not asked is asked.
+// barred notes why none of the clusters that were not asked is asked, those left
+// out that the user ruled out.
 func (d *Desk) barred(in *slot, err error) {
 	var refusal *placement.Refusal
 	if in.refused == nil || !errors.As(err, &refusal) {
 		return
 	}
 	others := slices.Clone(refusal.Reasons)
-	others = slices.DeleteFunc(others, func(r instance.Reason) bool { return r.Name == "refused" })
+	others = slices.DeleteFunc(others, func(r instance.Reason) bool { return r.Name == "refused" || r.Name == "constraint" })
 	if !slices.Equal(others, in.refused.others) {
 		d.setRefused(in, &refusals{revision: in.refused.revision, by: in.refused.by, others: others})
 	}

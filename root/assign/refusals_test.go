@@ -56,6 +56,18 @@ func TestAUserReadsWhyEachClusterRefuses(t *testing.T) {
 	})
 }
 
+// Clusters that the user ruled out are no news.
+func TestAUserReadsNothingOfClustersThatWereRuledOut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		newFake("north").set(func(f *fake) { f.refuse = true }).join(r)
+		newFake("south").join(r)
+		svc := r.service("one", wants{memory: 100, rules: `[{"type":"direct","cluster":"north"}]`})
+		r.deploy(svc.ID, 1)
+		r.wantSaid(svc.ID, 0, "NO_WORKER_CAPACITY: no node qualifies: memory 1 (w1)")
+	})
+}
+
 // A refusal is about what was asked for: a smaller revision is offered to all.
 func TestARefusalEndsWithTheRevisionThatWasRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
