@@ -12,6 +12,9 @@ import (
 	"oakestra/root/control"
 )
 
+// refusedBefore is the reason of placement against a cluster that has refused.
+const refusedBefore = "refused"
+
 // refusals are what clusters have against a slot. It is shared with readers
 // outside the loop: replaced, never written to.
 type refusals struct {
@@ -59,6 +62,22 @@ func (r *refusals) of(revision uint64) []string {
 	return out
 }
 
+// explain adds to the verdicts on clusters that have refused what they said.
+func (r *refusals) explain(list []control.Verdict) {
+	if r == nil {
+		return
+	}
+	for i, v := range list {
+		why := r.by[v.Cluster]
+		if v.Reason == nil || v.Reason.Name != refusedBefore || len(why) == 0 {
+			continue
+		}
+		said := *v.Reason
+		said.Detail += ": " + placement.Sentence(why)
+		list[i].Reason = &said
+	}
+}
+
 // refuses notes that a cluster cannot take a slot, for this revision and until
 // it has more room.
 func (d *Desk) refuses(in *slot, from model.ClusterID, why []instance.Reason) {
@@ -76,7 +95,7 @@ func (d *Desk) barred(in *slot, err error) {
 		return
 	}
 	others := slices.Clone(refusal.Reasons)
-	others = slices.DeleteFunc(others, func(r instance.Reason) bool { return r.Name == "refused" || r.Name == "constraint" })
+	others = slices.DeleteFunc(others, func(r instance.Reason) bool { return r.Name == refusedBefore || r.Name == "constraint" })
 	if !slices.Equal(others, in.refused.others) {
 		d.setRefused(in, &refusals{revision: in.refused.revision, by: in.refused.by, others: others})
 	}

@@ -46,6 +46,17 @@ func TestAUserReadsWhyEachClusterRefuses(t *testing.T) {
 		newFake("west").set(func(f *fake) { f.nodes = 0 }).join(r)
 		r.wantSaid(svc.ID, 0, "NO_WORKER_CAPACITY: no node qualifies: north: port 2 (n1: 7070/tcp is used by another service); south: memory 1 (w1); "+
 			"elsewhere: memory 1 (west: 100 > 0 MiB free)")
+		dry, err := r.desk.DryRun(t.Context(), svc)
+		if err != nil || len(dry.Waiting) != 1 {
+			t.Fatalf("%+v, %v", dry, err)
+		}
+		against := map[model.ClusterID]string{}
+		for _, v := range dry.Waiting[0].Clusters {
+			against[v.Cluster] = v.Reason.Name + " (" + v.Reason.Detail + ")"
+		}
+		if got := against[model.ClusterID(north.id)]; got != "refused (north: port 2 (n1: 7070/tcp is used by another service))" {
+			t.Errorf("explained as %s", got)
+		}
 		if string(r.instance(svc.ID, 0).Cluster) != south.id {
 			t.Fatalf("it is with %s", r.instance(svc.ID, 0).Cluster)
 		}
