@@ -57,6 +57,9 @@ type Sites interface {
 	// Removals lists what is to be removed and where something of it may be left,
 	// by slot.
 	Removals(ctx context.Context) ([]Removal, error)
+	// EndOrphan orders the removal of a container that runs without a record; it
+	// returns when the cluster has the order. See clusters.Server and assign.Desk.
+	EndOrphan(ctx context.Context, u UnknownView) error
 	// On lists what clusters report on their workers.
 	On() map[model.ClusterID]map[model.NodeID][]model.InstanceID
 }
@@ -187,7 +190,7 @@ func (c *Control) OrderNode(ctx context.Context, who Caller, id model.NodeID, cl
 
 // Cluster finds one by id or name.
 func (c *Control) Cluster(id string) (ClusterView, error) {
-	for _, v := range c.below.Clusters() {
+	for _, v := range c.Clusters() {
 		if string(v.ID) == id || v.Name == id {
 			return v, nil
 		}
