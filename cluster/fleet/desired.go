@@ -8,6 +8,7 @@ import (
 
 	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
 )
 
 func (c *core) desired(d Desired) {
@@ -106,7 +107,23 @@ func (c *core) facts(s *slot) Facts {
 	case s.Observed.State == instance.Unknown && s.Sends > 1:
 		f.Placement.Reasons = []instance.Reason{{Name: instance.ReasonSent, Count: s.Sends}}
 	}
+	if s.Tombstone {
+		f.LeftOn = s.left()
+	}
 	return f
+}
+
+// left lists the workers that may hold an attempt of a slot.
+func (s *slot) left() []model.NodeID {
+	var out []model.NodeID
+	if s.Placement.Verdict == instance.Placed {
+		out = append(out, s.Placement.Node)
+	}
+	for _, o := range s.Old {
+		out = append(out, o.Node)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // before is the newest attempt under an older grant that goes on while nothing
@@ -220,7 +237,7 @@ const mostRooms = 48
 // aggregate adds up all workers, each time anew: a few hundred microseconds per
 // 10 000 workers each 5 s, and sums that cannot drift.
 func (c *core) aggregate() Aggregate {
-	a := Aggregate{Number: c.aggregates}
+	a := Aggregate{Number: c.aggregates, PausedUntil: c.brakeUntil}
 	runtimes, architectures := map[string]bool{}, map[string]bool{}
 	for _, n := range c.nodes {
 		if n.live != instance.Alive && n.live != instance.Suspect {

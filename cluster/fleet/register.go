@@ -261,7 +261,7 @@ func (c *core) release(why string) (paused bool) {
 	if c.brakeUntil.IsZero() {
 		return false
 	}
-	c.brakeUntil, c.losses = time.Time{}, nil
+	c.brakeUntil, c.losses, c.roomMoved = time.Time{}, nil, true // to tell the root
 	for k := range c.slots {
 		c.look[k] = true
 	}
@@ -291,7 +291,7 @@ func (c *core) countLost(n *node) {
 		were += one(l.n.live == instance.Lost && c.nodes[l.n.ID] == l.n)
 	}
 	if brake(len(c.losses), were) {
-		c.brakeUntil = c.now.Add(c.f.cfg.BrakeFor)
+		c.brakeUntil, c.roomMoved = c.now.Add(c.f.cfg.BrakeFor), true
 		c.f.log.Warn("many workers lost at once: nothing is replaced for now", "lost", len(c.losses), "of", were)
 		c.f.deps.Root.Note("brake", "cluster", fmt.Sprintf("%d of %d workers lost at once, replacement pauses", len(c.losses), were))
 	}

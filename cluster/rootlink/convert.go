@@ -179,12 +179,20 @@ func factsTo(f fleet.Facts) *linkv1.InstanceFacts {
 	}
 	o, v := f.Observed, f.Vital
 	return &linkv1.InstanceFacts{
+		LeftOn:    nodeIDs(f.LeftOn),
 		ServiceId: string(f.Instance.Service), Number: uint32(f.Instance.Number), Grant: uint64(f.Grant), Placement: p, Gone: f.Gone,
 		Observed: &linkv1.Observed{Grant: uint64(o.Epoch.Grant), Try: o.Epoch.Try, State: linkv1.State(o.State), Seq: o.Seq, Reason: o.Reason, ExitCode: o.Exit},
 		Vital: &linkv1.Vital{Boot: v.Boot, Seq: v.Seq, CpuPercent: v.Usage.CPUPercent, MemoryPercent: v.Usage.MemoryPercent, MemoryBytes: v.Usage.MemoryBytes,
 			DiskBytes: v.Usage.DiskBytes, NamespaceIp: text(v.NamespaceIP), PublicIp: v.PublicIP, Healthy: v.Healthy, LogTail: v.LogTail},
 		NodeLiveness: linkv1.NodeLiveness(f.Node), CountedBy: f.Counted,
 	}
+}
+
+func nodeIDs(list []model.NodeID) (out []string) {
+	for _, id := range list {
+		out = append(out, string(id))
+	}
+	return out
 }
 
 func reportTo(snapshot bool, facts map[model.InstanceID]fleet.Facts, orphans *[]fleet.Orphan) *linkv1.Up {
@@ -234,6 +242,9 @@ func aggregateTo(a fleet.Aggregate) *linkv1.Up {
 		Runtimes: a.Runtimes, Architectures: a.Architectures, CpuPercent: a.CPUPercent, MemoryPercent: a.MemoryPercent,
 	}
 	m.Number, m.Partial = a.Number, a.Partial
+	if !a.PausedUntil.IsZero() {
+		m.PausedUntilUnixMs = a.PausedUntil.UnixMilli()
+	}
 	kinds := map[string]*linkv1.Kind{}
 	for _, r := range a.Rooms {
 		name := fmt.Sprint(r.Runtimes, r.Architectures, r.Network)

@@ -118,14 +118,14 @@ func (d *Desk) place(s *state, in *slot, failed map[model.ServiceID]error, w *wo
 	err := failed[svc.ID]
 	in.forgive(d.now())
 	r := request(in, *svc)
-	if err == nil || in.choosy() {
+	if err == nil || len(r.Exclude) > 0 {
 		var choice placement.Choice
 		if choice, err = s.index.Place(r); err == nil {
 			in.unsure = false
 			w.give(s, in, *svc, choice, r)
 			return
 		}
-		if !in.choosy() {
+		if len(r.Exclude) == 0 {
 			failed[svc.ID] = err
 		}
 	}
@@ -195,12 +195,12 @@ func (d *Desk) reconsider(s *state, w *work) {
 func (d *Desk) hope(s *state, id model.ClusterID, w *work) {
 	for slot := range s.waiting {
 		in := s.instances[slot]
-		delete(in.refused, id)
+		d.offers(in, id)
 		s.soon(in)
 	}
 	for _, slot := range slices.SortedFunc(maps.Keys(s.refusing), compareID) {
 		in := s.instances[slot]
-		if delete(in.refused, id); in.Cluster != id {
+		if d.offers(in, id); in.Cluster != id {
 			d.elsewhere(s, in, w)
 		}
 	}
@@ -208,7 +208,7 @@ func (d *Desk) hope(s *state, id model.ClusterID, w *work) {
 
 // elsewhere looks for another cluster for a slot that its cluster refuses.
 // When there is none the slot stays where it is: that cluster tries again as
-// soon as it has room, and its reasons are what the user sees.
+// soon as it has room, and the user sees its reasons and those of the others.
 func (d *Desk) elsewhere(s *state, in *slot, w *work) {
 	if _, wanted := s.services[in.ID.Service]; !wanted || in.Tombstone || in.moving || s.recovery {
 		return
@@ -218,6 +218,7 @@ func (d *Desk) elsewhere(s *state, in *slot, w *work) {
 	r := request(in, svc)
 	choice, err := s.index.Place(r)
 	if err != nil {
+		d.barred(in, err)
 		return
 	}
 	w.give(s, in, svc, choice, r)
@@ -233,19 +234,11 @@ func rooms(r clusters.Room) []placement.Room {
 // request is what a slot asks of a cluster.
 func request(in *slot, svc model.Service) placement.Request {
 	only, restricted := placement.OnlyClusters(svc.Spec.Constraints)
-	r := placement.Request{
+	return placement.Request{
 		Service: svc.ID, Demand: svc.Spec.Demand, Runtime: svc.Spec.Runtime, Architectures: svc.Spec.Arch,
 		Network: svc.Spec.NeedsNetwork(svc.Chosen), Only: only, Restricted: restricted,
+		Exclude: in.barredFrom(svc.Revision),
 	}
-	for id := range in.refused {
-		r.Exclude = append(r.Exclude, string(id))
-	}
-	for id := range in.failed {
-		if !in.refused[id] {
-			r.Exclude = append(r.Exclude, string(id))
-		}
-	}
-	return r
 }
 
 // why is the word and the reasons for a slot that waits.

@@ -353,7 +353,9 @@ func TestWhatAClusterCannotStartGoesToAnother(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, t.TempDir())
 		svc := r.service("one", wants{memory: 100})
-		a := newFake("a").set(func(f *fake) { f.refuse, f.failed = true, true }).join(r)
+		a := newFake("a").set(func(f *fake) {
+			f.refuse, f.because = true, []*linkv1.Reason{{Name: instance.ReasonFailed, Count: 1, Detail: "w1"}}
+		}).join(r)
 		r.deploy(svc.ID, 1)
 		pass(seconds(10))
 		b := newFake("b").join(r)
@@ -370,7 +372,9 @@ func TestWhatNoClusterCanStartStays(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := start(t, t.TempDir())
 		svc := r.service("one", wants{memory: 100})
-		no := func(f *fake) { f.refuse, f.failed = true, true }
+		no := func(f *fake) {
+			f.refuse, f.because = true, []*linkv1.Reason{{Name: instance.ReasonFailed, Count: 1, Detail: "w1"}}
+		}
 		a, b := newFake("a").set(no).join(r), newFake("b").set(no).join(r)
 		r.deploy(svc.ID, 1)
 		pass(seconds(20))

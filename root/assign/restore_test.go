@@ -81,6 +81,30 @@ func TestARestoredBackupCatchesUpWithItsClusters(t *testing.T) {
 	})
 }
 
+// A copy that lacks nothing but the last grant is an old one, too: what that
+// started was ended as something this life of the store had removed.
+func TestACopyThatLacksOneGrantIsOld(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		svc := r.service("one", wants{memory: 100})
+		a := newFake("a").join(r)
+		r.deploy(svc.ID, 1)
+		restore := backup(t, r.dir, "root.db") // as oak backup makes one, while the root runs
+		r.deploy(svc.ID, 1)
+		pass(seconds(2))
+		a.leave()
+
+		r = r.restart(restore)
+		r.waitsFor("a")
+		a.join(r)
+		r.waitsFor()
+		pass(seconds(30))
+		if n := a.count(); n != 2 || len(a.stopped()) != 0 {
+			t.Errorf("%d of 2 run, ended: %v", n, a.stopped())
+		}
+	})
+}
+
 // Store and witness are of yesterday: nothing tells the root so but a cluster
 // that has seen more.
 func TestAnOldCopyWithItsWitnessIsFoundOutByItsClusters(t *testing.T) {

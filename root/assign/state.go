@@ -37,6 +37,7 @@ type state struct {
 	// refusing slots are refused by the cluster they belong to, which tries
 	// again by itself while nobody else has room.
 	refusing map[model.InstanceID]bool
+	ending   map[model.InstanceID]bool // tombstones
 	// settle holds instances that were reported as placed; their reservations
 	// end with the aggregate that counts them itself.
 	settle map[model.ClusterID]map[model.InstanceID]settling
@@ -74,11 +75,11 @@ func (v settling) counted(r clusters.Room) bool {
 // slot is a stored instance with what the loop remembers of it.
 type slot struct {
 	store.Instance
-	retryAt time.Time                // while it waits: when it is looked at again, zero for now
-	refused map[model.ClusterID]bool // until they have more room; nil for none
-	// failed are clusters of which no worker could start it, and when they said
-	// so; nil for none. More room there changes nothing.
-	failed map[model.ClusterID]time.Time
+	retryAt time.Time // while it waits: when it is looked at again, zero for now
+	refused *refusals // by clusters, until they have more room; nil for none
+	// failed are clusters of which no worker could start it; nil for none. More
+	// room there changes nothing.
+	failed map[model.ClusterID]failing
 	// former clusters were given the slot before, or hold it for other
 	// reasons, and have not said that nothing is left there.
 	former map[model.ClusterID]instance.Grant
@@ -89,6 +90,9 @@ type slot struct {
 	// way there.
 	unsure bool
 	watch  watch
+
+	endsSince   time.Time // of a tombstone: when it was first looked at
+	remainsTold bool      // and that it waits was told
 }
 
 func newState() *state {
@@ -119,6 +123,9 @@ func (s *state) put(in store.Instance) *slot {
 	}
 	if in.Tombstone {
 		delete(s.refusing, in.ID)
+		s.ending[in.ID] = true
+	} else {
+		delete(s.ending, in.ID)
 	}
 	return v
 }
@@ -130,35 +137,6 @@ func (in *slot) heldBy(id model.ClusterID, g instance.Grant) {
 	}
 	in.former[id] = g
 }
-
-// refusedBy notes that a cluster cannot take the slot.
-func (in *slot) refusedBy(id model.ClusterID) {
-	if in.refused == nil {
-		in.refused = map[model.ClusterID]bool{}
-	}
-	in.refused[id] = true
-}
-
-// failedBy notes that no worker of a cluster could start the slot.
-func (in *slot) failedBy(id model.ClusterID, now time.Time) {
-	if in.failed == nil {
-		in.failed = map[model.ClusterID]time.Time{}
-	}
-	in.failed[id] = now
-}
-
-// failedFor is how long a cluster that could not start a slot is not asked
-// again, unless the slot has run meanwhile: what cannot be started anywhere
-// must not be passed around without end.
-const failedFor = 10 * time.Minute
-
-// forgive lets clusters be asked again that failed long ago.
-func (in *slot) forgive(now time.Time) {
-	maps.DeleteFunc(in.failed, func(_ model.ClusterID, at time.Time) bool { return now.Sub(at) >= failedFor })
-}
-
-// choosy says that the slot may not go where others of its service may.
-func (in *slot) choosy() bool { return len(in.refused)+len(in.failed) > 0 }
 
 // know enters a service.
 func (s *state) know(v model.Service) {
@@ -178,6 +156,7 @@ func (s *state) drop(id model.InstanceID) {
 	}
 	s.stopWaiting(id)
 	delete(s.refusing, id)
+	delete(s.ending, id)
 	s.index.Release(id.String())
 }
 
@@ -229,6 +208,7 @@ func (d *Desk) load(ctx context.Context, s *state) error {
 	}
 	s.clusters, s.instances, s.services = map[model.ClusterID]store.Cluster{}, make(map[model.InstanceID]*slot, len(ins)), make(map[model.ServiceID]*model.Service, len(svcs))
 	s.of = make(map[model.ServiceID]map[model.InstanceID]*slot, len(svcs))
+	s.ending = map[model.InstanceID]bool{}
 	s.waiting, s.refusing, s.agenda = map[model.InstanceID]bool{}, map[model.InstanceID]bool{}, newAgenda()
 	s.blocks, s.index = address.NewBlocks(), placement.NewIndex()
 	s.rolling = map[model.ServiceID]bool{}

@@ -7,7 +7,8 @@ import (
 	"oakestra/root/store"
 )
 
-// sweepEvery is how often containers that no cluster can explain are looked at.
+// sweepEvery is how often containers that no cluster can explain, and removals
+// that wait, are looked at.
 const sweepEvery = 3 * time.Second
 
 // sweep ends containers that a cluster holds without an order, where this root
@@ -21,6 +22,7 @@ func (d *Desk) sweep(s *state, w *work) {
 		return
 	}
 	s.sweepAt = now.Add(sweepEvery)
+	d.tellRemains(s, now)
 	list := d.deps.Book.Unexplained(d.resolve.known)
 	s.strays.keep(list, now)
 	for _, u := range list {

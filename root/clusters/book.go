@@ -145,6 +145,7 @@ func (b *Book) Clusters() []control.ClusterView {
 		list = append(list, control.ClusterView{
 			Cluster: e.Cluster, Active: e.active(now), LastSeen: e.lastSeen, ActiveNodes: r.ActiveNodes, NetworkNodes: r.NetworkNodes,
 			Capacity: r.Capacity, Reserved: r.Reserved, CPUPercent: r.CPUPercent, MemoryPercent: r.MemoryPercent, Runtimes: r.Runtimes, Architectures: r.Architectures,
+			PausedUntil: r.PausedUntil,
 		})
 	}
 	slices.SortFunc(list, func(a, b control.ClusterView) int {
@@ -413,6 +414,17 @@ func (b *Book) Connected(id model.ClusterID) bool {
 	defer b.mu.RUnlock()
 	e, ok := b.clusters[id]
 	return ok && e.session != nil
+}
+
+// Liveness of a worker, as its cluster told it last; Unseen for one that it did
+// not name.
+func (b *Book) Liveness(cluster model.ClusterID, node model.NodeID) instance.Liveness {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if e := b.clusters[cluster]; e != nil {
+		return e.nodes[node].Liveness
+	}
+	return instance.Unseen
 }
 
 // On lists the slots that clusters report on a worker, by cluster and worker.

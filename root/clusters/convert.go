@@ -87,6 +87,9 @@ func factsFrom(f *linkv1.InstanceFacts) Facts {
 		},
 		Node: livenesses[f.GetNodeLiveness()], Counted: f.GetCountedBy(),
 	}
+	for _, id := range f.GetLeftOn() {
+		out.LeftOn = append(out.LeftOn, model.NodeID(id))
+	}
 	for _, r := range p.GetReasons() {
 		out.Placement.Reasons = append(out.Placement.Reasons, reasonFrom(r))
 	}
@@ -138,6 +141,9 @@ func roomFrom(a *linkv1.Aggregate) Room {
 			room.Free, room.Count = model.Resources{MilliCPU: five[0], MemoryMB: five[1], GPUs: five[2], DiskMB: five[3]}, int(five[4])
 			out.Rooms = append(out.Rooms, room)
 		}
+	}
+	if at := a.GetPausedUntilUnixMs(); at > 0 {
+		out.PausedUntil = time.UnixMilli(at)
 	}
 	if out.Number != 0 {
 		return out

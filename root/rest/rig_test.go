@@ -262,10 +262,11 @@ func (f *fakeBelow) Facts(id model.InstanceID) (control.InstanceView, bool) {
 func (f *fakeBelow) Waits(model.InstanceID) (instance.Word, []instance.Reason) {
 	return "", nil
 }
-func (f *fakeBelow) Clusters() []control.ClusterView { return f.clusters }
-func (f *fakeBelow) Nodes() []control.NodeView       { return f.nodes }
-func (f *fakeBelow) Unknown() []control.UnknownView  { return f.unknown }
-func (f *fakeBelow) Recovery() (bool, []string)      { return f.recovers, f.waiting }
+func (f *fakeBelow) Clusters() []control.ClusterView             { return f.clusters }
+func (f *fakeBelow) Refusals(model.InstanceID) []control.Refusal { return nil }
+func (f *fakeBelow) Nodes() []control.NodeView                   { return f.nodes }
+func (f *fakeBelow) Unknown() []control.UnknownView              { return f.unknown }
+func (f *fakeBelow) Recovery() (bool, []string)                  { return f.recovers, f.waiting }
 func (f *fakeBelow) AcceptRecovery(context.Context) error {
 	f.recovers = false
 	return nil
@@ -325,6 +326,7 @@ type fakePlaces struct {
 	asked   []string
 	dry     control.DryRun
 	answers map[model.ClusterID]control.Answer
+	ends    []control.Removal
 }
 
 func (f *fakePlaces) OrderNode(_ context.Context, cluster model.ClusterID, node model.NodeID, verb control.NodeVerb) (control.Ordered, error) {
@@ -344,6 +346,8 @@ func (f *fakePlaces) Ask(_ context.Context, id model.ClusterID, svc model.Servic
 	a.Judged = a.Judged[:min(most, len(a.Judged))]
 	return a
 }
+
+func (f *fakePlaces) Removals(context.Context) ([]control.Removal, error) { return f.ends, nil }
 
 func (f *fakePlaces) RemoveCluster(_ context.Context, id model.ClusterID, force bool) ([]model.InstanceID, error) {
 	f.asked = append(f.asked, fmt.Sprintf("%s %v", id, force))

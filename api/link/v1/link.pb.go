@@ -901,6 +901,7 @@ type InstanceFacts struct {
 	NodeLiveness  NodeLiveness           `protobuf:"varint,7,opt,name=node_liveness,json=nodeLiveness,proto3,enum=oakestra.link.v1.NodeLiveness" json:"node_liveness,omitempty"`
 	Gone          bool                   `protobuf:"varint,8,opt,name=gone,proto3" json:"gone,omitempty"`                            // tombstone carried out: nothing of the slot is left in this cluster
 	CountedBy     uint64                 `protobuf:"varint,9,opt,name=counted_by,json=countedBy,proto3" json:"counted_by,omitempty"` // the first Aggregate.number that counts this placement
+	LeftOn        []string               `protobuf:"bytes,10,rep,name=left_on,json=leftOn,proto3" json:"left_on,omitempty"`          // of a tombstone: ids of the workers that may hold something of it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -996,6 +997,13 @@ func (x *InstanceFacts) GetCountedBy() uint64 {
 		return x.CountedBy
 	}
 	return 0
+}
+
+func (x *InstanceFacts) GetLeftOn() []string {
+	if x != nil {
+		return x.LeftOn
+	}
+	return nil
 }
 
 type Placement struct {
@@ -1453,8 +1461,11 @@ type Aggregate struct {
 	Number        uint64       `protobuf:"varint,10,opt,name=number,proto3" json:"number,omitempty"` // grows with every one, over restarts too; 0: an older cluster, without kinds
 	Kinds         []*Kind      `protobuf:"bytes,11,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	Partial       bool         `protobuf:"varint,12,opt,name=partial,proto3" json:"partial,omitempty"` // some worker has more room than kinds say
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Until when nothing is replaced that ran on lost workers, since many were
+	// lost at once; 0: everything is.
+	PausedUntilUnixMs int64 `protobuf:"varint,13,opt,name=paused_until_unix_ms,json=pausedUntilUnixMs,proto3" json:"paused_until_unix_ms,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Aggregate) Reset() {
@@ -1569,6 +1580,13 @@ func (x *Aggregate) GetPartial() bool {
 		return x.Partial
 	}
 	return false
+}
+
+func (x *Aggregate) GetPausedUntilUnixMs() int64 {
+	if x != nil {
+		return x.PausedUntilUnixMs
+	}
+	return 0
 }
 
 // Kind is the room of workers that run the same things. Cordoned and silent
@@ -4348,7 +4366,7 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06Report\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12=\n" +
 	"\tinstances\x18\x02 \x03(\v2\x1f.oakestra.link.v1.InstanceFactsR\tinstances\x122\n" +
-	"\aorphans\x18\x03 \x03(\v2\x18.oakestra.link.v1.OrphanR\aorphans\"\xf6\x02\n" +
+	"\aorphans\x18\x03 \x03(\v2\x18.oakestra.link.v1.OrphanR\aorphans\"\x8f\x03\n" +
 	"\rInstanceFacts\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x12\x16\n" +
@@ -4360,7 +4378,9 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\rnode_liveness\x18\a \x01(\x0e2\x1e.oakestra.link.v1.NodeLivenessR\fnodeLiveness\x12\x12\n" +
 	"\x04gone\x18\b \x01(\bR\x04gone\x12\x1d\n" +
 	"\n" +
-	"counted_by\x18\t \x01(\x04R\tcountedBy\"\xd5\x01\n" +
+	"counted_by\x18\t \x01(\x04R\tcountedBy\x12\x17\n" +
+	"\aleft_on\x18\n" +
+	" \x03(\tR\x06leftOn\"\xd5\x01\n" +
 	"\tPlacement\x12\x10\n" +
 	"\x03try\x18\x01 \x01(\rR\x03try\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1b\n" +
@@ -4401,7 +4421,7 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06number\x18\x04 \x01(\rR\x06number\x12\x14\n" +
 	"\x05grant\x18\x05 \x01(\x04R\x05grant\x12\x10\n" +
 	"\x03try\x18\x06 \x01(\rR\x03try\x12\x16\n" +
-	"\x06ending\x18\a \x01(\bR\x06ending\"\xe6\x03\n" +
+	"\x06ending\x18\a \x01(\bR\x06ending\"\x97\x04\n" +
 	"\tAggregate\x12!\n" +
 	"\factive_nodes\x18\x01 \x01(\rR\vactiveNodes\x127\n" +
 	"\bcapacity\x18\x02 \x01(\v2\x1b.oakestra.link.v1.ResourcesR\bcapacity\x127\n" +
@@ -4416,7 +4436,8 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06number\x18\n" +
 	" \x01(\x04R\x06number\x12,\n" +
 	"\x05kinds\x18\v \x03(\v2\x16.oakestra.link.v1.KindR\x05kinds\x12\x18\n" +
-	"\apartial\x18\f \x01(\bR\apartial\"x\n" +
+	"\apartial\x18\f \x01(\bR\apartial\x12/\n" +
+	"\x14paused_until_unix_ms\x18\r \x01(\x03R\x11pausedUntilUnixMs\"x\n" +
 	"\x04Kind\x12\x1a\n" +
 	"\bruntimes\x18\x01 \x03(\tR\bruntimes\x12$\n" +
 	"\rarchitectures\x18\x02 \x03(\tR\rarchitectures\x12\x18\n" +
