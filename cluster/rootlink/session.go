@@ -80,6 +80,7 @@ func (s *session) handle(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.
 		if !b.Heartbeat.GetEcho() {
 			return push(ctx, up, heartbeat(b.Heartbeat.GetSeq(), true))
 		}
+		s.link.out.echoed(b.Heartbeat.GetSeq())
 	case *linkv1.Down_NodeOrder, *linkv1.Down_Explain:
 		return s.answer(ctx, m, up)
 	case *linkv1.Down_Table:
@@ -169,7 +170,7 @@ var errSilent = errors.New("the root has been silent for 15s")
 func (s *session) transmit(ctx context.Context, stream linkv1.Link_ControlClient, up <-chan *linkv1.Up) error {
 	tick := time.NewTicker(beat)
 	defer tick.Stop()
-	for seq := uint64(1); ; {
+	for {
 		var list []*linkv1.Up
 		select {
 		case <-ctx.Done():
@@ -182,9 +183,8 @@ func (s *session) transmit(ctx context.Context, stream linkv1.Link_ControlClient
 			if now.Sub(s.link.lastHeard()) > silent {
 				return errSilent
 			}
-			list = append(list, heartbeat(seq, false))
+			list = append(list, heartbeat(s.link.out.beat(), false))
 			list = append(list, s.changes(up)...)
-			seq++
 		}
 		for _, m := range list {
 			if err := stream.Send(m); err != nil {
