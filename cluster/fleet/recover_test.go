@@ -34,6 +34,15 @@ func TestAnEmptiedBookKillsNothing(t *testing.T) {
 			time.Sleep(15 * time.Second)
 			r.register(registration(here))
 		},
+		"the root first, in parts": func(r *rig, here, other string) {
+			if err := r.f.Desired(r.ctx, Desired{Snapshot: true, More: true}); err != nil {
+				r.t.Fatal(err)
+			}
+			r.desire(false)
+			r.register(registration(other))
+			time.Sleep(15 * time.Second)
+			r.register(registration(here))
+		},
 		"the workers first": func(r *rig, here, other string) {
 			r.register(registration(other))
 			r.register(registration(here))

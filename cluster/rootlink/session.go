@@ -3,6 +3,9 @@ package rootlink
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,9 +24,15 @@ type session struct {
 	tables   Tables
 	id       *store.Identity
 	welcomed func()
+	pace     chan struct{} // beat has changed
+	beat     atomic.Int64  // ns between heartbeats
+	busy     atomic.Bool   // with what the root said
+	sent     atomic.Int64  // a message has gone, in ns since link.began
 }
 
 func (s *session) run(ctx context.Context, client linkv1.LinkClient) error {
+	s.pace = make(chan struct{}, 1)
+	s.beat.Store(int64(beat))
 	g, ctx := errgroup.WithContext(ctx)
 	stream, err := client.Control(ctx)
 	if err != nil {
@@ -42,6 +51,7 @@ func (s *session) run(ctx context.Context, client linkv1.LinkClient) error {
 	up := make(chan *linkv1.Up, 16)
 	g.Go(func() error { return s.receive(ctx, stream, up) })
 	g.Go(func() error { return s.transmit(ctx, stream, up) })
+	g.Go(func() error { return s.watch(ctx) })
 	return g.Wait()
 }
 
@@ -52,8 +62,45 @@ func (s *session) receive(ctx context.Context, stream linkv1.Link_ControlClient,
 			return err
 		}
 		s.link.hear()
+		s.busy.Store(true)
 		if err := s.handle(ctx, m, up); err != nil {
 			return err
+		}
+		s.link.hear() // what it says meanwhile waits to be read
+		s.busy.Store(false)
+	}
+}
+
+// obey takes the root's wish for heartbeats, within bounds. One that names none
+// has the usual one.
+func (s *session) obey(ms uint32) {
+	if ms == 0 {
+		return
+	}
+	s.beat.Store(int64(min(max(time.Duration(ms)*time.Millisecond, beatMin), beat)))
+	select {
+	case s.pace <- struct{}{}:
+	default:
+	}
+}
+
+// watch ends a session whose root is silent. While it is told much it may be
+// silent for longer, as long as it takes that.
+func (s *session) watch(ctx context.Context) error {
+	tick := time.NewTicker(beatMin)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case now := <-tick.C:
+			last := s.link.lastHeard()
+			if sent := s.link.began.Add(time.Duration(s.sent.Load())); s.busy.Load() && sent.After(last) {
+				last = sent
+			}
+			if patience := missed * time.Duration(s.beat.Load()); now.Sub(last) > patience {
+				return fmt.Errorf("the root has been silent for %s: %w", patience, errs.Unavailable)
+			}
 		}
 	}
 }
@@ -135,13 +182,16 @@ func (s *session) welcome(ctx context.Context, w *linkv1.Welcome, up chan<- *lin
 		*s.id = next
 	}
 	s.link.cluster.Store(w.GetClusterId())
+	s.obey(w.GetHeartbeatMs())
 	if w.GetRecovery() {
 		held, err := s.fleet.Holdings(ctx)
 		if err != nil {
 			return err
 		}
-		if err := push(ctx, up, claimsTo(held)); err != nil {
-			return err
+		for m := range claimsTo(held, slices.Contains(w.GetAbilities(), linkv1.AbilityParts)) {
+			if err := push(ctx, up, m); err != nil {
+				return err
+			}
 		}
 	}
 	s.link.out.connect()
@@ -165,10 +215,8 @@ func heartbeat(seq uint64, echo bool) *linkv1.Up {
 	return &linkv1.Up{Body: &linkv1.Up_Heartbeat{Heartbeat: &linkv1.Heartbeat{Seq: seq, Echo: echo}}}
 }
 
-var errSilent = errors.New("the root has been silent for 15s")
-
 func (s *session) transmit(ctx context.Context, stream linkv1.Link_ControlClient, up <-chan *linkv1.Up) error {
-	tick := time.NewTicker(beat)
+	tick := time.NewTicker(time.Duration(s.beat.Load()))
 	defer tick.Stop()
 	for {
 		var list []*linkv1.Up
@@ -179,10 +227,9 @@ func (s *session) transmit(ctx context.Context, stream linkv1.Link_ControlClient
 			list = append(list, m)
 		case <-s.link.out.bell:
 			list = s.changes(up)
-		case now := <-tick.C:
-			if now.Sub(s.link.lastHeard()) > silent {
-				return errSilent
-			}
+		case <-s.pace:
+			tick.Reset(time.Duration(s.beat.Load()))
+		case <-tick.C:
 			list = append(list, heartbeat(s.link.out.beat(), false))
 			list = append(list, s.changes(up)...)
 		}
@@ -190,6 +237,7 @@ func (s *session) transmit(ctx context.Context, stream linkv1.Link_ControlClient
 			if err := stream.Send(m); err != nil {
 				return err
 			}
+			s.sent.Store(int64(time.Since(s.link.began)))
 		}
 	}
 }

@@ -25,7 +25,7 @@ import (
 const (
 	heartbeat    = 5 * time.Second
 	streamSilent = 3 * heartbeat
-	maxMessage   = 64 << 20 // a resync of a large cluster is one message
+	maxMessage   = 64 << 20 // a resync of a cluster that does not take parts is one message
 )
 
 var (
@@ -120,7 +120,7 @@ func (s *Server) Control(stream grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]
 		}
 	}()
 	if !welcome.Recovery {
-		if err := s.desk.Resync(ctx, id, hello.Held, sess.order); err != nil {
+		if err := s.desk.Resync(ctx, id, hello.Held, sess.tell); err != nil {
 			return toStatus(err)
 		}
 	}
@@ -148,9 +148,6 @@ func (s *Server) single(ctx context.Context, h Hello) error {
 	}
 	return fmt.Errorf("another cluster manager with the key of %q is connected: stop one of the two, or give this one an empty data directory and another CLUSTER_NAME: %w", h.Name, errs.Conflict)
 }
-
-// order queues assignments.
-func (s *session) order(d Desired) { s.queue(desiredTo(d)) }
 
 // receive reads the stream in a goroutine that ends with it, so that silence
 // can be noticed.
