@@ -18,6 +18,9 @@ import (
 // slot the higher grant wins, and of the same grant the tombstone.
 func (d *Desk) Adopt(ctx context.Context, id model.ClusterID, c clusters.Claims) error {
 	_, err := call(ctx, d, func(s *state) (struct{}, error) {
+		if _, known := s.clusters[id]; !known {
+			return struct{}{}, clusters.ErrRemoved
+		}
 		// The stream may end meanwhile; half an adoption helps nobody.
 		ctx := context.WithoutCancel(ctx)
 		if err := d.adopt(ctx, s, id, c); err != nil {
