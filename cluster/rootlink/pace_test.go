@@ -1,6 +1,7 @@
 package rootlink
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,6 +43,29 @@ func TestTheRootSetsThePace(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestARootThatStopsTakingIsLeft: it hangs, or the way to it is cut, in the
+// middle of an answer.
+func TestARootThatStopsTakingIsLeft(t *testing.T) {
+	var parts atomic.Int64 // of both streams
+	bubble(t, func(r *rig) {
+		holdsMuch(large)(r)
+		r.holder.slots = r.holder.slots[:2000]
+		r.root.parts = true
+		r.root.claimed = func(*linkv1.Claims, int) {
+			if parts.Add(1) == 3 {
+				time.Sleep(5 * time.Minute)
+			}
+		}
+	}, func(t *testing.T, r *rig) {
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if r.root.count() != 2 || parts.Load() < 50 || !r.link.Connected() {
+			t.Errorf("%d streams, want 2; %d parts, connected %v", r.root.count(), parts.Load(), r.link.Connected())
+		}
+		time.Sleep(5 * time.Minute)
+	})
 }
 
 // TestARootThatTakesMuchIsNotSilent: what it says meanwhile is read only

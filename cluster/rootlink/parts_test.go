@@ -125,13 +125,14 @@ func TestAnOlderRootGetsOneMessage(t *testing.T) {
 	})
 }
 
-// TestOrdersOfAnySize: the same the other way.
+// TestOrdersOfAnySize: the same the other way, with 90 MB.
 func TestOrdersOfAnySize(t *testing.T) {
+	const ordered = 3000
 	got, damaged, parts, ended := map[int]bool{}, 0, 0, 0
 	h := newHeap()
 	bubble(t, func(r *rig) {
 		r.root.orders = func(yield func(*linkv1.Assignment) bool) {
-			for i := range large {
+			for i := range ordered {
 				if !yield(&linkv1.Assignment{ServiceId: fmt.Sprintf("%024x", i), Number: uint32(i), Grant: 1, Revision: 1, Spec: &linkv1.ServiceSpec{Environment: []string{longText}}}) {
 					return
 				}
@@ -159,8 +160,8 @@ func TestOrdersOfAnySize(t *testing.T) {
 		}
 	})
 	t.Logf("%d parts; the heap of both sides grew by up to %d MiB", parts, h.grown())
-	if len(got) != large || damaged != 0 || ended != 1 || parts < 290 {
-		t.Errorf("%d of %d slots arrived in %d parts, %d without their spec; it ended %d times", len(got), large, parts, damaged, ended)
+	if len(got) != ordered || damaged != 0 || ended != 1 || parts < 87 {
+		t.Errorf("%d of %d slots arrived in %d parts, %d without their spec; it ended %d times", len(got), ordered, parts, damaged, ended)
 	}
 	if h.grown() > 256 {
 		t.Errorf("the heap grew by %d MiB", h.grown())

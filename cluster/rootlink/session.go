@@ -27,7 +27,8 @@ type session struct {
 	pace     chan struct{} // beat has changed
 	beat     atomic.Int64  // ns between heartbeats
 	busy     atomic.Bool   // with what the root said
-	sent     atomic.Int64  // a message has gone, in ns since link.began
+	sent     atomic.Int64  // the last message has gone, in ns since link.began
+	answered atomic.Int64  // the same of what answers the root
 }
 
 func (s *session) run(ctx context.Context, client linkv1.LinkClient) error {
@@ -84,8 +85,8 @@ func (s *session) obey(ms uint32) {
 	}
 }
 
-// watch ends a session whose root is silent. While it is told much it may be
-// silent for longer, as long as it takes that.
+// watch ends a session whose root is silent. While it takes a long answer it is
+// not: what it says is read after that, or comes behind it.
 func (s *session) watch(ctx context.Context) error {
 	tick := time.NewTicker(beatMin)
 	defer tick.Stop()
@@ -94,11 +95,11 @@ func (s *session) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-tick.C:
-			last := s.link.lastHeard()
-			if sent := s.link.began.Add(time.Duration(s.sent.Load())); s.busy.Load() && sent.After(last) {
-				last = sent
+			last := max(s.link.heard.Load(), s.answered.Load())
+			if s.busy.Load() {
+				last = max(last, s.sent.Load())
 			}
-			if patience := missed * time.Duration(s.beat.Load()); now.Sub(last) > patience {
+			if patience := missed * time.Duration(s.beat.Load()); now.Sub(s.link.began)-time.Duration(last) > patience {
 				return fmt.Errorf("the root has been silent for %s: %w", patience, errs.Unavailable)
 			}
 		}
@@ -219,42 +220,46 @@ func (s *session) transmit(ctx context.Context, stream linkv1.Link_ControlClient
 	tick := time.NewTicker(time.Duration(s.beat.Load()))
 	defer tick.Stop()
 	for {
-		var list []*linkv1.Up
+		var beats, answers, news []*linkv1.Up
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case m := <-up:
-			list = append(list, m)
+			answers = append(answers, m)
 		case <-s.link.out.bell:
-			list = s.changes(up)
+			answers, news = s.changes(up)
 		case <-s.pace:
 			tick.Reset(time.Duration(s.beat.Load()))
 		case <-tick.C:
-			list = append(list, heartbeat(s.link.out.beat(), false))
-			list = append(list, s.changes(up)...)
+			beats = append(beats, heartbeat(s.link.out.beat(), false))
+			answers, news = s.changes(up)
 		}
-		for _, m := range list {
-			if err := stream.Send(m); err != nil {
-				return err
+		for _, part := range []struct {
+			list []*linkv1.Up
+			gone *atomic.Int64
+		}{{beats, &s.sent}, {answers, &s.answered}, {news, &s.sent}} {
+			for _, m := range part.list {
+				if err := stream.Send(m); err != nil {
+					return err
+				}
+				part.gone.Store(int64(time.Since(s.link.began)))
 			}
-			s.sent.Store(int64(time.Since(s.link.began)))
 		}
 	}
 }
 
 // changes takes what is to be sent; the snapshot, still in up, goes first.
-func (s *session) changes(up <-chan *linkv1.Up) []*linkv1.Up {
+func (s *session) changes(up <-chan *linkv1.Up) (answers, news []*linkv1.Up) {
 	if !s.link.connected.Load() {
-		return nil
+		return nil, nil
 	}
-	var list []*linkv1.Up
 	for {
 		select {
 		case m := <-up:
-			list = append(list, m)
+			answers = append(answers, m)
 			continue
 		default:
 		}
-		return append(list, s.link.out.take()...)
+		return answers, s.link.out.take()
 	}
 }

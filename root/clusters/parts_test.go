@@ -33,7 +33,7 @@ func TestOrdersOfAnySize(t *testing.T) {
 	s.abilities = []string{linkv1.AbilityParts}
 	b := NewBook(nil)
 	b.join(model.Cluster{ID: "c"}, s)
-	for slots, snapshot := range map[int]bool{10_000: true, 500: false} {
+	for slots, snapshot := range map[int]bool{3000: true, 500: false} {
 		d := much(slots)
 		if d.Snapshot = snapshot; !b.Send("c", d) {
 			t.Fatal("not sent")
