@@ -34,7 +34,7 @@ func (d *Desk) settleIncarnation(ctx context.Context, s *state) error {
 	if s.recovery, err = meta.Recovery(ctx); err != nil {
 		return err
 	}
-	// Counting one on tells how far this store has counted.
+	// Counting one on tells how far this store has counted: to the number before.
 	if stored != 0 {
 		if s.issued, err = meta.NextGrant(ctx); err != nil {
 			return err
@@ -42,7 +42,7 @@ func (d *Desk) settleIncarnation(ctx context.Context, s *state) error {
 	}
 	known := d.deps.Witness.Record()
 	s.incarnation = stored
-	lost := known.Incarnation > stored || instance.Grant(known.Issued) > s.issued
+	lost := known.Incarnation > stored || stored != 0 && instance.Grant(known.Issued) >= s.issued
 	for _, c := range known.Clusters {
 		if _, err := d.deps.Store.Clusters().Get(ctx, model.ClusterID(c.ID)); errors.Is(err, errs.NotFound) {
 			lost = true

@@ -387,3 +387,30 @@ func TestGrantsOnlyGrow(t *testing.T) {
 		unharmed(t, 8, a)
 	})
 }
+
+// TestACopyThatIsOneGrantOld: the copy was made after the start, one instance
+// was given out since, and the next start of the copy counts to the same number.
+func TestACopyThatIsOneGrantOld(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		svc := r.service("app", wants{memory: 1})
+		a := newFake("a").join(r)
+		pass(seconds(2))
+		restore := backup(t, r.dir, "root.db")
+		r.deploy(svc.ID, 1)
+		pass(seconds(2))
+		if !a.executes(svc.ID, 0) {
+			t.Fatal("it does not run")
+		}
+		a.leave()
+		r = r.restart(restore)
+		if !r.recovering() {
+			t.Error("an old copy is taken for the store")
+		}
+		a.join(r)
+		pass(seconds(60))
+		if in := r.instance(svc.ID, 0); r.recovering() || string(in.Cluster) != a.id || !a.executes(svc.ID, 0) {
+			t.Errorf("after a minute: in recovery %v, %+v, runs %v", r.recovering(), in, a.executes(svc.ID, 0))
+		}
+	})
+}
