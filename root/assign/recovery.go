@@ -34,15 +34,14 @@ func (d *Desk) settleIncarnation(ctx context.Context, s *state) error {
 	if s.recovery, err = meta.Recovery(ctx); err != nil {
 		return err
 	}
-	// Counting one on tells how far this store has counted: to the number before.
 	if stored != 0 {
-		if s.issued, err = meta.NextGrant(ctx); err != nil {
+		if s.issued, err = givenOut(ctx, meta); err != nil {
 			return err
 		}
 	}
 	known := d.deps.Witness.Record()
 	s.incarnation = stored
-	lost := known.Incarnation > stored || stored != 0 && instance.Grant(known.Issued) >= s.issued
+	lost := known.Incarnation > stored || instance.Grant(known.Issued) > s.issued
 	for _, c := range known.Clusters {
 		if _, err := d.deps.Store.Clusters().Get(ctx, model.ClusterID(c.ID)); errors.Is(err, errs.NotFound) {
 			lost = true
@@ -63,11 +62,22 @@ func (d *Desk) settleIncarnation(ctx context.Context, s *state) error {
 		if err := meta.SetIncarnation(ctx, s.incarnation); err != nil {
 			return err
 		}
-		if s.issued, err = meta.NextGrant(ctx); err != nil {
+		if s.issued, err = givenOut(ctx, meta); err != nil {
 			return err
 		}
 	}
 	return d.recallClusters(ctx, s, known)
+}
+
+// givenOut is how far the store has counted, which it tells by counting on. The
+// number it says now is given to nobody: another life of this store, of which
+// this one is a copy, may have given it out.
+func givenOut(ctx context.Context, meta store.Meta) (instance.Grant, error) {
+	next, err := meta.NextGrant(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return next - 1, nil
 }
 
 // recallClusters enters the clusters the witness knows into a store that lost
