@@ -34,6 +34,7 @@ type Cluster struct {
 	SupportedAddons  []string `json:"supported_addons"`
 	GPUDrivers       []string `json:"gpu_drivers"`
 	WorkerGroups     []string `json:"worker_groups"`
+	Orphans          int      `json:"orphans"` // containers there that no record explains
 	LastModified     Date     `json:"last_modified"`
 	LastModifiedUnix float64  `json:"last_modified_timestamp"` // seconds
 } // @name Cluster
@@ -111,8 +112,24 @@ type Recovery struct {
 	Unknown    []Unknown `json:"unknown"`
 } // @name Recovery
 
-// Unknown is a container that runs without a record. It is never removed by
+// Orphan is a container that runs without a record. Nothing removes it by
 // itself.
+type Orphan struct {
+	ClusterID      string `json:"cluster_id"`
+	ClusterName    string `json:"cluster_name"`
+	NodeID         string `json:"node_id"` // "" when its cluster holds it and runs it nowhere
+	Host           string `json:"host"`
+	MicroserviceID string `json:"microserviceID"` // "" when its service is not known
+	JobName        string `json:"job_name"`
+	InstanceNumber int    `json:"instance_number"`
+	Epoch          string `json:"epoch" example:"1.2/3"`                // 0.0/0 of an agent without epochs
+	Since          string `json:"since" example:"2025-01-02T03:04:05Z"` // listed by this root without a break
+	Status         string `json:"status" enums:"found,removing"`
+	Reason         string `json:"reason"` // why no record explains it
+} // @name Orphan
+
+// Unknown is a container that runs without a record. It is never removed by
+// itself; see Orphan.
 type Unknown struct {
 	ClusterID      string `json:"cluster_id"`
 	NodeID         string `json:"node_id"`

@@ -7,7 +7,6 @@ import (
 
 	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
-	"oakestra/pkg/core/model"
 )
 
 func (c *core) desired(d Desired) {
@@ -48,10 +47,11 @@ func (c *core) assign(a Assignment, recovers bool) {
 		c.regrant(s, a.Tombstone)
 	}
 	s.Grant, s.Revision, s.Tombstone = a.Grant, a.Revision, a.Tombstone
-	s.Service, s.Description, s.Address = a.Service, a.Description, a.Address
-	if a.Service.Name != (model.ServiceName{}) {
-		c.byJob[a.Service.Name.String()] = a.Instance.Service
+	// An original agent knows the container by its name and nothing else.
+	if !nameless(a) || s.Service.ID == "" {
+		s.Service, s.Description, s.Address = a.Service, a.Description, a.Address
 	}
+	c.where.called(a.Instance.Service, a.Service.Name)
 	c.change(s)
 	if recovers {
 		c.recovers(s)

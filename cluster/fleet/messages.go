@@ -39,6 +39,7 @@ type Orphan struct {
 	Instance model.InstanceID
 	Name     string
 	Epoch    instance.Epoch
+	Ending   bool // somebody ordered its removal
 }
 
 // NodeView is a worker as users see it.

@@ -22,8 +22,12 @@ import (
 	"oakestra/pkg/errs"
 )
 
-// abilityExplain says that Explain is answered.
-const abilityExplain = "explain"
+// What a root may ask: abilityExplain for Explain, abilityOrphans for the end
+// of an orphan.
+const (
+	abilityExplain = "explain"
+	abilityOrphans = "orphans"
+)
 
 // mostJudged bounds an answer to Explain.
 const mostJudged = 1000
@@ -72,7 +76,7 @@ func resourcesTo(r model.Resources) *linkv1.Resources {
 func helloTo(c Config, id store.Identity, session string, h fleet.Holdings) *linkv1.Up {
 	m := &linkv1.Hello{
 		ClusterName: c.Name, Location: c.Location, ClusterId: string(id.Cluster), ClusterKey: id.Key, Session: session, Version: c.Version,
-		RootIncarnation: id.Incarnation, Blocks: texts(h.Blocks), ManagerPort: uint32(c.Port), Abilities: []string{abilityExplain, linkv1.AbilityParts},
+		RootIncarnation: id.Incarnation, Blocks: texts(h.Blocks), ManagerPort: uint32(c.Port), Abilities: []string{abilityExplain, abilityOrphans, linkv1.AbilityParts},
 	}
 	for _, s := range h.Slots {
 		m.Held = append(m.Held, &linkv1.Held{ServiceId: string(s.Instance.Service), Number: uint32(s.Instance.Number), Grant: uint64(s.Grant), Revision: s.Revision})
@@ -223,7 +227,7 @@ func reportTo(snapshot bool, facts map[model.InstanceID]fleet.Facts, orphans *[]
 	if orphans != nil {
 		for _, o := range *orphans {
 			m.Orphans = append(m.Orphans, &linkv1.Orphan{NodeId: string(o.Node), ServiceId: string(o.Instance.Service), ServiceName: o.Name,
-				Number: uint32(o.Instance.Number), Grant: uint64(o.Epoch.Grant), Try: o.Epoch.Try})
+				Number: uint32(o.Instance.Number), Grant: uint64(o.Epoch.Grant), Try: o.Epoch.Try, Ending: o.Ending})
 		}
 	}
 	return &linkv1.Up{Body: &linkv1.Up_Report{Report: m}}

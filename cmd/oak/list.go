@@ -96,8 +96,8 @@ func nodesCommand(a *app) *cobra.Command {
 func clustersCommand(a *app) *cobra.Command {
 	return &cobra.Command{Use: "clusters", Short: "list clusters", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return list(a, cmd, "/api/clusters/", "CLUSTER\tACTIVE\tNODES\tVCPUS\tMEMORY MiB\tADDRESS\tLOCATION", func(v clusterView) [][]any {
-				return [][]any{{v.Name, v.Active, v.Nodes, v.VCPUs, v.MemoryMB, v.IP, v.Location}}
+			return list(a, cmd, "/api/clusters/", "CLUSTER\tACTIVE\tNODES\tVCPUS\tMEMORY MiB\tORPHANS\tADDRESS\tLOCATION", func(v clusterView) [][]any {
+				return [][]any{{v.Name, v.Active, v.Nodes, v.VCPUs, v.MemoryMB, v.Orphans, v.IP, v.Location}}
 			})
 		}}
 }

@@ -55,7 +55,7 @@ the login of "oak login", or $OAK_TOKEN, or $OAK_USER and $OAK_PASSWORD.`,
 		applyCommand(a), scaleCommand(a), updateCommand(a), rollbackCommand(a), rolloutCommand(a),
 		appsCommand(a), servicesCommand(a), nodesCommand(a), clustersCommand(a),
 		instanceCommand(a), deleteCommand(a), recoverCommand(a),
-		nodeCommand(a), clusterCommand(a), eventsCommand(a), explainCommand(a), backupCommand(a), simCommand(a),
+		nodeCommand(a), clusterCommand(a), orphansCommand(a), orphanCommand(a), eventsCommand(a), explainCommand(a), backupCommand(a), simCommand(a),
 	)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	refuseUnknown(root)

@@ -102,6 +102,7 @@ type clusterView struct {
 	VCPUs    float64 `json:"vcpus"`
 	MemoryMB int64   `json:"memory_in_mb"`
 	CPU      float64 `json:"cpu_percent"`
+	Orphans  int     `json:"orphans"`
 }
 
 type recoveryView struct {

@@ -44,6 +44,7 @@ type state struct {
 
 	loss    loss
 	sweepAt time.Time
+	strays  strays
 
 	incarnation uint32
 	issued      instance.Grant // no greater grant was ever given out by this store

@@ -112,7 +112,14 @@ var (
 func orphanFrom(o *linkv1.Orphan, cluster model.ClusterID) control.UnknownView {
 	return control.UnknownView{
 		Cluster: cluster, Node: model.NodeID(o.GetNodeId()), ServiceName: o.GetServiceName(), Instance: slot(o.GetServiceId(), o.GetNumber()),
-		Epoch: instance.Epoch{Grant: instance.Grant(o.GetGrant()), Try: o.GetTry()},
+		Epoch: instance.Epoch{Grant: instance.Grant(o.GetGrant()), Try: o.GetTry()}, Ending: o.GetEnding(),
+	}
+}
+
+func orphanTo(u control.UnknownView) *linkv1.Orphan {
+	return &linkv1.Orphan{
+		NodeId: string(u.Node), ServiceId: string(u.Instance.Service), ServiceName: u.ServiceName, Number: uint32(u.Instance.Number),
+		Grant: uint64(u.Epoch.Grant), Try: u.Epoch.Try,
 	}
 }
 

@@ -70,6 +70,7 @@ type ClusterView struct {
 	MemoryPercent float64
 	Runtimes      []string
 	Architectures []string
+	Orphans       int // see Control.Clusters
 }
 
 // NodeView is a worker as a user sees it.
@@ -85,11 +86,15 @@ type NodeView struct {
 	Draining     bool
 }
 
-// UnknownView is a container that runs without a record: listed, never removed.
+// UnknownView is a container that runs without a record: listed, and removed
+// only when somebody orders it. See orphans.go.
 type UnknownView struct {
 	Cluster     model.ClusterID
 	Node        model.NodeID
 	ServiceName string
 	Instance    model.InstanceID
 	Epoch       instance.Epoch
+	Since       time.Time // listed without a break; zero for just now
+	Held        bool      // its cluster has an order for it; only this root has none
+	Ending      bool      // its removal was ordered
 }

@@ -54,6 +54,9 @@ type Sites interface {
 	// ApproveCluster lets who asked for a cluster's name with another key be
 	// that cluster; see assign.Desk.
 	ApproveCluster(ctx context.Context, id model.ClusterID) (from string, err error)
+	// EndOrphan orders the removal of a container that runs without a record; it
+	// returns when the cluster has the order. See clusters.Server and assign.Desk.
+	EndOrphan(ctx context.Context, u UnknownView) error
 	// On lists what clusters report on their workers.
 	On() map[model.ClusterID]map[model.NodeID][]model.InstanceID
 }
@@ -154,7 +157,7 @@ func (c *Control) OrderNode(ctx context.Context, who Caller, id model.NodeID, cl
 
 // Cluster finds one by id or name.
 func (c *Control) Cluster(id string) (ClusterView, error) {
-	for _, v := range c.below.Clusters() {
+	for _, v := range c.Clusters() {
 		if string(v.ID) == id || v.Name == id {
 			return v, nil
 		}

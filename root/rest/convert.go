@@ -254,6 +254,7 @@ func toCluster(v control.ClusterView) wire.Cluster {
 		SupportedAddons:  []string{},
 		GPUDrivers:       []string{},
 		WorkerGroups:     []string{},
+		Orphans:          v.Orphans,
 		LastModified:     wire.Date{Date: v.LastSeen.UTC().Format("2006-01-02T15:04:05.000Z")},
 		LastModifiedUnix: seconds(v.LastSeen),
 	}

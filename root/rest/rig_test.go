@@ -355,4 +355,9 @@ func (f *fakePlaces) ApproveCluster(_ context.Context, id model.ClusterID) (stri
 	return "192.0.2.7", f.err
 }
 
+func (f *fakePlaces) EndOrphan(_ context.Context, u control.UnknownView) error {
+	f.asked = append(f.asked, fmt.Sprintf("end %s/%s %s %s %s", u.Cluster, u.Node, u.Instance, u.ServiceName, u.Epoch))
+	return f.err
+}
+
 func (f *fakePlaces) On() map[model.ClusterID]map[model.NodeID][]model.InstanceID { return f.on }
