@@ -3,11 +3,13 @@ package cluster
 import (
 	"errors"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
 	"oakestra/cluster/fleet"
 	"oakestra/cluster/rootlink"
+	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 )
 
@@ -15,7 +17,7 @@ import (
 type Config struct {
 	Root      string // host, host:port or URL of the system-manager
 	Name      string
-	Location  string // "lat,lon,radius" or free text
+	Location  string // "lat,lon,radius" (degrees, metres) or free text
 	Listen    string // HTTP
 	MQTTHost  string // told to workers; "" = the address they registered at
 	MQTTPort  string // told to workers
@@ -36,6 +38,9 @@ func (c Config) Validate() error {
 	}
 	if strings.TrimSpace(c.Name) == "" {
 		p = append(p, errs.Problem{Path: "name", Message: "a cluster needs a name: -name or CLUSTER_NAME"})
+	}
+	if wrong := model.LocationProblem(c.Location); wrong != "" {
+		p = append(p, errs.Problem{Path: "location", Value: strconv.Quote(c.Location), Message: wrong})
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		p = append(p, errs.Problem{Path: "listen", Value: c.Listen, Message: "want host:port or :port"})

@@ -86,7 +86,7 @@ type core struct {
 	started      time.Time
 	heard        time.Time                 // a worker, last
 	lonely       bool                      // nobody was heard since we were alone
-	blank        bool                      // the book held nothing at the start
+	blank        bool                      // the book held nothing at the start, or not yet all that the root says first
 	deaf         bool                      // the broker is gone: nobody can be heard
 	look         map[model.InstanceID]bool // plan again now
 	timers       map[model.InstanceID]time.Time
@@ -151,6 +151,7 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		c.look[v.Instance] = true
 		c.where.services[v.Instance.Service] = true
 		if v.Recovering {
+			c.blank = true // the root may have got no further with what it says first
 			c.recovers(sl)
 		}
 	}

@@ -15,8 +15,9 @@ func (c *core) desired(d Desired) {
 	for _, a := range d.Changed {
 		c.assign(a, d.Snapshot && c.blank)
 	}
-	c.blank = c.blank && !d.Snapshot
-	if d.Snapshot && !c.synced {
+	whole := d.Snapshot && !d.More
+	c.blank = c.blank && !whole
+	if whole && !c.synced {
 		c.synced = true
 		for k := range c.slots {
 			c.look[k] = true

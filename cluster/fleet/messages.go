@@ -81,8 +81,10 @@ type Holdings struct {
 }
 
 // Desired is what the root wants. Snapshot: the root has compared everything.
+// More: it goes on with the next one.
 type Desired struct {
 	Snapshot bool
+	More     bool
 	Revision uint64
 	Changed  []Assignment
 	Unknown  []model.InstanceID

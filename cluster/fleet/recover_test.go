@@ -34,6 +34,28 @@ func TestAnEmptiedBookKillsNothing(t *testing.T) {
 			time.Sleep(15 * time.Second)
 			r.register(registration(here))
 		},
+		"the root first, in parts": func(r *rig, here, other string) {
+			if err := r.f.Desired(r.ctx, Desired{Snapshot: true, More: true}); err != nil {
+				r.t.Fatal(err)
+			}
+			r.desire(false)
+			r.register(registration(other))
+			time.Sleep(15 * time.Second)
+			r.register(registration(here))
+		},
+		"a restart between two parts": func(r *rig, here, other string) {
+			huge := assignment(7, false) // fits nowhere
+			huge.Instance.Number, huge.Service.Spec.Demand.MemoryMB = 1, 1<<30
+			if err := r.f.Desired(r.ctx, Desired{Snapshot: true, More: true, Changed: []Assignment{huge}}); err != nil {
+				r.t.Fatal(err)
+			}
+			r.stop()
+			r.start()
+			r.desire(false)
+			r.register(registration(other))
+			time.Sleep(15 * time.Second)
+			r.register(registration(here))
+		},
 		"the workers first": func(r *rig, here, other string) {
 			r.register(registration(other))
 			r.register(registration(here))

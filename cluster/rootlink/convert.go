@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 
@@ -75,7 +76,7 @@ func resourcesTo(r model.Resources) *linkv1.Resources {
 func helloTo(c Config, id store.Identity, session string, h fleet.Holdings) *linkv1.Up {
 	m := &linkv1.Hello{
 		ClusterName: c.Name, Location: c.Location, ClusterId: string(id.Cluster), ClusterKey: id.Key, Session: session, Version: c.Version,
-		RootIncarnation: id.Incarnation, Blocks: texts(h.Blocks), ManagerPort: uint32(c.Port), Abilities: []string{abilityExplain, abilityOrphans},
+		RootIncarnation: id.Incarnation, Blocks: texts(h.Blocks), ManagerPort: uint32(c.Port), Abilities: []string{abilityExplain, abilityOrphans, linkv1.AbilityParts},
 	}
 	for _, s := range h.Slots {
 		m.Held = append(m.Held, &linkv1.Held{ServiceId: string(s.Instance.Service), Number: uint32(s.Instance.Number), Grant: uint64(s.Grant), Revision: s.Revision})
@@ -83,29 +84,60 @@ func helloTo(c Config, id store.Identity, session string, h fleet.Holdings) *lin
 	return &linkv1.Up{Body: &linkv1.Up_Hello{Hello: m}}
 }
 
-func claimsTo(h fleet.Holdings) *linkv1.Up {
-	m := &linkv1.Claims{Blocks: texts(h.Blocks)}
-	for _, s := range h.Slots {
-		v, sp := s.Service, s.Service.Spec
-		spec := &linkv1.ServiceSpec{
-			ApplicationId: string(v.Application), AppName: v.Name.App, AppNamespace: v.Name.AppNamespace, ServiceName: v.Name.Service,
-			ServiceNamespace: v.Name.ServiceNamespace, Owner: v.Owner, ServiceAddress: text(v.Address), Image: sp.Image, Runtime: sp.Runtime,
-			Command: sp.Command, Environment: sp.Environment, Demand: resourcesTo(sp.Demand), Ports: sp.PortText, Arch: sp.Arch, OneShot: sp.OneShot,
-			OnClusterLoss: sp.OnClusterLoss, ChosenAddress: v.Chosen, Revision: v.Revision, AppDescription: s.Description,
+// claimsTo makes the messages that say what is held, one after the other; a
+// single one, however large, for a root that does not take parts.
+func claimsTo(h fleet.Holdings, parts bool) iter.Seq[*linkv1.Up] {
+	// Side by side the slots of a service share its spec.
+	list := slices.SortedFunc(slices.Values(h.Slots), func(a, b store.Slot) int {
+		return cmp.Or(cmp.Compare(a.Instance.Service, b.Instance.Service), cmp.Compare(a.Instance.Number, b.Instance.Number))
+	})
+	all := func(yield func(*linkv1.Assignment) bool) {
+		for _, s := range list {
+			if !yield(claimTo(s)) {
+				return
+			}
 		}
-		for _, c := range sp.Constraints {
-			spec.Constraints = append(spec.Constraints, &linkv1.Constraint{Type: c.Type, Cluster: c.Cluster, Nodes: c.Nodes, Allowed: c.Allowed})
-		}
-		m.Assignments = append(m.Assignments, &linkv1.Assignment{
-			ServiceId: string(s.Instance.Service), Number: uint32(s.Instance.Number), Grant: uint64(s.Grant), Revision: s.Revision,
-			Tombstone: s.Tombstone, Spec: spec, InstanceAddress: text(s.Address),
-		})
 	}
-	return &linkv1.Up{Body: &linkv1.Up_Claims{Claims: m}}
+	up := func(part []*linkv1.Assignment, more bool) *linkv1.Up {
+		m := &linkv1.Claims{Assignments: part, More: more}
+		if !more {
+			m.Blocks = texts(h.Blocks)
+		}
+		return &linkv1.Up{Body: &linkv1.Up_Claims{Claims: m}}
+	}
+	return func(yield func(*linkv1.Up) bool) {
+		if !parts {
+			yield(up(slices.Collect(all), false))
+			return
+		}
+		for part, more := range linkv1.Parts(all, linkv1.PartBytes) {
+			if !yield(up(part, more)) {
+				return
+			}
+		}
+	}
+}
+
+func claimTo(s store.Slot) *linkv1.Assignment {
+	v, sp := s.Service, s.Service.Spec
+	spec := &linkv1.ServiceSpec{
+		ApplicationId: string(v.Application), AppName: v.Name.App, AppNamespace: v.Name.AppNamespace, ServiceName: v.Name.Service,
+		ServiceNamespace: v.Name.ServiceNamespace, Owner: v.Owner, ServiceAddress: text(v.Address), Image: sp.Image, Runtime: sp.Runtime,
+		Command: sp.Command, Environment: sp.Environment, Demand: resourcesTo(sp.Demand), Ports: sp.PortText, Arch: sp.Arch, OneShot: sp.OneShot,
+		OnClusterLoss: sp.OnClusterLoss, ChosenAddress: v.Chosen, Revision: v.Revision, AppDescription: s.Description,
+	}
+	for _, c := range sp.Constraints {
+		spec.Constraints = append(spec.Constraints, &linkv1.Constraint{Type: c.Type, Cluster: c.Cluster, Nodes: c.Nodes, Allowed: c.Allowed})
+	}
+	return &linkv1.Assignment{
+		ServiceId: string(s.Instance.Service), Number: uint32(s.Instance.Number), Grant: uint64(s.Grant), Revision: s.Revision,
+		Tombstone: s.Tombstone, Spec: spec, InstanceAddress: text(s.Address),
+	}
 }
 
 func desiredFrom(d *linkv1.Desired) fleet.Desired {
-	out := fleet.Desired{Snapshot: d.GetSnapshot(), Revision: d.GetRevision()}
+	out := fleet.Desired{Snapshot: d.GetSnapshot(), More: d.GetMore(), Revision: d.GetRevision()}
+	linkv1.Whole(d.GetChanged())
 	last := map[string]*linkv1.Assignment{}
 	services := map[string]model.Service{}
 	for _, a := range d.GetChanged() {

@@ -27,8 +27,11 @@ import (
 )
 
 const (
-	beat   = 5 * time.Second
-	silent = 15 * time.Second
+	// beat is between heartbeats. A root may ask for more of them, not for fewer:
+	// the fleet takes a root that is not heard for 7 s for one it cannot reach.
+	beat    = 5 * time.Second
+	beatMin = time.Second
+	missed  = 3 // beats without a word, and the root is given up
 
 	// maxMessage is the root's limit, too: all orders of a large cluster are one
 	// message. gRPC's own limit for clients is 4 MiB.

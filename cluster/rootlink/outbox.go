@@ -16,8 +16,10 @@ import (
 // Peer is a worker of another cluster.
 type Peer = nodelink.Peer
 
-// outbox keeps the last word about each thing until it is sent. Slices,
-// interests and the wish for a block are kept for every later root.
+// outbox keeps the last word about each thing until it is sent. Slices and
+// interests are kept for every later root, the end of a slice until a root has
+// it. The wish for a block is said once: tables has it again every 10 s (every
+// 2 s while a worker waits) as long as there is no room.
 type outbox struct {
 	mu        sync.Mutex
 	bell      chan struct{}
@@ -29,7 +31,9 @@ type outbox struct {
 	aggregate *fleet.Aggregate
 	notes     []*linkv1.Up
 	slices    map[model.ServiceID]tables.Slice
-	sliced    map[model.ServiceID]bool // to send
+	sliced    map[model.ServiceID]bool   // to send
+	ended     map[model.ServiceID]uint64 // slices without endpoints that were sent, by the number of the heartbeat after that
+	beats     uint64                     // number of the last heartbeat
 	interests map[string]tables.Interest
 	asked     map[string]bool // to send
 	applied   map[model.ServiceID]map[model.ClusterID]uint64
@@ -41,7 +45,7 @@ func newOutbox() outbox {
 	return outbox{
 		bell: make(chan struct{}, 1), facts: map[model.InstanceID]fleet.Facts{}, nodes: map[model.NodeID]fleet.NodeView{},
 		slices: map[model.ServiceID]tables.Slice{}, sliced: map[model.ServiceID]bool{}, interests: map[string]tables.Interest{}, asked: map[string]bool{},
-		applied: map[model.ServiceID]map[model.ClusterID]uint64{},
+		ended: map[model.ServiceID]uint64{}, applied: map[model.ServiceID]map[model.ClusterID]uint64{},
 	}
 }
 
@@ -62,6 +66,7 @@ func (o *outbox) disconnect() {
 	clear(o.facts)
 	clear(o.nodes)
 	clear(o.applied) // who waits for it has given up by the next session
+	clear(o.ended)   // the root may have missed them
 	o.orphans, o.removed = nil, nil
 }
 
@@ -84,6 +89,27 @@ func (o *outbox) connect() {
 			o.asked[q] = true
 		}
 	})
+}
+
+// beat is the number of the next heartbeat.
+func (o *outbox) beat() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.beats++
+	return o.beats
+}
+
+// echoed says that the root has taken all that was sent before a heartbeat: it
+// takes one message after the other. Slices that had ended by then are over.
+func (o *outbox) echoed(beat uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, after := range o.ended {
+		if after <= beat {
+			delete(o.ended, id)
+			delete(o.slices, id)
+		}
+	}
 }
 
 // summed drops sums that are no newer than those the snapshot has.
@@ -124,6 +150,9 @@ func (o *outbox) take() []*linkv1.Up {
 	}
 	for id := range o.sliced {
 		out = append(out, sliceTo(o.slices[id]))
+		if len(o.slices[id].Endpoints) == 0 {
+			o.ended[id] = o.beats + 1
+		}
 	}
 	clear(o.sliced)
 	for q := range o.asked {
@@ -188,7 +217,10 @@ func (l *Link) Note(kind, subject, message string) {
 
 // SendSlice tells this cluster's part of a table.
 func (l *Link) SendSlice(s tables.Slice) {
-	l.out.edit(func() { l.out.slices[s.Service], l.out.sliced[s.Service] = s, true })
+	l.out.edit(func() {
+		l.out.slices[s.Service], l.out.sliced[s.Service] = s, true
+		delete(l.out.ended, s.Service)
+	})
 }
 
 // SendInterest asks for a table.

@@ -1,9 +1,11 @@
 package rootlink
 
 import (
+	"fmt"
 	"testing"
 
 	"oakestra/cluster/fleet"
+	"oakestra/cluster/tables"
 	"oakestra/pkg/core/model"
 )
 
@@ -63,4 +65,40 @@ func one(yes bool) int {
 		return 1
 	}
 	return 0
+}
+
+// TestSlicesOfServicesThatAreGone: the end of a slice is kept until the root
+// has it, over a cut, and not for ever.
+func TestSlicesOfServicesThatAreGone(t *testing.T) {
+	const gone = 1000
+	l := New(Config{}, nil)
+	for i := range gone {
+		s := model.ServiceID(fmt.Sprint(i))
+		l.SendSlice(tables.Slice{Service: s, Version: 1, Endpoints: make([]tables.SliceEndpoint, 1)})
+		l.SendSlice(tables.Slice{Service: s, Version: 2})
+	}
+	l.SendSlice(tables.Slice{Service: "lives", Version: 1, Endpoints: make([]tables.SliceEndpoint, 1)})
+	l.out.connect()
+	before := l.out.beat()
+	if n := len(l.out.take()); n != gone+1 {
+		t.Fatalf("%d slices went, want %d", n, gone+1)
+	}
+	if l.out.echoed(before); len(l.out.slices) != gone+1 {
+		t.Fatalf("an echo from before they were sent dropped %d", gone+1-len(l.out.slices))
+	}
+	l.out.disconnect()
+	l.out.connect()
+	if n := len(l.out.take()); n != gone+1 {
+		t.Fatalf("%d slices went after a cut, want all %d: the root may not have them", n, gone+1)
+	}
+	back := model.ServiceID("7")
+	l.SendSlice(tables.Slice{Service: back, Version: 3, Endpoints: make([]tables.SliceEndpoint, 1)})
+	if l.out.echoed(l.out.beat()); len(l.out.slices) != 2 || l.out.slices[back].Version != 3 {
+		t.Errorf("%d slices are kept, want the two of services that live", len(l.out.slices))
+	}
+	l.out.disconnect()
+	l.out.connect()
+	if n := len(l.out.take()); n != 2 {
+		t.Errorf("%d slices go to the next session, want 2", n)
+	}
 }

@@ -1,7 +1,9 @@
 package rootlink
 
 import (
+	"cmp"
 	"context"
+	"iter"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -12,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/cluster/fleet"
@@ -29,7 +32,11 @@ type root struct {
 	refusal  error // of every Hello
 	mute     bool  // answers nothing after the snapshot
 	recovery bool
-	changed  []*linkv1.Assignment // in the snapshot
+	changed  []*linkv1.Assignment         // in the snapshot
+	orders   iter.Seq[*linkv1.Assignment] // in parts, instead
+	parts    bool                         // says that it takes parts
+	beats    uint32                       // ms, of Welcome
+	claimed  func(*linkv1.Claims, int)    // gets claims and their size, which are then not noted
 	wire     *bufconn.Listener
 	server   *grpc.Server
 }
@@ -57,6 +64,10 @@ func (r *root) Control(s grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]) error
 				said <- err
 				return
 			}
+			if c := m.GetClaims(); c != nil && r.claimed != nil {
+				r.claimed(c, proto.Size(c))
+				continue
+			}
 			r.mu.Lock()
 			this.ups = append(this.ups, m)
 			mute := r.mute
@@ -66,14 +77,8 @@ func (r *root) Control(s grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]) error
 			}
 		}
 	}()
-	welcome := &linkv1.Welcome{ClusterId: "c1", Incarnation: 3, Recovery: r.recovery, HeartbeatMs: 5000}
-	for _, m := range []*linkv1.Down{
-		{Body: &linkv1.Down_Welcome{Welcome: welcome}},
-		{Body: &linkv1.Down_Desired{Desired: &linkv1.Desired{Snapshot: true, Revision: 5, Changed: r.changed}}},
-	} {
-		if err := s.Send(m); err != nil {
-			return err
-		}
+	if err := r.greet(s); err != nil {
+		return err
 	}
 	select {
 	case err := <-said:
@@ -81,6 +86,26 @@ func (r *root) Control(s grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]) error
 	case <-this.end:
 		return nil
 	}
+}
+
+// greet says Welcome and what is wanted.
+func (r *root) greet(s grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]) error {
+	welcome := &linkv1.Welcome{ClusterId: "c1", Incarnation: 3, Recovery: r.recovery, HeartbeatMs: cmp.Or(r.beats, 5000)}
+	if r.parts {
+		welcome.Abilities = []string{linkv1.AbilityParts}
+	}
+	if err := s.Send(&linkv1.Down{Body: &linkv1.Down_Welcome{Welcome: welcome}}); err != nil {
+		return err
+	}
+	if r.orders == nil {
+		return s.Send(&linkv1.Down{Body: &linkv1.Down_Desired{Desired: &linkv1.Desired{Snapshot: true, Revision: 5, Changed: r.changed}}})
+	}
+	for part, more := range linkv1.Parts(r.orders, linkv1.PartBytes) {
+		if err := s.Send(&linkv1.Down{Body: &linkv1.Down_Desired{Desired: &linkv1.Desired{Snapshot: true, Revision: 5, Changed: part, More: more}}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // of is what a stream said, by kind.
@@ -131,6 +156,7 @@ type holder struct {
 	mu      sync.Mutex
 	slots   []store.Slot
 	desired []fleet.Desired
+	ordered func(fleet.Desired) // gets orders, which are then not kept
 }
 
 func (h *holder) Snapshot(context.Context) (fleet.Snapshot, error) {
@@ -157,6 +183,10 @@ func (h *holder) Holdings(context.Context) (fleet.Holdings, error) {
 }
 
 func (h *holder) Desired(_ context.Context, d fleet.Desired) error {
+	if h.ordered != nil {
+		h.ordered(d)
+		return nil
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.desired = append(h.desired, d)

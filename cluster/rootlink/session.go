@@ -3,6 +3,9 @@ package rootlink
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,9 +24,16 @@ type session struct {
 	tables   Tables
 	id       *store.Identity
 	welcomed func()
+	pace     chan struct{} // beat has changed
+	beat     atomic.Int64  // ns between heartbeats
+	busy     atomic.Bool   // with what the root said
+	sent     atomic.Int64  // the last message has gone, in ns since link.began
+	answered atomic.Int64  // the same of what answers the root
 }
 
 func (s *session) run(ctx context.Context, client linkv1.LinkClient) error {
+	s.pace = make(chan struct{}, 1)
+	s.beat.Store(int64(beat))
 	g, ctx := errgroup.WithContext(ctx)
 	stream, err := client.Control(ctx)
 	if err != nil {
@@ -42,6 +52,7 @@ func (s *session) run(ctx context.Context, client linkv1.LinkClient) error {
 	up := make(chan *linkv1.Up, 16)
 	g.Go(func() error { return s.receive(ctx, stream, up) })
 	g.Go(func() error { return s.transmit(ctx, stream, up) })
+	g.Go(func() error { return s.watch(ctx) })
 	return g.Wait()
 }
 
@@ -52,8 +63,45 @@ func (s *session) receive(ctx context.Context, stream linkv1.Link_ControlClient,
 			return err
 		}
 		s.link.hear()
+		s.busy.Store(true)
 		if err := s.handle(ctx, m, up); err != nil {
 			return err
+		}
+		s.link.hear() // what it says meanwhile waits to be read
+		s.busy.Store(false)
+	}
+}
+
+// obey takes the root's wish for heartbeats, within bounds. One that names none
+// has the usual one.
+func (s *session) obey(ms uint32) {
+	if ms == 0 {
+		return
+	}
+	s.beat.Store(int64(min(max(time.Duration(ms)*time.Millisecond, beatMin), beat)))
+	select {
+	case s.pace <- struct{}{}:
+	default:
+	}
+}
+
+// watch ends a session whose root is silent. While it takes a long answer it is
+// not: what it says is read after that, or comes behind it.
+func (s *session) watch(ctx context.Context) error {
+	tick := time.NewTicker(beatMin)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case now := <-tick.C:
+			last := max(s.link.heard.Load(), s.answered.Load())
+			if s.busy.Load() {
+				last = max(last, s.sent.Load())
+			}
+			if patience := missed * time.Duration(s.beat.Load()); now.Sub(s.link.began)-time.Duration(last) > patience {
+				return fmt.Errorf("the root has been silent for %s: %w", patience, errs.Unavailable)
+			}
 		}
 	}
 }
@@ -80,6 +128,7 @@ func (s *session) handle(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.
 		if !b.Heartbeat.GetEcho() {
 			return push(ctx, up, heartbeat(b.Heartbeat.GetSeq(), true))
 		}
+		s.link.out.echoed(b.Heartbeat.GetSeq())
 	case *linkv1.Down_NodeOrder, *linkv1.Down_Explain:
 		return s.answer(ctx, m, up)
 	case *linkv1.Down_Table:
@@ -134,13 +183,16 @@ func (s *session) welcome(ctx context.Context, w *linkv1.Welcome, up chan<- *lin
 		*s.id = next
 	}
 	s.link.cluster.Store(w.GetClusterId())
+	s.obey(w.GetHeartbeatMs())
 	if w.GetRecovery() {
 		held, err := s.fleet.Holdings(ctx)
 		if err != nil {
 			return err
 		}
-		if err := push(ctx, up, claimsTo(held)); err != nil {
-			return err
+		for m := range claimsTo(held, slices.Contains(w.GetAbilities(), linkv1.AbilityParts)) {
+			if err := push(ctx, up, m); err != nil {
+				return err
+			}
 		}
 	}
 	s.link.out.connect()
@@ -164,49 +216,50 @@ func heartbeat(seq uint64, echo bool) *linkv1.Up {
 	return &linkv1.Up{Body: &linkv1.Up_Heartbeat{Heartbeat: &linkv1.Heartbeat{Seq: seq, Echo: echo}}}
 }
 
-var errSilent = errors.New("the root has been silent for 15s")
-
 func (s *session) transmit(ctx context.Context, stream linkv1.Link_ControlClient, up <-chan *linkv1.Up) error {
-	tick := time.NewTicker(beat)
+	tick := time.NewTicker(time.Duration(s.beat.Load()))
 	defer tick.Stop()
-	for seq := uint64(1); ; {
-		var list []*linkv1.Up
+	for {
+		var beats, answers, news []*linkv1.Up
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case m := <-up:
-			list = append(list, m)
+			answers = append(answers, m)
 		case <-s.link.out.bell:
-			list = s.changes(up)
-		case now := <-tick.C:
-			if now.Sub(s.link.lastHeard()) > silent {
-				return errSilent
-			}
-			list = append(list, heartbeat(seq, false))
-			list = append(list, s.changes(up)...)
-			seq++
+			answers, news = s.changes(up)
+		case <-s.pace:
+			tick.Reset(time.Duration(s.beat.Load()))
+		case <-tick.C:
+			beats = append(beats, heartbeat(s.link.out.beat(), false))
+			answers, news = s.changes(up)
 		}
-		for _, m := range list {
-			if err := stream.Send(m); err != nil {
-				return err
+		for _, part := range []struct {
+			list []*linkv1.Up
+			gone *atomic.Int64
+		}{{beats, &s.sent}, {answers, &s.answered}, {news, &s.sent}} {
+			for _, m := range part.list {
+				if err := stream.Send(m); err != nil {
+					return err
+				}
+				part.gone.Store(int64(time.Since(s.link.began)))
 			}
 		}
 	}
 }
 
 // changes takes what is to be sent; the snapshot, still in up, goes first.
-func (s *session) changes(up <-chan *linkv1.Up) []*linkv1.Up {
+func (s *session) changes(up <-chan *linkv1.Up) (answers, news []*linkv1.Up) {
 	if !s.link.connected.Load() {
-		return nil
+		return nil, nil
 	}
-	var list []*linkv1.Up
 	for {
 		select {
 		case m := <-up:
-			list = append(list, m)
+			answers = append(answers, m)
 			continue
 		default:
 		}
-		return append(list, s.link.out.take()...)
+		return answers, s.link.out.take()
 	}
 }

@@ -190,12 +190,6 @@ func (l *Loop) Blocks(blocks []netip.Prefix) {
 	l.inbox.put(func(p *plane, _ time.Time) { p.setBlocks(blocks) })
 }
 
-// Resync sends the root every slice and interest again. The owner of the link
-// to the root calls it after a Welcome.
-func (l *Loop) Resync() {
-	l.inbox.put(func(p *plane, _ time.Time) { p.resync() })
-}
-
 // Leave takes an attempt out of every table and waits until the connected
 // workers that may still send to it have acknowledged that, in this cluster and
 // in others, 2 s at most.

@@ -3,7 +3,6 @@ package tables
 import (
 	"reflect"
 	"slices"
-	"time"
 
 	"oakestra/cluster/nodelink"
 	"oakestra/pkg/core/model"
@@ -41,29 +40,14 @@ func (p *plane) sendSlice(s model.ServiceID) {
 		return
 	}
 	p.noteSpan(s, now)
-	last.version = max(last.version, p.first) + 1
+	last.version = max(last.version, p.floor) + 1
 	last.endpoints = now
-	p.slices[s] = last
+	if p.slices[s] = last; len(now) == 0 {
+		// Should the service come back, its versions go on above all that ended.
+		delete(p.slices, s)
+		p.floor = max(p.floor, last.version)
+	}
 	p.deps.Uplink.SendSlice(Slice{Service: s, Version: last.version, Endpoints: now})
-}
-
-// resync tells the root everything again.
-func (p *plane) resync() {
-	for _, s := range sorted(p.slices) {
-		last := p.slices[s]
-		p.deps.Uplink.SendSlice(Slice{Service: s, Version: last.version, Endpoints: last.endpoints})
-	}
-	for _, s := range sorted(p.interests) {
-		if i := p.interests[s]; i.sent {
-			p.deps.Uplink.SendInterest(Interest{Query: i.query, Peers: i.peers})
-		}
-	}
-	for _, n := range sorted(p.loose) {
-		for _, name := range sorted(p.workers[n].names) {
-			p.askRoot(name, n)
-		}
-	}
-	p.subnets.asked = time.Time{}
 }
 
 // sendInterest keeps the root's view of who here talks to a service: every

@@ -38,6 +38,7 @@ type plane struct {
 	start time.Time
 	epoch string // of this start, in every NetState
 	first uint64 // versions begin here, above those of earlier starts
+	floor uint64 // the same of slices, and above those of slices that ended
 
 	gate      gate
 	subnets   subnets
@@ -48,7 +49,7 @@ type plane struct {
 	asks      []*ask // for services nobody here knows
 	held      []func(now time.Time)
 	denied    map[string]time.Time
-	slices    map[model.ServiceID]sentSlice
+	slices    map[model.ServiceID]sentSlice // with endpoints
 	interests map[model.ServiceID]sentInterest
 	bells     map[model.ServiceID]*nodelink.Table
 	answers   map[model.ServiceID]uint64                     // tables the root has sent, counted
@@ -83,6 +84,7 @@ func newPlane(ctx context.Context, deps Deps, log *slog.Logger, book map[model.N
 		planner: newPlanner(newFacts()), deps: deps, log: log, ctx: ctx, start: now,
 		epoch:     strconv.FormatInt(now.UnixMicro(), 36),
 		first:     uint64(now.UnixMilli()) * 1000,
+		floor:     uint64(now.UnixMilli()) * 1000,
 		gate:      gate{until: now.Add(gateWait), expected: set[model.NodeID]{}},
 		subnets:   newSubnets(book, now),
 		delivery:  map[model.NodeID]*delivery{},

@@ -592,23 +592,34 @@ func TestInterestBeforeService(t *testing.T) {
 	}
 }
 
-// TestResync tells the root slices and interests once more, unchanged.
-func TestResync(t *testing.T) {
+// TestSlicesOfServicesThatAreGone: nothing is kept of a slice without
+// endpoints, and its versions still never go back.
+func TestSlicesOfServicesThatAreGone(t *testing.T) {
 	r := newRig(t, nil)
-	s := service(1, 1)
-	r.plane.setService(s)
 	a := r.node(0)
 	a.report()
-	a.deploy(a.ep(s, 0, 0, 1))
-	r.calm()
-	last, asked := r.slices[len(r.slices)-1], r.outward[s.Name.String()]
-	r.slices, r.outward = nil, map[string]Interest{}
-	r.plane.resync()
-	if len(r.slices) != 1 || r.slices[0].Version != last.Version || len(r.slices[0].Endpoints) != 1 {
-		t.Fatalf("slices %+v, want %+v", r.slices, last)
+	newest := map[model.ServiceID]uint64{}
+	for round := range 3 {
+		for i := range 20 {
+			s := service(i, 1)
+			r.plane.setService(s)
+			e := a.ep(s, 0, i, uint32(round+1))
+			a.deploy(e)
+			r.calm()
+			a.undeploy(e)
+			r.calm()
+			r.plane.forgetService(s.ID)
+			r.calm()
+		}
 	}
-	if got := r.outward[s.Name.String()]; len(got.Peers) != len(asked.Peers) || len(got.Peers) != 1 {
-		t.Fatalf("interest %+v, want %+v", got, asked)
+	for _, sl := range r.slices {
+		if sl.Version <= newest[sl.Service] {
+			t.Fatalf("service %s went from version %d to %d", sl.Service, newest[sl.Service], sl.Version)
+		}
+		newest[sl.Service] = sl.Version
+	}
+	if len(r.slices) != 120 || len(newest) != 20 || len(r.plane.slices) != 0 {
+		t.Errorf("%d slices of %d services were sent, want 120 of 20; %d are kept", len(r.slices), len(newest), len(r.plane.slices))
 	}
 }
 

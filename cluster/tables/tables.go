@@ -63,7 +63,8 @@ type Outside interface {
 }
 
 // Uplink is the way to the root. Calls never block; what cannot be sent now is
-// sent as part of the resync after the next Welcome.
+// sent after the next Welcome. It says slices and interests again to every later
+// root, without being asked.
 type Uplink interface {
 	SendSlice(s Slice)
 	SendInterest(i Interest)

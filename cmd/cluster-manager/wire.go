@@ -50,7 +50,7 @@ func parse(args []string, env func(string) string, out io.Writer) (options, erro
 	get := func(name, def string) string { return cmp.Or(strings.TrimSpace(env(name)), def) }
 	fs.StringVar(&o.Root, "root", get("SYSTEM_MANAGER_URL", o.Root), "system-manager as host[:port] or URL, port 10000 when absent")
 	fs.StringVar(&o.Name, "name", get("CLUSTER_NAME", ""), "name of the cluster")
-	fs.StringVar(&o.Location, "location", get("CLUSTER_LOCATION", ""), "lat,lon,radius or free text")
+	fs.StringVar(&o.Location, "location", get("CLUSTER_LOCATION", ""), "lat,lon,radius (degrees, degrees, metres) or free text")
 	fs.StringVar(&o.Listen, "listen", o.Listen, "HTTP address for workers")
 	fs.StringVar(&o.mqttListen, "mqtt-listen", ":10003", "address of the embedded broker")
 	fs.StringVar(&o.data, "data", "/var/lib/oakestra/cluster", "directory of the cluster's book")

@@ -25,19 +25,24 @@ in memory only. Nothing that runs here already is touched; root is not needed.
 A scenario is a JSON object. Besides workers, clusters, agent and broker, which
 are as the flags, and steps it may have: name (shown with --json), start_ms (from
 an order until its container runs), milli_cpu and memory_mb (what each worker
-offers), timeout_s (for a step to converge). What is left out is as in --print.
+offers), timeout_s (for a step to converge), on_cluster_loss (of the services:
+keep or replace). What is left out is as in --print.
 Steps of a scenario: start, deploy (instances, services), measure (seconds),
-kill (percent), revive, partition (percent, seconds), restart (what:
-cluster-manager, system-manager or broker), storm, undeploy. kill switches
-machines off, without a farewell. partition cuts workers off and heals them.
-restart is kill -9 and a start. storm breaks all sessions at once. A step ends
-when workers, cluster-managers and root agree with what is wanted.
+kill (percent), revive, partition (percent, seconds), cut (what: root-link,
+seconds, clusters), restart (what: cluster-manager, system-manager or broker),
+storm, undeploy. kill switches machines off, without a farewell. partition cuts
+workers off and heals them. cut does that to the first clusters, one if nothing
+else is said: they cannot reach the root, and their workers notice nothing; with
+replace, what they run starts elsewhere, too, after 75 s. restart is kill -9 and
+a start. storm breaks all sessions at once. A step ends when workers,
+cluster-managers and root agree with what is wanted.
 
 The table, a line per step:
   CONVERGED s   until all agree, counted from when what was broken on purpose was
-                whole again: from the end of a partition, from the new start of a
-                daemon, else from the beginning of the step
+                whole again: from the end of a partition or cut, from the new start
+                of a daemon, else from the beginning of the step
   LOST, EXTRA   instances that run nowhere, or twice, or unwanted, at the end
+  MOST EXTRA    the most that ran twice at one time while a cluster was cut off
   LOST WORKERS  the most the root saw at one time
   MGR CPU s     CPU seconds of the cluster-managers in this step; MGR CORE is the
                 share of one core of the busiest, MGR RSS the largest at the end

@@ -11,12 +11,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"oakestra/pkg/core/model"
+	"oakestra/pkg/errs"
 	"oakestra/pkg/supervise"
 )
 
@@ -67,7 +70,7 @@ stops the four; what they run goes on and is adopted by the next "oak up".
 	f.StringVar(&s.Registries, "registries", "", "NodeEngine's file of registry mirrors (default /etc/oakestra/registries.json)")
 	f.StringVar(&s.Containerd, "containerd", "auto", "auto, managed or the socket of a running containerd")
 	f.StringVar(&s.Cluster, "cluster", "local", "name of the cluster")
-	f.StringVar(&s.Location, "location", "local", "where it is: lat,lon,radius or free text")
+	f.StringVar(&s.Location, "location", "local", "where it is: lat,lon,radius (degrees, degrees, metres) or free text")
 	f.StringVar(&s.Node, "node", "", "name of the worker (default: the host name)")
 	f.IntVar(&s.VCPUs, "vcpus", 0, "vcpus the worker offers (default: what it has)")
 	return cmd
@@ -81,6 +84,9 @@ func (a *app) up(ctx context.Context, s site, detach, background bool) error {
 			return err
 		}
 		return a.greet(s, started)
+	}
+	if wrong := model.LocationProblem(s.Location); wrong != "" {
+		return errs.Problems{{Path: "--location", Value: strconv.Quote(s.Location), Message: wrong}}
 	}
 	if err := s.prepare(); err != nil {
 		return err

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
@@ -18,6 +21,9 @@ import (
 // slot the higher grant wins, and of the same grant the tombstone.
 func (d *Desk) Adopt(ctx context.Context, id model.ClusterID, c clusters.Claims) error {
 	_, err := call(ctx, d, func(s *state) (struct{}, error) {
+		if _, known := s.clusters[id]; !known {
+			return struct{}{}, clusters.ErrRemoved
+		}
 		// The stream may end meanwhile; half an adoption helps nobody.
 		ctx := context.WithoutCancel(ctx)
 		if err := d.adopt(ctx, s, id, c); err != nil {
@@ -78,31 +84,70 @@ func (d *Desk) adoptServices(ctx context.Context, s *state, c clusters.Claims) (
 		next[sid] = max(next[sid], in.ID.Number+1)
 	}
 	touched := slices.Sorted(maps.Keys(newest))
+	apps := map[model.ApplicationID][]model.Service{}
 	for _, sid := range touched {
-		if !alive[sid] {
-			continue
-		}
-		svc := newest[sid]
-		svc.NextNumber = max(svc.NextNumber, next[sid])
-		if err := d.adoptService(ctx, s, svc, c.Applications[svc.Application]); err != nil {
-			return nil, err
+		if svc := newest[sid]; alive[sid] {
+			svc.NextNumber = max(svc.NextNumber, next[sid])
+			apps[svc.Application] = append(apps[svc.Application], svc)
 		}
 	}
-	return touched, nil
+	return touched, d.adoptApplications(ctx, s, apps, c.Applications)
+}
+
+// adoptApplications enters services: applications side by side, the services of
+// one after the other, since the first brings the application with it.
+func (d *Desk) adoptApplications(ctx context.Context, s *state, services map[model.ApplicationID][]model.Service, apps map[model.ApplicationID]model.Application) error {
+	var mu sync.Mutex // guards what s has of it
+	return sideBySide(slices.Sorted(maps.Keys(services)), func(id model.ApplicationID) error {
+		for _, svc := range services[id] {
+			entered, first, err := d.adoptService(ctx, svc, apps[id])
+			if err != nil {
+				return err
+			}
+			if entered {
+				mu.Lock()
+				s.adopted[svc.ID] = true
+				s.adoptedApps[id] = s.adoptedApps[id] || first
+				mu.Unlock()
+			}
+		}
+		return nil
+	})
 }
 
 // adoptInstances lists the slots that were taken in and are wanted.
 func (d *Desk) adoptInstances(ctx context.Context, orders []store.Instance) (taken []store.Instance, err error) {
-	for _, in := range orders {
-		stored, err := d.adoptInstance(ctx, in)
-		if err != nil {
-			return nil, err
+	of := map[model.InstanceID][]int{} // more than one only of a damaged cluster
+	for i, in := range orders {
+		of[in.ID] = append(of[in.ID], i)
+	}
+	stored := make([]bool, len(orders))
+	err = sideBySide(slices.SortedFunc(maps.Keys(of), compareID), func(id model.InstanceID) (err error) {
+		for _, i := range of[id] {
+			if stored[i], err = d.adoptInstance(ctx, orders[i]); err != nil {
+				return err
+			}
 		}
-		if stored && !in.Tombstone {
+		return nil
+	})
+	for i, in := range orders {
+		if stored[i] && !in.Tombstone {
 			taken = append(taken, in)
 		}
 	}
-	return taken, nil
+	return taken, err
+}
+
+// sideBySide does something with each of a list, many at a time: writes share
+// syncs, and 10 000 one after the other are a minute, in which the loop answers
+// nobody.
+func sideBySide[T any](list []T, do func(T) error) error {
+	g := errgroup.Group{}
+	g.SetLimit(writesAtOnce)
+	for _, v := range list {
+		g.Go(func() error { return do(v) })
+	}
+	return g.Wait()
 }
 
 // living lists the services that somebody wants instances of.
@@ -164,16 +209,17 @@ func (d *Desk) adopted(ctx context.Context, s *state, services []model.ServiceID
 	return nil
 }
 
-func (d *Desk) adoptService(ctx context.Context, s *state, svc model.Service, app model.Application) error {
+// adoptService says whether it entered the service, and with it its application.
+func (d *Desk) adoptService(ctx context.Context, svc model.Service, app model.Application) (entered, first bool, err error) {
 	if _, err := d.deps.Store.Services().Get(ctx, svc.ID); err == nil {
-		return nil
+		return false, false, nil
 	} else if !errors.Is(err, errs.NotFound) {
-		return err
+		return false, false, err
 	}
 	// Tombstones that were adopted before have numbers too.
 	slots, err := d.deps.Store.Instances().List(ctx, svc.ID)
 	if err != nil {
-		return err
+		return false, false, err
 	}
 	for _, in := range slots {
 		svc.NextNumber = max(svc.NextNumber, in.ID.Number+1)
@@ -182,7 +228,7 @@ func (d *Desk) adoptService(ctx context.Context, s *state, svc model.Service, ap
 	if _, err := d.deps.Store.Applications().Get(ctx, app.ID); errors.Is(err, errs.NotFound) {
 		commit.Applications = []model.Application{app}
 	} else if err != nil {
-		return err
+		return false, false, err
 	}
 	err = d.deps.Store.Descriptors().Commit(ctx, commit)
 	if refused(err) {
@@ -190,13 +236,9 @@ func (d *Desk) adoptService(ctx context.Context, s *state, svc model.Service, ap
 		// damaged. The containers run on and are listed as unknown; people
 		// decide.
 		d.log.Error("a service cannot be adopted", "service", svc.ID, "name", svc.Name.String(), "error", err)
-		return nil
+		return false, false, nil
 	}
-	if err == nil {
-		s.adopted[svc.ID] = true
-		s.adoptedApps[svc.Application] = s.adoptedApps[svc.Application] || len(commit.Applications) > 0
-	}
-	return err
+	return err == nil, len(commit.Applications) > 0, err
 }
 
 // refused says that the store will not take a record, however often it is

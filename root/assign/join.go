@@ -149,9 +149,13 @@ func isID(s string) bool {
 
 // Resync tells what differs between what a cluster holds and what it should.
 // In recovery that is nothing yet: somebody who has not been heard may have
-// been given the same slot later.
+// been given the same slot later. A cluster that is removed between its welcome
+// and this is told so: whoever removed it has not seen it connected.
 func (d *Desk) Resync(ctx context.Context, id model.ClusterID, held []clusters.Held, tell func(clusters.Desired)) error {
 	_, err := call(ctx, d, func(s *state) (struct{}, error) {
+		if _, known := s.clusters[id]; !known {
+			return struct{}{}, clusters.ErrRemoved
+		}
 		w := &work{}
 		tell(d.snapshot(s, id, held, w))
 		if s.recovery {

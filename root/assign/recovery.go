@@ -34,17 +34,20 @@ func (d *Desk) settleIncarnation(ctx context.Context, s *state) error {
 	if s.recovery, err = meta.Recovery(ctx); err != nil {
 		return err
 	}
-	// Counting one on tells how far this store has counted.
 	if stored != 0 {
-		if s.issued, err = meta.NextGrant(ctx); err != nil {
+		if s.issued, err = givenOut(ctx, meta); err != nil {
 			return err
 		}
 	}
 	known := d.deps.Witness.Record()
 	s.incarnation = stored
-	lost, err := d.lacks(ctx, known, stored, s.issued)
-	if err != nil {
-		return err
+	lost := known.Incarnation > stored || instance.Grant(known.Issued) > s.issued
+	for _, c := range known.Clusters {
+		if _, err := d.deps.Store.Clusters().Get(ctx, model.ClusterID(c.ID)); errors.Is(err, errs.NotFound) {
+			lost = true
+		} else if err != nil {
+			return err
+		}
 	}
 	if stored == 0 || lost {
 		s.incarnation = max(uint32(d.now().Unix()), known.Incarnation+1)
@@ -59,28 +62,22 @@ func (d *Desk) settleIncarnation(ctx context.Context, s *state) error {
 		if err := meta.SetIncarnation(ctx, s.incarnation); err != nil {
 			return err
 		}
-		if s.issued, err = meta.NextGrant(ctx); err != nil {
+		if s.issued, err = givenOut(ctx, meta); err != nil {
 			return err
 		}
 	}
 	return d.recallClusters(ctx, s, known)
 }
 
-// lacks says that the store is older than what the witness knows. counted is a
-// grant that the store has just counted and nobody was given: what was given out
-// is below it.
-func (d *Desk) lacks(ctx context.Context, known witness.Record, stored uint32, counted instance.Grant) (bool, error) {
-	if known.Incarnation > stored || known.Issued != 0 && instance.Grant(known.Issued) >= counted {
-		return true, nil
+// givenOut is how far the store has counted, which it tells by counting on. The
+// number it says now is given to nobody: another life of this store, of which
+// this one is a copy, may have given it out.
+func givenOut(ctx context.Context, meta store.Meta) (instance.Grant, error) {
+	next, err := meta.NextGrant(ctx)
+	if err != nil {
+		return 0, err
 	}
-	for _, c := range known.Clusters {
-		if _, err := d.deps.Store.Clusters().Get(ctx, model.ClusterID(c.ID)); errors.Is(err, errs.NotFound) {
-			return true, nil
-		} else if err != nil {
-			return false, err
-		}
-	}
-	return false, nil
+	return next - 1, nil
 }
 
 // recallClusters enters the clusters the witness knows into a store that lost

@@ -1,6 +1,7 @@
 package assign_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -414,5 +415,40 @@ func TestGrantsOnlyGrow(t *testing.T) {
 			r.waitsFor()
 		}
 		unharmed(t, 8, a)
+	})
+}
+
+// TestACopyThatIsOneGrantOld: the copy was made after the start, one instance
+// was given out since, and the next start of the copy counts to the same number.
+func TestACopyThatIsOneGrantOld(t *testing.T) {
+	for _, files := range [][]string{{"root.db"}, {"root.db", "witness.json"}} {
+		t.Run(fmt.Sprint(files), func(t *testing.T) { oneGrantOld(t, files) })
+	}
+}
+
+// oneGrantOld: without its witness the root cannot know before a cluster says
+// what it holds.
+func oneGrantOld(t *testing.T, files []string) {
+	bubble(t, func(t *testing.T) {
+		r := start(t, t.TempDir())
+		svc := r.service("app", wants{memory: 1})
+		a := newFake("a").join(r)
+		pass(seconds(2))
+		restore := backup(t, r.dir, files...)
+		r.deploy(svc.ID, 1)
+		pass(seconds(2))
+		if !a.executes(svc.ID, 0) {
+			t.Fatal("it does not run")
+		}
+		a.leave()
+		r = r.restart(restore)
+		if !r.recovering() && len(files) == 1 {
+			t.Error("an old copy is taken for the store")
+		}
+		a.join(r)
+		pass(seconds(60))
+		if in := r.instance(svc.ID, 0); r.recovering() || string(in.Cluster) != a.id || !a.executes(svc.ID, 0) {
+			t.Errorf("after a minute: in recovery %v, %+v, runs %v", r.recovering(), in, a.executes(svc.ID, 0))
+		}
 	})
 }

@@ -1,12 +1,24 @@
 package assign_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+
+	linkv1 "oakestra/api/link/v1"
+	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
+	"oakestra/pkg/testkit"
+	"oakestra/root/assign"
+	"oakestra/root/clusters"
 )
 
 func TestAClusterIsRemovedOnlyWhenAwayAndEmptyOrForced(t *testing.T) {
@@ -94,4 +106,67 @@ func TestRemovalEndsTombstones(t *testing.T) {
 			t.Errorf("%+v", r.instance(svc.ID, 0))
 		}
 	})
+}
+
+// interrupted is a desk after whose welcome something happens, once.
+type interrupted struct {
+	*assign.Desk
+	once sync.Once
+	then func(model.ClusterID)
+}
+
+func (d *interrupted) Welcome(ctx context.Context, h clusters.Hello) (clusters.Welcome, error) {
+	w, err := d.Desk.Welcome(ctx, h)
+	d.once.Do(func() { d.then(w.ID) })
+	return w, err
+}
+
+// TestAClusterRemovedAfterItsWelcome: it was welcomed and is not yet connected
+// when somebody removes it, so nothing stands in the way. It must not stay
+// connected and unknown.
+func TestAClusterRemovedAfterItsWelcome(t *testing.T) {
+	for _, claims := range []bool{false, true} {
+		t.Run(fmt.Sprint("claims ", claims), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := start(t, t.TempDir())
+				a := newFake("a").join(r)
+				first := a.id
+				a.leave()
+				r.server.Stop()
+				r.wire = bufconn.Listen(1 << 20)
+				r.server = clusters.NewServer(r.book, &interrupted{Desk: r.desk, then: func(id model.ClusterID) {
+					if _, err := r.desk.RemoveCluster(t.Context(), id, true); err != nil {
+						t.Errorf("remove: %v", err)
+					}
+				}}, testkit.Logger(t)).GRPC()
+				r.done.Go(func() { _ = r.server.Serve(r.wire) })
+				if claims { // an order of another root, so that the welcome asks for everything
+					a.held["x"] = &linkv1.Assignment{ServiceId: "cccccccccccccccccccccccc", Grant: uint64(instance.MakeGrant(1, 1)), Spec: &linkv1.ServiceSpec{ServiceName: "x"}}
+				}
+				a.join(r)
+				select {
+				case err := <-a.ended:
+					if status.Code(err) != codes.NotFound || !strings.Contains(err.Error(), "removed") {
+						t.Errorf("the stream ended with %v", err)
+					}
+				default:
+					t.Error("it stays connected")
+				}
+				if list := r.book.Clusters(); len(list) != 0 {
+					t.Errorf("listed: %+v", list)
+				}
+				delete(a.held, "x")
+				a.join(r)
+				if list := r.book.Clusters(); len(list) != 1 || !list[0].Active || list[0].Name != "a" {
+					t.Errorf("after another hello: %+v (was %s)", list, first)
+				}
+				svc := r.service("app", wants{vcpus: 1, memory: 100})
+				r.deploy(svc.ID, 1)
+				pass(seconds(15))
+				if in := r.instance(svc.ID, 0); string(in.Cluster) != a.id || !a.executes(svc.ID, 0) {
+					t.Errorf("it gets no work: %+v", in)
+				}
+			})
+		})
+	}
 }

@@ -100,7 +100,7 @@ func (b *Book) Send(id model.ClusterID, d Desired) bool {
 		s = e.session
 	}
 	b.mu.RUnlock()
-	return s != nil && s.queue(desiredTo(d))
+	return s != nil && s.order(d)
 }
 
 // Reports is what each cluster says of a slot, by cluster id.

@@ -167,13 +167,31 @@ func nodeFrom(n *linkv1.Node, cluster model.ClusterID, name string) control.Node
 	}
 }
 
-func desiredTo(d Desired) *linkv1.Down {
-	out := &linkv1.Desired{Snapshot: d.Snapshot}
-	for _, in := range d.Orders {
-		out.Changed = append(out.Changed, assignmentTo(in, d.Applications[in.Service.Application]))
+// desiredTo is one message for a cluster that does not take parts, however
+// large.
+func desiredTo(d Desired, parts bool) (list []*linkv1.Down) {
+	all := func(yield func(*linkv1.Assignment) bool) {
+		for _, in := range d.Orders {
+			if !yield(assignmentTo(in, d.Applications[in.Service.Application])) {
+				return
+			}
+		}
 	}
-	for _, h := range d.Unknown {
-		out.Unknown = append(out.Unknown, &linkv1.Held{ServiceId: string(h.Instance.Service), Number: uint32(h.Instance.Number), Grant: uint64(h.Grant), Revision: h.Revision})
+	if !parts {
+		return []*linkv1.Down{partTo(d, slices.Collect(all), false)}
+	}
+	for part, more := range linkv1.Parts(all, linkv1.PartBytes) {
+		list = append(list, partTo(d, part, more))
+	}
+	return list
+}
+
+func partTo(d Desired, part []*linkv1.Assignment, more bool) *linkv1.Down {
+	out := &linkv1.Desired{Snapshot: d.Snapshot, Changed: part, More: more}
+	if !more {
+		for _, h := range d.Unknown {
+			out.Unknown = append(out.Unknown, &linkv1.Held{ServiceId: string(h.Instance.Service), Number: uint32(h.Instance.Number), Grant: uint64(h.Grant), Revision: h.Revision})
+		}
 	}
 	return &linkv1.Down{Body: &linkv1.Down_Desired{Desired: out}}
 }
@@ -202,8 +220,13 @@ func reasonFrom(r *linkv1.Reason) instance.Reason {
 	return instance.Reason{Name: r.GetName(), Count: int(r.GetCount()), Detail: r.GetDetail()}
 }
 
-func claimsFrom(c *linkv1.Claims, cluster model.ClusterID) Claims {
-	out := Claims{Applications: map[model.ApplicationID]model.Application{}, Blocks: prefixes(c.GetBlocks())}
+// claimsFrom adds what a message claims to what those before it did.
+func claimsFrom(c *linkv1.Claims, cluster model.ClusterID, out Claims) Claims {
+	if out.Applications == nil {
+		out.Applications = map[model.ApplicationID]model.Application{}
+	}
+	out.Blocks = append(out.Blocks, prefixes(c.GetBlocks())...)
+	linkv1.Whole(c.GetAssignments())
 	for _, a := range c.GetAssignments() {
 		in, app := instanceFrom(a, cluster)
 		out.Orders = append(out.Orders, in)

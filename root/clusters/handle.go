@@ -3,6 +3,9 @@ package clusters
 import (
 	"context"
 	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
 
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/pkg/core/model"
@@ -78,10 +81,19 @@ func (s *Server) nodes(id model.ClusterID, u *linkv1.NodeUpdate) {
 	s.book.setNodes(id, u.GetSnapshot(), nodes, removed)
 }
 
-// claims adopts what a cluster holds, then tells it the root's wishes, which
-// now include what was adopted.
+// claims adopts what a cluster holds once all of it is here, then tells it the
+// root's wishes, which now include what was adopted.
 func (s *Server) claims(ctx context.Context, sess *session, id model.ClusterID, m *linkv1.Claims) error {
-	c := claimsFrom(m, id)
+	sess.claims.bytes += proto.Size(m)
+	if sess.claims.bytes > mostClaimed {
+		return fmt.Errorf("cluster %s claims more than %d MiB: %w", id, mostClaimed>>20, errs.Exhausted)
+	}
+	c := claimsFrom(m, id, sess.claims.Claims)
+	if m.GetMore() {
+		sess.claims.Claims = c
+		return nil
+	}
+	sess.claims = claimed{}
 	if err := s.desk.Adopt(ctx, id, c); err != nil {
 		return err
 	}
@@ -90,7 +102,7 @@ func (s *Server) claims(ctx context.Context, sess *session, id model.ClusterID, 
 	for _, in := range c.Orders {
 		held = append(held, Held{Instance: in.ID, Grant: in.Grant, Revision: in.Revision})
 	}
-	return s.desk.Resync(ctx, id, held, sess.order)
+	return s.desk.Resync(ctx, id, held, sess.tell)
 }
 
 func (s *Server) lease(ctx context.Context, sess *session, id model.ClusterID, m *linkv1.BlockRequest) error {
@@ -109,5 +121,6 @@ func (s *Server) lease(ctx context.Context, sess *session, id model.ClusterID, m
 func welcomeTo(w Welcome) *linkv1.Down {
 	return &linkv1.Down{Body: &linkv1.Down_Welcome{Welcome: &linkv1.Welcome{
 		ClusterId: string(w.ID), Incarnation: w.Incarnation, Recovery: w.Recovery, HeartbeatMs: uint32(heartbeat.Milliseconds()),
+		Abilities: []string{linkv1.AbilityParts},
 	}}}
 }

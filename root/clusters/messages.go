@@ -2,12 +2,14 @@ package clusters
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/core/placement"
+	"oakestra/pkg/errs"
 	"oakestra/root/store"
 )
 
@@ -18,9 +20,11 @@ type Desk interface {
 	// belongs to another key, errs.Invalid for a name that cannot be one.
 	Welcome(ctx context.Context, h Hello) (Welcome, error)
 	// Resync tells what differs between what a cluster holds and what it
-	// should, in order with everything else that is announced to it.
+	// should, in order with everything else that is announced to it. Error:
+	// ErrRemoved.
 	Resync(ctx context.Context, id model.ClusterID, held []Held, tell func(Desired)) error
-	// Adopt takes in what a cluster holds while the root recovers.
+	// Adopt takes in what a cluster holds while the root recovers. Error:
+	// ErrRemoved.
 	Adopt(ctx context.Context, id model.ClusterID, c Claims) error
 	// Reported tells that facts of slots changed in the Book.
 	Reported(id model.ClusterID, facts []Facts)
@@ -33,6 +37,10 @@ type Desk interface {
 	// Service finds a service by id.
 	Service(id model.ServiceID) (model.Service, bool)
 }
+
+// ErrRemoved says that somebody removed a cluster between its welcome and what
+// followed. It says hello again, and is a new one.
+var ErrRemoved = fmt.Errorf("the cluster has just been removed from the root; its next hello makes it a new one: %w", errs.NotFound)
 
 // Hello is how a cluster presents itself.
 type Hello struct {

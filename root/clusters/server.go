@@ -25,7 +25,7 @@ import (
 const (
 	heartbeat    = 5 * time.Second
 	streamSilent = 3 * heartbeat
-	maxMessage   = 64 << 20 // a resync of a large cluster is one message
+	maxMessage   = 64 << 20 // a resync of a cluster that does not take parts is one message
 )
 
 var (
@@ -44,12 +44,14 @@ type Server struct {
 	asked  *orders[*linkv1.Explained]
 	events events.Recorder
 	log    *slog.Logger
+
+	refusals *refusals
 }
 
 // NewServer answers with what desk decides and writes reports into book. A
 // Recorder, if one is given, is told what happens.
 func NewServer(book *Book, desk Desk, logger *slog.Logger, tell ...events.Recorder) *Server {
-	s := &Server{book: book, desk: desk, tables: newTables(book, desk), orders: newOrders[*linkv1.NodeOrdered](), asked: newOrders[*linkv1.Explained](), events: events.Discard{}, log: logger.With("part", "clusters")}
+	s := &Server{book: book, desk: desk, tables: newTables(book, desk), orders: newOrders[*linkv1.NodeOrdered](), asked: newOrders[*linkv1.Explained](), events: events.Discard{}, log: logger.With("part", "clusters"), refusals: newRefusals()}
 	if len(tell) > 0 {
 		s.events = tell[0]
 	}
@@ -88,54 +90,78 @@ func (s *Server) Control(stream grpc.BidiStreamingServer[linkv1.Up, linkv1.Down]
 	if err != nil {
 		return toStatus(err)
 	}
-	sess.key, sess.start = hello.Key, hello.Session
-	err = s.single(ctx, hello)
-	var welcome Welcome
-	if err == nil {
-		welcome, err = s.desk.Welcome(ctx, hello)
-	}
+	sess.key, sess.start, sess.abilities = hello.Key, hello.Session, hello.Abilities
+	welcome, err := s.welcome(ctx, hello)
 	if err != nil {
-		s.tellRefused(hello, err)
-		s.log.Warn("cluster refused", "cluster", hello.Name, "from", hello.Address.String(), "error", err)
 		return toStatus(err)
 	}
-	id := welcome.ID
-	sess.abilities = hello.Abilities
 	sess.queue(welcomeTo(welcome)) // before anybody else can reach the session
-	if before := s.book.join(model.Cluster{ID: id, Name: hello.Name, Location: hello.Location, Address: hello.Address}, sess); before != nil {
+	s.arrived(sess, hello, welcome)
+	if err = s.resync(ctx, sess, hello, welcome); err == nil {
+		s.desk.Moved(welcome.ID)
+		// The writer may hang in Send when the cluster does not read. Only the end
+		// of this function frees it, so nobody waits for it here.
+		go func() {
+			if err := sess.write(ctx, stream.Send); err != nil {
+				sess.end(err)
+			}
+		}()
+		err = s.serve(ctx, sess, welcome.ID, incoming)
+	}
+	sess.end(err)
+	s.departed(sess, hello, welcome.ID, context.Cause(ctx))
+	return toStatus(err)
+}
+
+// welcome asks the desk who a cluster is, and tells of whom it refuses.
+func (s *Server) welcome(ctx context.Context, hello Hello) (w Welcome, err error) {
+	if err = s.single(ctx, hello); err == nil {
+		w, err = s.desk.Welcome(ctx, hello)
+	}
+	if err == nil {
+		return w, nil
+	}
+	s.tellRefused(hello, err)
+	if tries := s.refusals.tried(refusal{hello.Name, hello.Key, err.Error()}); tries > 0 {
+		s.log.Warn("cluster refused", "cluster", hello.Name, "from", hello.Address.String(), "error", err, "tries", tries)
+	}
+	return w, err
+}
+
+func (s *Server) arrived(sess *session, hello Hello, w Welcome) {
+	if before := s.book.join(model.Cluster{ID: w.ID, Name: hello.Name, Location: hello.Location, Address: hello.Address}, sess); before != nil {
 		before.end(errReplaced)
 	}
-	s.log.Info("cluster joined", "cluster", hello.Name, "id", id, "from", hello.Address.String(), "version", hello.Version, "held", len(hello.Held), "recovery", welcome.Recovery)
-	s.events.Record(events.OfCluster(id, hello.Name).Say(events.Normal, "Joined", "from %s, version %s", hello.Address, hello.Version))
-	defer func() {
-		sess.end(nil)
-		s.orders.left(sess)
-		s.asked.left(sess)
-		if s.book.leave(id, sess) {
-			s.tables.left(id)
-			s.desk.Moved(id)
-			why := whyLeft(context.Cause(ctx))
-			s.log.Warn("cluster left", "cluster", hello.Name, "id", id, "reason", why)
-			s.events.Record(events.OfCluster(id, hello.Name).Say(events.Warning, "Left", "%s", why))
-		}
-	}()
-	if !welcome.Recovery {
-		if err := s.desk.Resync(ctx, id, hello.Held, sess.order); err != nil {
-			return toStatus(err)
-		}
-	}
-	s.desk.Moved(id)
+	s.log.Info("cluster joined", "cluster", hello.Name, "id", w.ID, "from", hello.Address.String(), "version", hello.Version, "held", len(hello.Held), "recovery", w.Recovery)
+	s.events.Record(events.OfCluster(w.ID, hello.Name).Say(events.Normal, "Joined", "from %s, version %s", hello.Address, hello.Version))
+}
 
-	// The writer may hang in Send when the cluster does not read. Only the end
-	// of this function frees it, so nobody waits for it here.
-	go func() {
-		if err := sess.write(ctx, stream.Send); err != nil {
-			sess.end(err)
-		}
-	}()
-	err = s.serve(ctx, sess, id, incoming)
-	sess.end(err)
-	return toStatus(err)
+// resync tells a cluster its orders, unless it is asked for its claims first.
+func (s *Server) resync(ctx context.Context, sess *session, hello Hello, w Welcome) error {
+	if w.Recovery {
+		return nil
+	}
+	return s.desk.Resync(ctx, w.ID, hello.Held, sess.tell)
+}
+
+func (s *Server) departed(sess *session, hello Hello, id model.ClusterID, cause error) {
+	s.orders.left(sess)
+	s.asked.left(sess)
+	removed := errors.Is(cause, ErrRemoved)
+	if removed && s.book.speaks(id, sess) {
+		s.tables.forgetCluster(id)
+	}
+	if !s.book.leave(id, sess) {
+		return
+	}
+	s.tables.left(id)
+	s.desk.Moved(id)
+	why := whyLeft(cause)
+	s.log.Warn("cluster left", "cluster", hello.Name, "id", id, "reason", why)
+	s.events.Record(events.OfCluster(id, hello.Name).Say(events.Warning, "Left", "%s", why))
+	if removed {
+		s.book.remove(id)
+	}
 }
 
 // single refuses a second process with the key of a cluster whose first one
@@ -148,9 +174,6 @@ func (s *Server) single(ctx context.Context, h Hello) error {
 	}
 	return fmt.Errorf("another cluster manager with the key of %q is connected: stop one of the two, or give this one an empty data directory and another CLUSTER_NAME: %w", h.Name, errs.Conflict)
 }
-
-// order queues assignments.
-func (s *session) order(d Desired) { s.queue(desiredTo(d)) }
 
 // receive reads the stream in a goroutine that ends with it, so that silence
 // can be noticed.

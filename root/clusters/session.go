@@ -2,6 +2,7 @@ package clusters
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ type session struct {
 	// else can reach the session.
 	abilities []string
 	key       string // of the cluster
+	claims    claimed
 	start     string // of its manager: another one is another process
 
 	mu   sync.Mutex    // guards what follows
@@ -32,6 +34,28 @@ type session struct {
 	at   map[string]int // where a message with a key waits
 	over bool
 }
+
+// claimed is what a cluster has claimed so far; only the stream's reader uses it.
+type claimed struct {
+	Claims
+	bytes int
+}
+
+// mostClaimed bounds what a cluster may claim in parts.
+const mostClaimed = 1 << 30
+
+// order queues assignments; false when the stream has ended.
+func (s *session) order(d Desired) bool {
+	for _, m := range desiredTo(d, slices.Contains(s.abilities, linkv1.AbilityParts)) {
+		if !s.queue(m) {
+			return false
+		}
+	}
+	return true
+}
+
+// tell is order for those who need not know whether it was heard.
+func (s *session) tell(d Desired) { s.order(d) }
 
 // probeWait is how long a cluster has to answer when another process says that
 // it is the same cluster.

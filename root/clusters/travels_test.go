@@ -28,7 +28,7 @@ func TestWhatAClusterGivesBack(t *testing.T) {
 	}
 	app := model.Application{ID: svc.Application, Name: "a", Namespace: "b", Description: "d", Owner: "ann"}
 	in := store.Instance{ID: model.InstanceID{Service: svc.ID, Number: 7}, Address: netip.MustParseAddr("10.30.0.2"), Cluster: "c", Grant: 6, Revision: 3, Service: svc}
-	got := claimsFrom(&linkv1.Claims{Assignments: []*linkv1.Assignment{assignmentTo(in, app)}}, "c")
+	got := claimsFrom(&linkv1.Claims{Assignments: []*linkv1.Assignment{assignmentTo(in, app)}}, "c", Claims{})
 
 	want := in
 	want.Service = svc.Assigned() // no history, no rollout

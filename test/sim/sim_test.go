@@ -17,6 +17,7 @@ type result struct {
 	ConvergedS float64 `json:"converged_s"`
 	Lost       int     `json:"lost_instances"`
 	Extra      int     `json:"extra_instances"`
+	MostExtra  int     `json:"most_extra_instances"`
 	LostNodes  int     `json:"lost_workers"`
 	RSS        float64 `json:"manager_rss_mib"`
 	RootRSS    float64 `json:"root_rss_mib"`
@@ -95,7 +96,7 @@ func steps(t *testing.T, progress string, out []byte, err error) map[string]resu
 }
 
 // TestASiteOfOurWorkers: two clusters of ten workers each, through everything
-// that a scenario can do but a partition, with nothing lost and nothing twice.
+// that a scenario can do but a partition and a cut, with nothing lost and nothing twice.
 func TestASiteOfOurWorkers(t *testing.T) {
 	t.Parallel()
 	progress, out, err := simulate(t, `{"workers":20,"clusters":2,"timeout_s":60,"steps":[
@@ -123,6 +124,23 @@ func TestASiteOfOurWorkers(t *testing.T) {
 		if !strings.Contains(progress, line) {
 			t.Errorf("progress does not say %q:\n%s", line, progress)
 		}
+	}
+}
+
+// TestAClusterThatIsCutOff: its root gives it up after 15 s of silence, its
+// workers go on, and when it is back all is as it was: for "replace" a cluster
+// must be away for another minute.
+func TestAClusterThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	progress, out, err := simulate(t, `{"workers":20,"clusters":2,"timeout_s":60,"on_cluster_loss":"replace","steps":[
+		{"do":"start"},{"do":"deploy","instances":40,"services":4},{"do":"cut","what":"root-link","seconds":19},{"do":"undeploy"}]}`)
+	by := steps(t, progress, out, err)
+	r, ok := by["cut the root link of 1 for 19 s"]
+	if !ok || r.MostExtra != 0 || r.LostNodes != 0 {
+		t.Errorf("cut: %+v", r)
+	}
+	if !strings.Contains(progress, "1 of 2 cluster-managers are linked to the root") {
+		t.Errorf("the cut was not felt:\n%s", progress)
 	}
 }
 

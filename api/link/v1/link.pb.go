@@ -2599,11 +2599,13 @@ func (x *BlockRequest) GetHeld() []string {
 }
 
 // Claims answers Welcome.recovery: everything this cluster holds, in full, for
-// a root that has lost its store to take in before it allocates anything.
+// a root that has lost its store to take in before it allocates anything. A
+// root that names the ability "parts" gets them in several messages.
 type Claims struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Assignments   []*Assignment          `protobuf:"bytes,1,rep,name=assignments,proto3" json:"assignments,omitempty"`
 	Blocks        []string               `protobuf:"bytes,2,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"` // these are not all: another message of the same kind follows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2650,6 +2652,13 @@ func (x *Claims) GetBlocks() []string {
 		return x.Blocks
 	}
 	return nil
+}
+
+func (x *Claims) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // Applied says up to which Desired.revision this cluster has stored.
@@ -3263,12 +3272,14 @@ func (*Down_SliceApplied) isDown_Body() {}
 
 // Welcome answers Hello.
 type Welcome struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	Incarnation   uint32                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the root's store
-	Recovery      bool                   `protobuf:"varint,3,opt,name=recovery,proto3" json:"recovery,omitempty"`       // send Claims; no Desired.snapshot prunes anything
-	HeartbeatMs   uint32                 `protobuf:"varint,4,opt,name=heartbeat_ms,json=heartbeatMs,proto3" json:"heartbeat_ms,omitempty"`
-	RootSession   string                 `protobuf:"bytes,5,opt,name=root_session,json=rootSession,proto3" json:"root_session,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId   string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Incarnation uint32                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the root's store
+	Recovery    bool                   `protobuf:"varint,3,opt,name=recovery,proto3" json:"recovery,omitempty"`       // send Claims; no Desired.snapshot prunes anything
+	// How often the cluster should say a heartbeat: it keeps to 1 s to 5 s.
+	HeartbeatMs   uint32   `protobuf:"varint,4,opt,name=heartbeat_ms,json=heartbeatMs,proto3" json:"heartbeat_ms,omitempty"`
+	RootSession   string   `protobuf:"bytes,5,opt,name=root_session,json=rootSession,proto3" json:"root_session,omitempty"`
+	Abilities     []string `protobuf:"bytes,6,rep,name=abilities,proto3" json:"abilities,omitempty"` // what this root understands besides: "parts"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3338,16 +3349,25 @@ func (x *Welcome) GetRootSession() string {
 	return ""
 }
 
+func (x *Welcome) GetAbilities() []string {
+	if x != nil {
+		return x.Abilities
+	}
+	return nil
+}
+
 // Desired is what the root wants of this cluster. The first after Welcome has
 // snapshot set: changed holds what differs from Hello.held, unknown what the
 // cluster holds and the root has never heard of (listed, left running).
-// Only a tombstone removes.
+// Only a tombstone removes. A cluster that names the ability "parts" in Hello
+// gets a large one in several messages.
 type Desired struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Snapshot      bool                   `protobuf:"varint,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	Changed       []*Assignment          `protobuf:"bytes,3,rep,name=changed,proto3" json:"changed,omitempty"`
 	Unknown       []*Held                `protobuf:"bytes,4,rep,name=unknown,proto3" json:"unknown,omitempty"`
+	More          bool                   `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"` // this is not all: another message of the same kind follows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3410,16 +3430,25 @@ func (x *Desired) GetUnknown() []*Held {
 	return nil
 }
 
+func (x *Desired) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 // Assignment is one slot given to this cluster.
 type Assignment struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	ServiceId       string                 `protobuf:"bytes,1,opt,name=service_id,json=serviceId,proto3" json:"service_id,omitempty"`
-	Number          uint32                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
-	Grant           uint64                 `protobuf:"varint,3,opt,name=grant,proto3" json:"grant,omitempty"`
-	Revision        uint64                 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`   // grows with every change of this record
-	Tombstone       bool                   `protobuf:"varint,5,opt,name=tombstone,proto3" json:"tombstone,omitempty"` // remove: the only thing that ever stops a container
-	Spec            *ServiceSpec           `protobuf:"bytes,6,opt,name=spec,proto3" json:"spec,omitempty"`
-	InstanceAddress string                 `protobuf:"bytes,7,opt,name=instance_address,json=instanceAddress,proto3" json:"instance_address,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ServiceId string                 `protobuf:"bytes,1,opt,name=service_id,json=serviceId,proto3" json:"service_id,omitempty"`
+	Number    uint32                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	Grant     uint64                 `protobuf:"varint,3,opt,name=grant,proto3" json:"grant,omitempty"`
+	Revision  uint64                 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`   // grows with every change of this record
+	Tombstone bool                   `protobuf:"varint,5,opt,name=tombstone,proto3" json:"tombstone,omitempty"` // remove: the only thing that ever stops a container
+	// Among peers with the ability "parts" it may be absent: then it is that of
+	// the last assignment of the same service in this message that has one.
+	Spec            *ServiceSpec `protobuf:"bytes,6,opt,name=spec,proto3" json:"spec,omitempty"`
+	InstanceAddress string       `protobuf:"bytes,7,opt,name=instance_address,json=instanceAddress,proto3" json:"instance_address,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -4528,10 +4557,11 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x10instance_address\x18\x02 \x01(\tR\x0finstanceAddress\x12\x16\n" +
 	"\x06tenant\x18\x03 \x01(\tR\x06tenant\"\"\n" +
 	"\fBlockRequest\x12\x12\n" +
-	"\x04held\x18\x01 \x03(\tR\x04held\"`\n" +
+	"\x04held\x18\x01 \x03(\tR\x04held\"t\n" +
 	"\x06Claims\x12>\n" +
 	"\vassignments\x18\x01 \x03(\v2\x1c.oakestra.link.v1.AssignmentR\vassignments\x12\x16\n" +
-	"\x06blocks\x18\x02 \x03(\tR\x06blocks\"%\n" +
+	"\x06blocks\x18\x02 \x03(\tR\x06blocks\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"%\n" +
 	"\aApplied\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\"l\n" +
 	"\tEventNote\x12\x12\n" +
@@ -4574,19 +4604,21 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"node_order\x18\x14 \x01(\v2\x1b.oakestra.link.v1.NodeOrderH\x00R\tnodeOrder\x125\n" +
 	"\aexplain\x18\x15 \x01(\v2\x19.oakestra.link.v1.ExplainH\x00R\aexplain\x12E\n" +
 	"\rslice_applied\x18\x16 \x01(\v2\x1e.oakestra.link.v1.SliceAppliedH\x00R\fsliceAppliedB\x06\n" +
-	"\x04body\"\xac\x01\n" +
+	"\x04body\"\xca\x01\n" +
 	"\aWelcome\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\rR\vincarnation\x12\x1a\n" +
 	"\brecovery\x18\x03 \x01(\bR\brecovery\x12!\n" +
 	"\fheartbeat_ms\x18\x04 \x01(\rR\vheartbeatMs\x12!\n" +
-	"\froot_session\x18\x05 \x01(\tR\vrootSession\"\xab\x01\n" +
+	"\froot_session\x18\x05 \x01(\tR\vrootSession\x12\x1c\n" +
+	"\tabilities\x18\x06 \x03(\tR\tabilities\"\xbf\x01\n" +
 	"\aDesired\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x126\n" +
 	"\achanged\x18\x03 \x03(\v2\x1c.oakestra.link.v1.AssignmentR\achanged\x120\n" +
-	"\aunknown\x18\x04 \x03(\v2\x16.oakestra.link.v1.HeldR\aunknown\"\xf1\x01\n" +
+	"\aunknown\x18\x04 \x03(\v2\x16.oakestra.link.v1.HeldR\aunknown\x12\x12\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\"\xf1\x01\n" +
 	"\n" +
 	"Assignment\x12\x1d\n" +
 	"\n" +

@@ -85,7 +85,7 @@ type application struct {
 }
 
 // deploy creates one application.
-func (a *api) deploy(ctx context.Context, number int, step Step) (application, error) {
+func (a *api) deploy(ctx context.Context, number int, step Step, onClusterLoss string) (application, error) {
 	var services []map[string]any
 	each := make([]int, step.Services)
 	for i := range each {
@@ -96,6 +96,7 @@ func (a *api) deploy(ctx context.Context, number int, step Step) (application, e
 		services = append(services, map[string]any{
 			"microservice_name": fmt.Sprintf("s%d", i), "microservice_namespace": "sim", "virtualization": "container",
 			"memory": 16, "vcpus": 0, "code": "docker.io/library/simulated:latest", "cmd": []string{}, "replicas": each[i],
+			"on_cluster_loss": onClusterLoss,
 		})
 	}
 	name := fmt.Sprintf("sim%d", number)

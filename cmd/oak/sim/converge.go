@@ -42,7 +42,7 @@ func (r *runner) fill(res *Result, a, b moment, step Step) {
 	res.Root, res.RootRSS = (b.root.cpu-a.root.cpu)/seconds, b.root.rss
 	res.Broker, res.Workers = (b.broker-a.broker)/seconds, (b.workers-a.workers)/seconds
 	res.Messages = float64(b.status.Published-a.status.Published) / seconds
-	res.LateMS, res.LostNodes, res.Load = b.status.LateMS, r.lost, load()
+	res.LateMS, res.LostNodes, res.MostExtra, res.Load = b.status.LateMS, r.lost, r.extra, load()
 	if first := b.status.FirstDeploy; first > 0 && step.Do == doDeploy {
 		// From the first order at a worker to the last.
 		res.Placements = float64(b.status.MarkDeploys) / (float64(max(1, b.status.LastDeploy-first)) / 1000)

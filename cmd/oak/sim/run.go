@@ -28,7 +28,8 @@ type Result struct {
 	ConvergedS float64 `json:"converged_s"` // after what was broken was whole again; see oak sim -h
 	Lost       int     `json:"lost_instances"`
 	Extra      int     `json:"extra_instances"`
-	LostNodes  int     `json:"lost_workers"` // most the root saw at one time
+	MostExtra  int     `json:"most_extra_instances"` // while a cluster was cut off
+	LostNodes  int     `json:"lost_workers"`         // most the root saw at one time
 	ManagerCPU float64 `json:"manager_cpu_seconds"`
 	Manager    float64 `json:"manager_share_of_core"`
 	ManagerRSS float64 `json:"manager_rss_mib"` // the largest cluster-manager
@@ -63,6 +64,7 @@ type runner struct {
 	round int // of kill and cut
 	begin time.Time
 	lost  int // most lost workers in this step
+	extra int // most instances too many, while a cluster was cut off
 }
 
 // Run starts everything, takes the steps, and stops everything. It returns
@@ -144,7 +146,7 @@ func (r *runner) take(ctx context.Context, step Step) (Result, error) {
 	if err != nil {
 		return Result{Step: step.String()}, err
 	}
-	r.lost = 0
+	r.lost, r.extra = 0, 0
 	res := Result{Step: step.String()}
 	whole, ages, err := r.do(ctx, step)
 	if err == nil && step.Do != doMeasure {
@@ -178,7 +180,7 @@ func (r *runner) do(ctx context.Context, step Step) (whole time.Time, ages []flo
 	case doDeploy:
 		var app application
 		r.made++
-		if app, err = r.api.deploy(ctx, r.made, step); err == nil {
+		if app, err = r.api.deploy(ctx, r.made, step, r.s.OnClusterLoss); err == nil {
 			r.apps = append(r.apps, app)
 		}
 	case doUndeploy:
@@ -198,6 +200,8 @@ func (r *runner) do(ctx context.Context, step Step) (whole time.Time, ages []flo
 			whole = time.Now()
 			_, err = r.work.ask(swarm.Command{Do: "heal"})
 		}
+	case doCut:
+		whole, err = r.cut(ctx, step)
 	case doRestart:
 		whole, err = r.restart(ctx, step.What)
 	case doStorm:
@@ -213,6 +217,34 @@ func (r *runner) hit(what string, step Step) error {
 		err = errs.Problems{{Path: "percent", Value: fmt.Sprint(step.Percent), Message: fmt.Sprintf("that is none of %d workers", r.s.Workers)}}
 	}
 	return err
+}
+
+// cut parts the first clusters from the root for a while; their workers notice
+// nothing.
+func (r *runner) cut(ctx context.Context, step Step) (whole time.Time, err error) {
+	hit := r.site.managers[:max(1, step.Clusters)]
+	for _, m := range hit {
+		m.relay.cut()
+	}
+	defer func() {
+		for _, m := range hit {
+			m.relay.heal()
+		}
+		whole = time.Now()
+	}()
+	for end := time.Now().Add(time.Duration(step.Seconds) * time.Second); time.Now().Before(end); {
+		r.rest(ctx, min(time.Second, time.Until(end)))
+		_, extra, _, err := r.truth()
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return whole, err
+		}
+		r.extra = max(r.extra, extra)
+	}
+	n, err := r.site.counts(ctx)
+	if err == nil {
+		r.say("  %d of %d cluster-managers are linked to the root, at most %d instances ran twice", n.linked, len(r.site.managers), r.extra)
+	}
+	return whole, err
 }
 
 // restart kills a daemon, without farewell, and starts it again.

@@ -21,6 +21,7 @@ type manager struct {
 	address string // HTTP
 	program *program
 	broker  *program // nil when embedded
+	relay   *relay   // to the root; nil when nothing is cut
 }
 
 // site is the real part: a root and its clusters, as processes.
@@ -47,7 +48,7 @@ func freePorts(n int) ([]string, error) {
 }
 
 func newSite(s Scenario, o Options, dir string) (*site, error) {
-	ports, err := freePorts(1 + 2*s.Clusters)
+	ports, err := freePorts(1 + 3*s.Clusters)
 	if err != nil {
 		return nil, err
 	}
@@ -63,11 +64,15 @@ func newSite(s Scenario, o Options, dir string) (*site, error) {
 	v.root = &program{name: whatRoot, path: root, log: filepath.Join(dir, "system-manager.log"),
 		args: []string{"-listen", v.address, "-data", filepath.Join(dir, "root")}}
 	for i := range s.Clusters {
-		http, mqtt := ports[1+2*i], ports[2+2*i]
+		http, mqtt, above := ports[1+3*i], ports[2+3*i], v.address
 		name := fmt.Sprintf("sim-%d", i+1)
 		m := &manager{address: "127.0.0.1:" + http}
+		if s.cuts() {
+			above = "127.0.0.1:" + ports[3+3*i]
+			m.relay = newRelay(above, v.address)
+		}
 		m.program = &program{name: whatManager, path: each, log: filepath.Join(dir, name+".log"),
-			args: []string{"-root", v.address, "-name", name, "-location", "48.1,11.5,1000", "-listen", m.address,
+			args: []string{"-root", above, "-name", name, "-location", "48.1,11.5,1000", "-listen", m.address,
 				"-mqtt-listen", "127.0.0.1:" + mqtt, "-data", filepath.Join(dir, name)}}
 		if s.Broker == "mosquitto" {
 			m.program.env = []string{"MQTT_BROKER_URL=127.0.0.1", "MQTT_BROKER_PORT=" + mqtt}
@@ -134,6 +139,11 @@ func (v *site) start(ctx context.Context) error {
 				return err
 			}
 		}
+		if m.relay != nil {
+			if err := m.relay.start(); err != nil {
+				return err
+			}
+		}
 		if err := m.program.start(); err != nil {
 			return err
 		}
@@ -182,6 +192,9 @@ func (v *site) stop() {
 		m.program.stop(syscall.SIGTERM)
 		if m.broker != nil {
 			m.broker.stop(syscall.SIGTERM)
+		}
+		if m.relay != nil {
+			m.relay.stop()
 		}
 	}
 	v.root.stop(syscall.SIGTERM)
