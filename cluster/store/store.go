@@ -97,6 +97,8 @@ type Node struct {
 	Version  string
 	Original bool
 	Draining bool // cordoned, and its instances move elsewhere
+	// Abilities are what it can be asked besides, see mqtt.AbilityLogs.
+	Abilities []string
 }
 
 // Batch is written as a whole; nil fields change nothing.
