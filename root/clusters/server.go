@@ -37,19 +37,20 @@ var (
 // Server answers clusters.
 type Server struct {
 	linkv1.UnimplementedLinkServer
-	book   *Book
-	desk   Desk
-	tables *tables
-	orders *orders[*linkv1.NodeOrdered]
-	asked  *orders[*linkv1.Explained]
-	events events.Recorder
-	log    *slog.Logger
+	book    *Book
+	desk    Desk
+	tables  *tables
+	orders  *orders[*linkv1.NodeOrdered]
+	asked   *orders[*linkv1.Explained]
+	dialogs *dialogs
+	events  events.Recorder
+	log     *slog.Logger
 }
 
 // NewServer answers with what desk decides and writes reports into book. A
 // Recorder, if one is given, is told what happens.
 func NewServer(book *Book, desk Desk, logger *slog.Logger, tell ...events.Recorder) *Server {
-	s := &Server{book: book, desk: desk, tables: newTables(book, desk), orders: newOrders[*linkv1.NodeOrdered](), asked: newOrders[*linkv1.Explained](), events: events.Discard{}, log: logger.With("part", "clusters")}
+	s := &Server{book: book, desk: desk, tables: newTables(book, desk), orders: newOrders[*linkv1.NodeOrdered](), asked: newOrders[*linkv1.Explained](), dialogs: newDialogs(), events: events.Discard{}, log: logger.With("part", "clusters")}
 	if len(tell) > 0 {
 		s.events = tell[0]
 	}
@@ -70,11 +71,6 @@ func (s *Server) GRPC() *grpc.Server {
 	)
 	linkv1.RegisterLinkServer(g, s)
 	return g
-}
-
-// Session is reserved for logs and exec.
-func (s *Server) Session(grpc.BidiStreamingServer[linkv1.SessionFrame, linkv1.SessionFrame]) error {
-	return status.Error(codes.Unimplemented, "sessions are not offered by this version")
 }
 
 // Control is the life of one cluster's stream.

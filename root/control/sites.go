@@ -9,6 +9,7 @@ import (
 
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
+	"oakestra/pkg/session"
 )
 
 // NodeVerb is what can be done with a worker.
@@ -54,6 +55,9 @@ type Sites interface {
 	// ApproveCluster lets who asked for a cluster's name with another key be
 	// that cluster; see assign.Desk.
 	ApproveCluster(ctx context.Context, id model.ClusterID) (from string, err error)
+	// Attach opens a session with an instance; it ends with ctx. See
+	// clusters.Server.
+	Attach(ctx context.Context, cluster model.ClusterID, id model.InstanceID, a Ask) (session.Conn, error)
 	// On lists what clusters report on their workers.
 	On() map[model.ClusterID]map[model.NodeID][]model.InstanceID
 }

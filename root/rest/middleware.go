@@ -101,8 +101,20 @@ func (a *api) bearer(c *gin.Context) {
 	c.Set(keyIdentity, id)
 }
 
+// bearerProtocol begins the subprotocol that carries a token: a page in a
+// browser cannot give a WebSocket a header. No other page's script can set it
+// either, for it has no token.
+const bearerProtocol = "bearer."
+
 func bearerToken(r *http.Request) (string, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if scheme == "" && r.Header.Get("Upgrade") != "" {
+		for p := range strings.SplitSeq(strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ","), ",") {
+			if rest, found := strings.CutPrefix(strings.TrimSpace(p), bearerProtocol); found {
+				scheme, token = "Bearer", rest
+			}
+		}
+	}
 	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return "", inClass(errs.Unauthenticated, `Missing authentication token: send the header "Authorization: Bearer <token>"`)
 	}

@@ -182,6 +182,8 @@ func (a *api) workloads() []route {
 
 		{deployers, deploy, post, "/api/service/:id/instance", a.deploy},
 		{deployers, deploy, del, "/api/service/:id/instance/:number", a.undeploy},
+		{users, read, get, "/api/service/:id/instance/:number/logs", a.logs},
+		{deployers, deploy, get, "/api/service/:id/instance/:number/exec", a.exec},
 
 		{users, read, get, "/api/clusters", a.listClusters},
 		{users, read, get, "/api/clusters/active", a.listActiveClusters},
