@@ -8,13 +8,19 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	wire "oakestra/api/rest"
 	"oakestra/pkg/session"
+	"oakestra/pkg/testkit"
 )
 
 // scriptedRoot has a service nginx with two instances and a service curl with
@@ -80,8 +86,11 @@ func answer(t *testing.T, r *http.Request, sock *session.Socket) {
 			t.Error(err)
 			return
 		}
-		if f.Kind == session.StdinClosed {
+		if f.Kind == session.StdinClosed || string(f.Data) == "\x04" {
 			break
+		}
+		if f.Kind == session.Resize {
+			f.Data = fmt.Appendf(nil, "<%dx%d>", f.Columns, f.Rows)
 		}
 		send(session.Frame{Kind: session.Stdout, Data: f.Data})
 	}
@@ -188,5 +197,102 @@ func TestServicesAreCompleted(t *testing.T) {
 		if strings.Join(got, " ") != want {
 			t.Errorf("%q is completed to %q, want %q", begun, got, want)
 		}
+	}
+}
+
+// terminal is a pair: who sits at it, and what a program has as its input.
+func terminal(t *testing.T) (user, program *os.File) {
+	t.Helper()
+	user, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = user.Close() })
+	if err := unix.IoctlSetPointerInt(int(user.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(user.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = program.Close() })
+	return user, program
+}
+
+func resize(t *testing.T, f *os.File, columns, rows uint16) {
+	t.Helper()
+	if err := unix.IoctlSetWinsize(int(f.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: columns, Row: rows}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGWINCH); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// heard is an output that somebody reads.
+type heard struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (h *heard) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.b.Write(b)
+}
+
+func (h *heard) has(t *testing.T, word string) {
+	t.Helper()
+	testkit.Eventually(t, 20*time.Second, func() error {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if !strings.Contains(h.b.String(), word) {
+			return fmt.Errorf("no %q in %q", word, h.b.String())
+		}
+		return nil
+	})
+}
+
+// At a terminal every key goes to the command, Ctrl-C too, and its size follows;
+// afterwards the terminal is as before.
+func TestExecAtATerminal(t *testing.T) {
+	scriptedRoot(t)
+	user, program := terminal(t)
+	resize(t, user, 80, 24)
+	before, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &heard{}
+	c := newClient(os.Getenv("OAK_ROOT"))
+	c.token = "token"
+	at := console{stdin: true, tty: true, in: program, fd: int(program.Fd()), out: out, stderr: io.Discard}
+	done := make(chan error, 1)
+	go func() { done <- c.exec(t.Context(), "s2", 0, []string{"true"}, at) }()
+	out.has(t, "stdin=true tty=true")
+	out.has(t, "<80x24>")
+	if _, err := user.WriteString("a\x03"); err != nil {
+		t.Fatal(err)
+	}
+	out.has(t, "a\x03")
+	resize(t, user, 100, 30)
+	out.has(t, "<100x30>")
+	now, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
+	if err != nil || now.Lflag&unix.ICANON != 0 {
+		t.Errorf("the terminal is not raw: %v", err)
+	}
+	if _, err := user.WriteString("\x04"); err != nil { // Ctrl-D, upon which the command ends
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	after, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
+	if err != nil || after.Lflag != before.Lflag || after.Iflag != before.Iflag || after.Oflag != before.Oflag {
+		t.Errorf("the terminal was %+v, is %+v, %v", before, after, err)
 	}
 }
