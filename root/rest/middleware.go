@@ -47,14 +47,21 @@ func plainWord(s string) bool {
 func idOf(c *gin.Context) string { return c.Writer.Header().Get(headerRequest) }
 
 // audit writes one line per request that may change something, with who, what
-// and how it ended. Bodies and queries are left out: they may hold secrets.
+// and how it ended. Bodies and queries are left out: they may hold secrets. A
+// session that begins has lines of its own, see attach.
 func (a *api) audit(c *gin.Context) {
+	upgrade := false
 	switch c.Request.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		return
+		if upgrade = c.GetHeader("Upgrade") != ""; !upgrade {
+			return
+		}
 	}
 	start := time.Now()
 	c.Next()
+	if upgrade && c.Writer.Status() < http.StatusBadRequest {
+		return
+	}
 	if !a.Logger.Enabled(c.Request.Context(), slog.LevelInfo) {
 		return
 	}

@@ -252,7 +252,9 @@ func (a *api) attach(c *gin.Context, ask control.Ask, serve func(context.Context
 	conn, err := a.Control.Attach(ctx, caller(c), id, ask)
 	if err != nil {
 		a.fail(c, err)
-		line.Info("audit", "status", c.Writer.Status())
+		if ask.Kind != control.Exec { // audit has a line for every Upgrade that is refused
+			line.Info("audit", "status", c.Writer.Status())
+		}
 		return
 	}
 	line.Info("audit", "event", "begin")

@@ -154,6 +154,28 @@ func TestExecNeedsMoreThanReading(t *testing.T) {
 	}
 }
 
+// A command that is refused is in the audit, once, whoever refuses it.
+func TestARefusedExecIsInTheAudit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWeb(t)
+		path, _ := w.serves("ann")
+		for user, status := range map[string]int{"ida": 403, "bob": 404, "ann": 503} {
+			w.token(user)
+			w.log.Reset()
+			w.places.err = fmt.Errorf("worker w1 is lost: %w", errs.Unavailable)
+			_, err := w.dials(user, path+"/exec?command=secret")
+			var refused *session.Refused
+			if !errors.As(err, &refused) || refused.Status != status {
+				t.Errorf("%s: %v", user, err)
+			}
+			synctest.Wait()
+			if text := w.log.String(); strings.Count(text, "msg=audit") != 1 || !strings.Contains(text, fmt.Sprintf("status=%d user=%s", status, user)) || strings.Contains(text, "secret") {
+				t.Errorf("%s: %s", user, text)
+			}
+		}
+	})
+}
+
 // dials opens a WebSocket as a user.
 func (w *web) dials(user, path string) (*session.Socket, error) {
 	w.t.Helper()
