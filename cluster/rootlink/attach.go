@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
 	linkv1 "oakestra/api/link/v1"
@@ -21,11 +22,18 @@ const (
 	mostSessions = 64
 	// farewell is how long the root may take to close a stream that has ended.
 	farewell = 5 * time.Second
+	window   = 128 << 10
 )
 
-// sessionAlive finds a root that is gone without a word. The control stream has
-// heartbeats of its own.
-var sessionAlive = keepalive.ClientParameters{Time: 15 * time.Second, Timeout: 10 * time.Second}
+// ofSession are the options of a session's connection. A root that is gone
+// without a word is found by keepalive; the control stream has heartbeats of its
+// own. What is typed and not read may not fill our memory.
+func ofSession() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 15 * time.Second, Timeout: 10 * time.Second}),
+		grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window),
+	}
+}
 
 // Sessions answers a session; see cluster/sessions.
 type Sessions interface {
@@ -82,7 +90,7 @@ func (l *Link) serve(ctx context.Context, a *linkv1.Attach) error {
 	if l.cfg.Sessions == nil {
 		return nil // we never said that we can
 	}
-	client, hangUp, err := l.connect(sessionAlive)
+	client, hangUp, err := l.connect(ofSession()...)
 	if err != nil {
 		return err
 	}

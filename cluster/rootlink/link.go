@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
 
 	linkv1 "oakestra/api/link/v1"
 	"oakestra/cluster/fleet"
@@ -184,7 +183,7 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 	for {
 		// Each session has a connection of its own: one that a cut has left
 		// behind looks well for minutes, and would swallow stream after stream.
-		client, hangUp, err := l.connect(keepalive.ClientParameters{})
+		client, hangUp, err := l.connect()
 		if err != nil {
 			return err
 		}
@@ -224,7 +223,7 @@ func (l *Link) sayAlone(err error, wait time.Duration) {
 }
 
 // connect makes the client of the root and what ends it. It does not dial.
-func (l *Link) connect(alive keepalive.ClientParameters) (c linkv1.LinkClient, hangUp func(), err error) {
+func (l *Link) connect(more ...grpc.DialOption) (c linkv1.LinkClient, hangUp func(), err error) {
 	if l.cfg.Client != nil {
 		return l.cfg.Client, func() {}, nil
 	}
@@ -234,8 +233,9 @@ func (l *Link) connect(alive keepalive.ClientParameters) (c linkv1.LinkClient, h
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
-		grpc.WithConnectParams(connecting), grpc.WithKeepaliveParams(alive),
+		grpc.WithConnectParams(connecting),
 	}
+	options = append(options, more...)
 	if l.dial != nil {
 		options = append(options, grpc.WithContextDialer(l.dial))
 	}

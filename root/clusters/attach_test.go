@@ -235,7 +235,7 @@ func TestAReaderThatStopsHoldsTheWriter(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
-		if n := len(sent) * exchange.Chunk; n == 0 || n > 1<<20 {
+		if n := len(sent) * exchange.Chunk; n == 0 || n > 2*window {
 			t.Errorf("%d bytes are on the way", n)
 		}
 		before := len(sent)

@@ -26,6 +26,7 @@ const (
 	heartbeat    = 5 * time.Second
 	streamSilent = 3 * heartbeat
 	maxMessage   = 64 << 20 // a resync of a large cluster is one message
+	window       = 512 << 10
 )
 
 var (
@@ -68,6 +69,9 @@ func (s *Server) GRPC() *grpc.Server {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		// Links are few and long: small buffers keep an idle root small.
 		grpc.ReadBufferSize(8<<10), grpc.WriteBufferSize(8<<10),
+		// Else they grow to 16 MiB by themselves, for each session whose user
+		// reads slowly. A message that is larger has room all the same.
+		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window),
 	)
 	linkv1.RegisterLinkServer(g, s)
 	return g
