@@ -129,6 +129,8 @@ func (s *Sessions) seat(ctx context.Context, a Ask) (fleet.Seat, error) {
 		return seat, fmt.Errorf("instance %d is on no worker yet: %w", a.Instance.Number, errs.Conflict)
 	case seat.Live == instance.Lost:
 		return seat, fmt.Errorf("worker %s is lost: %w", seat.Node, errs.Unavailable)
+	case seat.State == instance.Creating:
+		return seat, fmt.Errorf("instance %d is still being created: %w", a.Instance.Number, errs.Conflict)
 	case !seat.Original && !slices.Contains(seat.Abilities, a.Kind):
 		return seat, fmt.Errorf("worker %s runs NodeEngine %s, which cannot serve %s: upgrade it: %w", seat.Node, seat.Version, a.Kind, errs.Conflict)
 	}

@@ -221,6 +221,7 @@ func TestASessionThatNoWorkerServes(t *testing.T) {
 	}{
 		"is not in this cluster":                     {none: fmt.Errorf("instance s1/2 is not in this cluster: %w", errs.NotFound), class: errs.NotFound},
 		"on no worker yet":                           {change: func(s *fleet.Seat) { s.Node = "" }, class: errs.Conflict},
+		"is still being created":                     {change: func(s *fleet.Seat) { s.State = instance.Creating }, class: errs.Conflict},
 		"worker w1 is lost":                          {change: func(s *fleet.Seat) { s.Live = instance.Lost }, class: errs.Unavailable},
 		"NodeEngine 1.0, which cannot serve logs":    {change: func(s *fleet.Seat) { s.Abilities = nil }, class: errs.Conflict},
 		"did not open the session within 10s":        {class: errs.Unavailable},
