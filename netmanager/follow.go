@@ -50,6 +50,7 @@ func (l *loop) follow(c table.Change) {
 		l.original = false
 		l.retire()
 		l.change()
+		l.greet()
 	case table.Old:
 	case table.Gap:
 		l.log.Info("asking for a snapshot", "epoch", c.Epoch, "base", c.Base, "have", l.book.Version)

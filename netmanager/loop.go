@@ -59,6 +59,7 @@ type loop struct {
 	tokens    int
 	original  bool // the cluster manager has no versions
 
+	pulses pulses
 	apply  applyState
 	timers chan func(*loop) // what is due
 	over   chan struct{}    // closed at the end
@@ -155,6 +156,8 @@ func (l *loop) serve(ctx context.Context, g *errgroup.Group, work chan<- job, re
 			l.receive(m)
 		case a := <-l.host.Unknown():
 			l.unknown(a)
+		case a := <-l.host.Echoes():
+			l.echoed(a)
 		case <-ticker.C:
 			l.tick()
 		}
@@ -171,6 +174,7 @@ func (l *loop) tick() {
 	maps.DeleteFunc(l.quarantine, func(_ netip.Addr, until time.Time) bool { return !now.Before(until) })
 	l.apply.retry(l, l.ticks%checkEvery == 0)
 	l.removeLeaving()
+	l.feel()
 	if l.ticks%reportEvery == 0 {
 		l.report()
 	}
@@ -254,6 +258,13 @@ func (l *loop) overlayMTU() int {
 }
 
 func (l *loop) desired() rules.Desired {
+	s := l.state()
+	s.Dead = l.unreached(s)
+	return plan.Compile(s)
+}
+
+// state is what the kernel's is compiled from.
+func (l *loop) state() plan.State {
 	s := plan.State{
 		Node: rules.Node{
 			ID: l.reg.Node, Subnet: l.subnet, HostIP: l.hostIP, Port: TunnelPort, MTU: l.overlayMTU(),
@@ -265,7 +276,7 @@ func (l *loop) desired() rules.Desired {
 			s.Endpoints = append(s.Endpoints, c.Endpoint)
 		}
 	}
-	return plan.Compile(s)
+	return s
 }
 
 func (l *loop) record() state.Record {

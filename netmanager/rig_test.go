@@ -27,6 +27,9 @@ type kernel struct {
 	forgotten []netip.Addr
 	released  map[netip.Addr][]bool
 	unknown   chan netip.Addr
+	echoes    chan netip.Addr
+	reached   map[netip.Addr]bool
+	asked     int // echoes
 	dead      map[int]bool
 	mute      map[int]bool // nothing listens
 	refuse    error        // of Apply
@@ -37,7 +40,7 @@ type kernel struct {
 func newKernel() *kernel {
 	return &kernel{
 		attached: map[string]host.Attachment{}, released: map[netip.Addr][]bool{}, underlay: addr("192.0.2.1"),
-		unknown: make(chan netip.Addr), dead: map[int]bool{}, mute: map[int]bool{},
+		unknown: make(chan netip.Addr), echoes: make(chan netip.Addr, 100), reached: map[netip.Addr]bool{}, dead: map[int]bool{}, mute: map[int]bool{},
 	}
 }
 
@@ -86,6 +89,18 @@ func (k *kernel) Forget(_ context.Context, a netip.Addr) error {
 }
 func (k *kernel) Idle(_ context.Context, a []netip.Addr) ([]netip.Addr, error) { return a, nil }
 func (k *kernel) Unknown() <-chan netip.Addr                                   { return k.unknown }
+func (k *kernel) Echoes() <-chan netip.Addr                                    { return k.echoes }
+func (k *kernel) Echo(_ context.Context, to []netip.Addr) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, a := range to {
+		k.asked++
+		if k.reached[a] {
+			k.echoes <- a
+		}
+	}
+	return nil
+}
 func (k *kernel) Release(a netip.Addr, known bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

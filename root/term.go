@@ -52,6 +52,14 @@ type sites struct {
 
 func (s sites) On() map[model.ClusterID]map[model.NodeID][]model.InstanceID { return s.book.On() }
 
+// EndOrphan goes to whoever has the order for it: a cluster, or nobody but it.
+func (s sites) EndOrphan(ctx context.Context, u control.UnknownView) error {
+	if u.Held {
+		return s.Desk.EndHeld(ctx, u)
+	}
+	return s.Server.EndOrphan(ctx, u)
+}
+
 // RemoveCluster forgets it at the desk, then what was reported of it.
 func (s sites) RemoveCluster(ctx context.Context, id model.ClusterID, force bool) ([]model.InstanceID, error) {
 	orphans, err := s.Desk.RemoveCluster(ctx, id, force)
@@ -76,7 +84,7 @@ func (d *Daemon) newTerm() (*term, error) {
 	t := &term{desk: desk, users: users, links: clusters.NewServer(book, desk, deps.Logger, journal), stopped: make(chan struct{})}
 	t.handler = rest.New(rest.Deps{
 		Control: control.New(control.Deps{
-			Store: deps.Store, Addresses: desk, Below: seen, Places: sites{t.links, desk, book}, Events: journal, Logger: deps.Logger, Now: time.Now,
+			Store: deps.Store, Addresses: desk, Below: seen, Places: sites{t.links, desk, book}, Dialogs: t.links, Events: journal, Logger: deps.Logger, Now: time.Now,
 		}),
 		Events: journal, Meter: meter(deps.Store, seen, desk, journal), Stopping: t.stopped, Backup: backupOf(deps.Store),
 		Auth: users, Below: seen, Logger: deps.Logger, Version: deps.Version, Ready: desk.Ready, Quoted: cfg.Quoted,

@@ -19,7 +19,8 @@ type Outlook struct {
 	Clusters    []ClusterOutlook `json:"clusters"`
 } // @name Outlook
 
-// WaitingInstance is an instance that no worker has.
+// WaitingInstance is an instance that no worker has, or a lost one while its
+// cluster replaces nothing; then its outlook says until when.
 type WaitingInstance struct {
 	Number       int     `json:"instance_number"`
 	Status       string  `json:"status" example:"NO_WORKER_CAPACITY"`
@@ -35,6 +36,7 @@ type ClusterOutlook struct {
 	Qualifies    bool            `json:"qualifies"` // as far as the root knows
 	Reason       string          `json:"reason" example:"memory"`
 	Detail       string          `json:"detail" example:"kitchen: 512 > 300 MiB free"`
+	StatusDetail string          `json:"status_detail"`                                                     // as of the cluster itself
 	Answer       string          `json:"answer" enums:"answered,not answering,not connected,older version"` // of the cluster, within 2 s
 	Workers      int             `json:"workers"`                                                           // that it judged
 	Qualified    int             `json:"qualified"`                                                         // of them

@@ -57,6 +57,7 @@ type Instance struct {
 	Number          int      `json:"instance_number"`
 	Status          string   `json:"status" example:"RUNNING"`
 	StatusDetail    string   `json:"status_detail"`
+	Stale           bool     `json:"stale"` // its cluster is not connected: everything here is as last heard
 	PublicIP        string   `json:"publicip"`
 	HostIP          string   `json:"host_ip"`
 	HostPort        int      `json:"host_port"` // first published port, else 0

@@ -13,6 +13,13 @@ import (
 )
 
 func (c *core) have(s *slot) Have {
+	h := c.ofOne(s)
+	h.Taken, h.Stays = c.taken(s)
+	return h
+}
+
+// ofOne is what concerns a slot, but for others of its name.
+func (c *core) ofOne(s *slot) Have {
 	h := Have{Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Recovering: s.Recovering, Braked: c.now.Before(c.brakeUntil), Running: s.running, Unheard: len(c.where.unheard) > 0}
 	for _, id := range c.involved(s) {
 		if n := c.nodes[id]; n != nil {
@@ -80,6 +87,9 @@ func (c *core) worthALine(k Kind) bool {
 }
 
 func (c *core) deploy(s *slot, a Action) {
+	if c.inOrphansPlace(s, a.Node) {
+		return // its next report has us look again
+	}
 	s.DeployAt, s.Sends = c.now, s.Sends+1
 	if !s.Carried.IsZero() { // what it took up is gone
 		s.Carried = instance.Epoch{}
@@ -92,8 +102,11 @@ func (c *core) deploy(s *slot, a Action) {
 // giveUp turns the current attempt into an old one.
 func (c *core) giveUp(s *slot) {
 	o := store.Old{Epoch: s.Started(), Node: s.Placement.Node}
-	if s.Placement.Verdict == instance.Placed && !slices.Contains(s.Old, o) {
+	if c.leftNothing(s) {
+		c.f.deps.Network.Gone(instance.Attempt{Instance: s.Instance, Epoch: o.Epoch})
+	} else if s.Placement.Verdict == instance.Placed && !slices.Contains(s.Old, o) {
 		s.Old = append(s.Old, o)
+		c.notePull(s, o)
 		if s.Observed.State.Terminal() {
 			s.over[o] = s.Observed.State
 		}
@@ -198,7 +211,7 @@ func (c *core) place(s *slot) {
 		s.RetryAt, c.look[s.Instance] = c.now.Add(gatherStep), true // to set the timer
 		return
 	}
-	choice, err := c.index.Place(request(s))
+	choice, err := c.index.Place(c.onto(s))
 	if err == nil {
 		s.RetryAt = time.Time{}
 		c.settleOn(s, model.NodeID(choice.ID))

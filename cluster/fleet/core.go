@@ -31,6 +31,7 @@ type node struct {
 	doubts     int // reports of what it holds that prove nothing yet, see doubted
 	seen       map[model.InstanceID][]Seen
 	orphans    []Orphan
+	told       []ending          // what it was told of Ending since our start
 	lists      map[string]listed // of an original agent with several runtimes
 	subnet     netip.Prefix
 	dataplane  model.Dataplane
@@ -62,6 +63,7 @@ func (s *slot) forget(o store.Old) {
 	delete(s.gone, o)
 	delete(s.DeletedAt, o)
 	delete(s.over, o)
+	s.pullEnded(o)
 }
 
 type core struct {
@@ -70,7 +72,6 @@ type core struct {
 	now          time.Time
 	nodes        map[model.NodeID]*node
 	slots        map[model.InstanceID]*slot
-	byJob        map[string]model.ServiceID
 	where        where
 	agenda       agenda
 	index        *placement.Index
@@ -112,7 +113,7 @@ type core struct {
 
 func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 	c := &core{
-		f: f, ctx: ctx, now: time.Now(), blank: len(s.Slots)+len(s.Nodes) == 0, nodes: map[model.NodeID]*node{}, slots: map[model.InstanceID]*slot{}, byJob: map[string]model.ServiceID{},
+		f: f, ctx: ctx, now: time.Now(), blank: len(s.Slots)+len(s.Nodes) == 0, nodes: map[model.NodeID]*node{}, slots: map[model.InstanceID]*slot{},
 		index: placement.NewIndex(), blocks: s.Blocks, revision: s.Revision, look: map[model.InstanceID]bool{}, timers: map[model.InstanceID]time.Time{},
 		aggregates: uint64(time.Now().UnixMilli()) << 16,
 		dirty:      map[model.InstanceID]bool{}, tell: map[model.InstanceID]bool{}, dirtyNodes: map[model.NodeID]bool{}, changedNodes: map[model.NodeID]bool{},
@@ -136,7 +137,7 @@ func newCore(ctx context.Context, f *Fleet, s store.State) *core {
 		sl := newSlot()
 		sl.Slot, sl.Loaded = *v, true
 		c.slots[v.Instance] = sl
-		c.byJob[v.Service.Name.String()] = v.Instance.Service
+		c.where.called(v.Instance.Service, v.Service.Name)
 		if sl.Observed = v.Ended; v.Placement.Verdict == instance.Placed && v.Ended.State != instance.Completed {
 			c.index.Reserve(v.Instance.String(), string(v.Placement.Node), request(sl))
 		}

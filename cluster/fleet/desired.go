@@ -47,10 +47,11 @@ func (c *core) assign(a Assignment, recovers bool) {
 		c.regrant(s, a.Tombstone)
 	}
 	s.Grant, s.Revision, s.Tombstone = a.Grant, a.Revision, a.Tombstone
-	s.Service, s.Description, s.Address = a.Service, a.Description, a.Address
-	if a.Service.Name != (model.ServiceName{}) {
-		c.byJob[a.Service.Name.String()] = a.Instance.Service
+	// An original agent knows the container by its name and nothing else.
+	if !nameless(a) || s.Service.ID == "" {
+		s.Service, s.Description, s.Address = a.Service, a.Description, a.Address
 	}
+	c.where.called(a.Instance.Service, a.Service.Name)
 	c.change(s)
 	if recovers {
 		c.recovers(s)
@@ -101,7 +102,23 @@ func (c *core) facts(s *slot) Facts {
 	if s.Placement.Verdict != instance.Placed {
 		f.Observed = c.before(s)
 	}
+	if s.Tombstone {
+		f.LeftOn = s.left()
+	}
 	return f
+}
+
+// left lists the workers that may hold an attempt of a slot.
+func (s *slot) left() []model.NodeID {
+	var out []model.NodeID
+	if s.Placement.Verdict == instance.Placed {
+		out = append(out, s.Placement.Node)
+	}
+	for _, o := range s.Old {
+		out = append(out, o.Node)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // before is the newest attempt under an older grant that goes on while nothing
@@ -215,7 +232,7 @@ const mostRooms = 48
 // aggregate adds up all workers, each time anew: a few hundred microseconds per
 // 10 000 workers each 5 s, and sums that cannot drift.
 func (c *core) aggregate() Aggregate {
-	a := Aggregate{Number: c.aggregates}
+	a := Aggregate{Number: c.aggregates, PausedUntil: c.brakeUntil}
 	runtimes, architectures := map[string]bool{}, map[string]bool{}
 	for _, n := range c.nodes {
 		if n.live != instance.Alive && n.live != instance.Suspect {

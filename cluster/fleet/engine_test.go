@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,15 +33,22 @@ var generations = []generation{
 // epochs, a list of tasks every 2 s for each of its runtimes.
 type engine struct {
 	gen   generation
+	ctx   context.Context
 	link  *memlink.Node
 	lists int // runtimes; the first holds the containers
 
 	mu      sync.Mutex
-	tasks   map[string]bool // true: it runs, false: it is being pulled
-	specs   map[string]*nodelink.Deploy
-	pull    time.Duration // how long a start takes
-	fails   string        // why nothing starts
-	quiet   bool          // its lists are lost on the way
+	tasks   map[string]bool             // what runs
+	pulled  map[string]time.Time        // by name and image: when the pull ends, or did; no delete ends it
+	life    int                         // starts of the agent
+	specs   map[string]*nodelink.Deploy // of what runs or ran
+	asked   map[string]*nodelink.Deploy // the last order
+	pull    time.Duration               // how long a start takes
+	fails   string                      // why nothing starts
+	quiet   bool                        // its lists are lost on the way
+	lose    int                         // so many deletes are lost on the way
+	cut     bool                        // nothing comes or goes
+	wrong   int                         // deletes that hit the container of another slot
 	deploys []time.Time
 	deletes []time.Time
 	reports []listing
@@ -56,7 +65,7 @@ func (r *rig) engine(g generation, host string) *engine {
 	in := registration(host)
 	in.Key, in.Runtimes = "", []string{"docker", "container"}
 	id := r.register(in)
-	e := &engine{gen: g, link: r.hub.Node(model.NodeID(id)), lists: 1, tasks: map[string]bool{}, specs: map[string]*nodelink.Deploy{}}
+	e := &engine{gen: g, ctx: r.ctx, link: r.hub.Node(model.NodeID(id)), lists: 1, tasks: map[string]bool{}, pulled: map[string]time.Time{}, specs: map[string]*nodelink.Deploy{}, asked: map[string]*nodelink.Deploy{}}
 	r.wg.Go(func() { e.obey(r.ctx) })
 	r.wg.Go(func() { e.report(r.ctx) })
 	return e
@@ -69,8 +78,10 @@ func (e *engine) obey(ctx context.Context) {
 			return
 		}
 		switch {
+		case e.isCut():
 		case m.Deploy != nil:
 			e.deploy(m.Deploy)
+		case m.Delete != nil && e.loses():
 		case m.Delete != nil && e.gen.background:
 			go e.delete(m.Delete)
 		case m.Delete != nil:
@@ -85,30 +96,32 @@ func (e *engine) deploy(d *nodelink.Deploy) {
 	k := key(d.Name, d.Attempt.Instance.Number)
 	e.mu.Lock()
 	e.deploys = append(e.deploys, time.Now())
-	_, there := e.tasks[k]
-	pull, why := e.pull, e.fails
-	if !there {
-		e.tasks[k], e.specs[k] = false, d
+	e.asked[k] = d
+	image := k + " " + d.Spec.Image
+	if _, known := e.pulled[image]; !known { // else it is there, or on its way
+		e.pulled[image] = time.Now().Add(e.pull)
 	}
+	why, life, wait := e.fails, e.life, time.Until(e.pulled[image])
 	e.mu.Unlock()
-	if there {
-		e.say(d.Name, d.Attempt.Instance.Number, nodelink.StateChange{Word: "FAILED", Present: true})
-		return
-	}
-	go func() {
-		time.Sleep(pull)
+	go func() { // the agent knows of it when it has the image, and not before
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-time.After(wait):
+		}
 		e.mu.Lock()
-		_, still := e.tasks[k]
-		if still && why == "" {
-			e.tasks[k] = true
-		} else {
-			delete(e.tasks, k)
+		over, there := life != e.life, e.tasks[k]
+		if !over && !there && why == "" {
+			e.tasks[k], e.specs[k] = true, d
 		}
 		e.mu.Unlock()
 		switch {
+		case over:
 		case why != "":
 			e.word(d, instance.Failed, why)
-		case still:
+		case there:
+			e.say(d.Name, d.Attempt.Instance.Number, nodelink.StateChange{Word: "FAILED", Present: true})
+		default:
 			e.word(d, e.gen.started, "")
 		}
 	}()
@@ -121,6 +134,7 @@ func (e *engine) delete(d *nodelink.Delete) {
 	e.mu.Lock()
 	e.deletes = append(e.deletes, time.Now())
 	_, there := e.tasks[k]
+	e.wrong += one(there && e.specs[k].Attempt.Instance != d.Attempt.Instance)
 	delete(e.tasks, k)
 	e.mu.Unlock()
 	at := &nodelink.Deploy{Name: d.Name, Attempt: d.Attempt}
@@ -150,11 +164,14 @@ func (e *engine) exits(code int) {
 	}
 	e.mu.Unlock()
 	for _, d := range ended {
-		if d.Spec.OneShot && code == 0 && e.gen.oneShot {
-			e.word(d, instance.Completed, "")
-			continue
+		c := nodelink.StateChange{Observed: instance.Observed{State: instance.Dead, Reason: fmt.Sprintf("Container exited with status: %d", code), Exit: int32(code)}, Exited: true}
+		if e.gen.background { // which says nothing of how it ended
+			c.Observed.Reason, c.Observed.Exit, c.Exited = "Container is starting up", 0, false
 		}
-		e.word(d, instance.Dead, fmt.Sprintf("Container exited with status: %d", code))
+		if d.Spec.OneShot && code == 0 && e.gen.oneShot {
+			c.Observed.State = instance.Completed
+		}
+		e.say(d.Name, d.Attempt.Instance.Number, c)
 	}
 }
 
@@ -163,6 +180,8 @@ func (e *engine) restarts() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	clear(e.tasks)
+	maps.DeleteFunc(e.pulled, func(_ string, end time.Time) bool { return end.After(time.Now()) })
+	e.life++
 }
 
 func (e *engine) word(d *nodelink.Deploy, s instance.State, why string) {
@@ -171,12 +190,16 @@ func (e *engine) word(d *nodelink.Deploy, s instance.State, why string) {
 
 func (e *engine) say(name model.ServiceName, number int, c nodelink.StateChange) {
 	c.JobName, c.Number, c.Original, c.PublicIP = name.String(), number, true, "192.0.2.7"
-	e.link.Send(nodelink.Inbound{Change: &c})
+	if !e.isCut() {
+		e.link.Send(nodelink.Inbound{Change: &c})
+	}
 }
 
 func (e *engine) report(ctx context.Context) {
 	for {
-		e.link.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Original: true}})
+		if !e.isCut() {
+			e.link.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Original: true}})
+		}
 		e.mu.Lock()
 		lists := e.lists
 		e.mu.Unlock()
@@ -207,7 +230,35 @@ func (e *engine) report(ctx context.Context) {
 func (e *engine) isQuiet() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.quiet
+	return e.quiet || e.cut
+}
+
+func (e *engine) isCut() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.cut
+}
+
+func (e *engine) loses() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	lost := e.lose > 0
+	e.lose -= one(lost)
+	return lost
+}
+
+// images lists those of what runs.
+func (e *engine) images() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var out []string
+	for k, runs := range e.tasks {
+		if runs {
+			out = append(out, e.specs[k].Spec.Image)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // told counts deploys and deletes; runs says whether anything does.

@@ -43,7 +43,7 @@ func (c *core) alone() bool {
 // get what the others have, who may follow in a moment.
 func (c *core) sign(n *node, at *time.Time) {
 	if c.lonely {
-		c.lonely, c.brakeUntil = false, later(c.brakeUntil, c.now.Add(returnWithin))
+		c.lonely, c.brakeUntil, c.roomMoved = false, later(c.brakeUntil, c.now.Add(returnWithin)), true
 		c.f.log.Warn("nobody was heard, and now someone is: nothing is replaced until the others had time to return", "node", n.ID, "silence", c.now.Sub(c.heard))
 	}
 	*at, c.heard = c.now, c.now

@@ -88,7 +88,18 @@ func paused(t *testing.T) (r *rig, before int) {
 	if _, n := r.total(); n != before || r.root.noted("brake") != 1 {
 		t.Fatalf("%d were started (had %d), the brake was noted %d times", n, before, r.root.noted("brake"))
 	}
+	if left := time.Until(r.root.sums().PausedUntil); left < 3*time.Minute || left > 5*time.Minute {
+		t.Errorf("the root was told that the pause goes on for %s", left)
+	}
 	return r, before
+}
+
+// goesOn checks that the root was told that the pause is over.
+func (r *rig) goesOn() {
+	r.t.Helper()
+	if at := r.root.sums().PausedUntil; !at.IsZero() {
+		r.t.Errorf("the root thinks that nothing is replaced until %s", at)
+	}
 }
 
 func TestThePauseOfReplacement(t *testing.T) {
@@ -103,6 +114,7 @@ func TestThePauseOfReplacement(t *testing.T) {
 			if _, n := r.total(); n != before+5 || r.root.noted("brake-over") != 1 {
 				t.Errorf("%d were replaced, the end was noted %d times", n-before, r.root.noted("brake-over"))
 			}
+			r.goesOn()
 		})
 	})
 	t.Run("ends when it is confirmed", func(t *testing.T) {
@@ -121,6 +133,7 @@ func TestThePauseOfReplacement(t *testing.T) {
 			if r.root.noted("brake-over") != 1 {
 				t.Errorf("the end was noted %d times", r.root.noted("brake-over"))
 			}
+			r.goesOn()
 		})
 	})
 	t.Run("holds nothing up that returns", func(t *testing.T) {
@@ -133,6 +146,7 @@ func TestThePauseOfReplacement(t *testing.T) {
 			if running, n := r.total(); n != before || running != 6 {
 				t.Errorf("%d run, %d were started again", running, n-before)
 			}
+			r.goesOn()
 		})
 	})
 	t.Run("the removal of a worker replaces what it had", func(t *testing.T) {

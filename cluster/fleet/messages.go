@@ -31,6 +31,7 @@ type Facts struct {
 	Gone      bool // the tombstone is carried out
 	// Counted is the number of the first Aggregate that counts the placement.
 	Counted uint64
+	LeftOn  []model.NodeID // of a tombstone: workers that may hold something of it
 }
 
 // Orphan is a container that no assignment explains.
@@ -39,6 +40,7 @@ type Orphan struct {
 	Instance model.InstanceID
 	Name     string
 	Epoch    instance.Epoch
+	Ending   bool // somebody ordered its removal
 }
 
 // NodeView is a worker as users see it.
@@ -61,6 +63,7 @@ type Aggregate struct {
 	Number                    uint64 // grows with every one, over restarts too
 	Runtimes, Architectures   []string
 	CPUPercent, MemoryPercent float64
+	PausedUntil               time.Time // nothing is replaced before; zero: everything is
 }
 
 // Snapshot is everything the root is told after a Welcome.

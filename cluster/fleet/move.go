@@ -36,7 +36,7 @@ func (p *planner) handOver() {
 // node is cordoned, so the index does not offer it. What fits nowhere else
 // stays, and is looked at again.
 func (c *core) move(s *slot, a Action) {
-	choice, err := c.index.Place(request(s))
+	choice, err := c.index.Place(c.onto(s))
 	if err != nil {
 		s.MoveAt = c.now.Add(c.f.cfg.ClusterRetry)
 		why := refusalText(err)

@@ -42,7 +42,7 @@ func (c *core) handle(in nodelink.Inbound) {
 		if in.Net != nil {
 			c.netFacts(n, in.Net)
 		}
-		c.f.deps.Network.Handle(in)
+		c.f.deps.Network.Handle(c.whose(n, in))
 	}
 }
 
@@ -57,14 +57,14 @@ func (c *core) netFacts(n *node, r *nodelink.NetReport) {
 // and number only.
 func (c *core) slotOf(n *node, id model.ServiceID, job string, number int, e instance.Epoch) (model.InstanceID, instance.Epoch) {
 	if id == "" {
-		id = c.byJob[job]
+		id, _ = c.meant(n, job, number)
 	}
 	k := model.InstanceID{Service: id, Number: number}
 	s := c.slots[k]
 	if s != nil && !e.IsZero() && e == s.Carried && s.Placement.Node == n.ID {
 		return k, s.Epoch()
 	}
-	if s != nil && e.IsZero() {
+	if s != nil && e.IsZero() && !n.ends(job, number) {
 		for _, o := range s.Old {
 			if o.Node == n.ID {
 				return k, o.Epoch
@@ -122,6 +122,7 @@ func (c *core) report(n *node, r *nodelink.NodeReport) {
 		}
 	}
 	c.sights(n, was)
+	c.endings(n, orphans)
 	if !slices.Equal(orphans, n.orphans) {
 		n.orphans, c.orphansMoved = orphans, true
 	}
@@ -172,7 +173,7 @@ func (c *core) container(n *node, was map[model.InstanceID][]Seen, k nodelink.Co
 		if s == nil && !e.IsZero() { // a tombstone may still come for it
 			n.seen[id] = append(n.seen[id], Seen{n.ID, e, got.State, k.Restarting})
 		}
-		return Orphan{n.ID, id, k.JobName, e}, true
+		return Orphan{Node: n.ID, Instance: id, Name: k.JobName, Epoch: e}, true
 	}
 	at := store.Old{Epoch: e, Node: n.ID}
 	n.seen[id] = append(n.seen[id], Seen{n.ID, e, s.grown(at, got.State), k.Restarting})
@@ -266,6 +267,10 @@ func (c *core) clearOld(n *node, s *slot, has func(instance.Epoch) bool) {
 		}
 		if has(o.Epoch) {
 			s.gone[o] = 0
+			c.pullEnded(s, o)
+			continue
+		}
+		if c.mayBePulled(s, o) {
 			continue
 		}
 		if at.IsZero() || !c.now.After(at.Add(settleAfter)) {
@@ -290,10 +295,11 @@ func (c *core) changed(n *node, ch *nodelink.StateChange) {
 	if ch.PublicIP != "" && s.publicIP != ch.PublicIP {
 		s.publicIP, c.tell[id] = ch.PublicIP, true
 	}
+	c.signOf(s, store.Old{Epoch: e, Node: n.ID}, ch)
 	if ch.Original && c.trails(n, s, ch) {
 		return
 	}
-	o := ch.Observed
+	o := meaning(s, ch)
 	o.Epoch = e
 	if o.State.Terminal() {
 		ended(n.seen[id], o)

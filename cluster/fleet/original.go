@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"oakestra/cluster/nodelink"
+	"oakestra/cluster/store"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 )
@@ -17,7 +18,7 @@ import (
 
 // trails says that a word of an original agent is not about the current attempt.
 func (c *core) trails(n *node, s *slot, ch *nodelink.StateChange) bool {
-	switch ch.Observed.State {
+	switch meaning(s, ch).State {
 	case instance.Dead, instance.Undeployed:
 		// Before the first sign of a try these are the last words of the one
 		// before; a delete is followed by one after 5 s.
@@ -27,6 +28,66 @@ func (c *core) trails(n *node, s *slot, ch *nodelink.StateChange) bool {
 	case instance.Unknown, instance.Creating, instance.Created, instance.Running, instance.Completed:
 	}
 	return ch.Present
+}
+
+// meaning is what a word says of a slot. Engines that know no one-shots say DEAD
+// of one that has done what it was to do, and with which code.
+func meaning(s *slot, ch *nodelink.StateChange) instance.Observed {
+	o := ch.Observed
+	if ch.Original && ch.Exited && o.State == instance.Dead && o.Exit == 0 && s.Service.Spec.OneShot {
+		o.State = instance.Completed
+	}
+	return o
+}
+
+// notePull notes that nothing is known of an attempt that is given up, but that
+// it was sent. While an original agent pulls the image it knows of nothing: a
+// delete finds nothing to end, no list names it, and it starts later.
+func (c *core) notePull(s *slot, o store.Old) {
+	if n := c.nodes[o.Node]; n == nil || !n.Original || s.Observed.State != instance.Unknown {
+		return
+	}
+	at := s.DeployAt
+	if at.IsZero() { // before this start of the manager
+		at = c.now
+	}
+	s.Pulls = append(s.Pulls, store.Pull{Old: o, At: at})
+}
+
+// mayBePulled says that the absence of an attempt proves nothing yet.
+func (c *core) mayBePulled(s *slot, o store.Old) bool {
+	return slices.ContainsFunc(s.Pulls, func(p store.Pull) bool { return p.Old == o && c.now.Before(p.At.Add(originalPull)) })
+}
+
+// signOf takes a word of an attempt for the end of its pull. DEAD and UNDEPLOYED
+// may answer a delete that found nothing.
+func (c *core) signOf(s *slot, o store.Old, ch *nodelink.StateChange) {
+	if ch.Observed.State != instance.Dead && ch.Observed.State != instance.Undeployed {
+		c.pullEnded(s, o)
+	}
+}
+
+// pullsEnded: an agent that registers has just started.
+func (c *core) pullsEnded(id model.NodeID) {
+	for _, s := range c.where.slots[id] {
+		for _, p := range slices.Clone(s.Pulls) {
+			if p.Node == id {
+				c.pullEnded(s, p.Old)
+			}
+		}
+	}
+}
+
+func (c *core) pullEnded(s *slot, o store.Old) {
+	if s.pullEnded(o) {
+		c.change(s)
+	}
+}
+
+func (s *slot) pullEnded(o store.Old) bool {
+	before := len(s.Pulls)
+	s.Pulls = slices.DeleteFunc(s.Pulls, func(p store.Pull) bool { return p.Old == o })
+	return len(s.Pulls) < before
 }
 
 // listed is a container in one of several lists.

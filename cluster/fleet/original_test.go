@@ -143,7 +143,7 @@ func TestWordsBeforeTheFirstSign(t *testing.T) {
 			elapse(3 * time.Second)
 			r.order("w2", Uncordon)
 			for range 3 {
-				e.word(e.specs["a.b.c.d/0"], c.word, "late")
+				e.word(e.asked["a.b.c.d/0"], c.word, "late")
 				elapse(time.Second)
 			}
 			elapse(30 * time.Second)
@@ -175,6 +175,83 @@ func TestOriginalThatPullsForLong(t *testing.T) {
 		}
 		r.wantTold(second, 0, 0)
 	})
+}
+
+// An order to delete does not end a pull: the container starts when the agent has
+// the image, and is to be removed then. Nothing else may be sent under the name
+// before, or it would be taken for that.
+func TestDeletedWhileItIsPulled(t *testing.T) {
+	for _, how := range []struct {
+		name string
+		list []Assignment // what follows
+		last Assignment   // what is to run
+	}{
+		{"it was deleted", []Assignment{ends(first)}, Assignment{}},
+		{"another service of its name", []Assignment{ends(first), second}, second},
+		{"another revision", []Assignment{namesake(string(slotID.Service), 9, "v2")}, namesake(string(slotID.Service), 9, "v2")},
+	} {
+		t.Run(how.name, func(t *testing.T) {
+			each(t, func(t *testing.T, r *rig, e *engine) {
+				e.set(func(e *engine) { e.pull = 90 * time.Second })
+				r.tell(first)
+				elapse(5 * time.Second)
+				e.set(func(e *engine) { e.pull = 100 * time.Millisecond })
+				r.tell(how.list...)
+				elapse(3 * time.Second)
+				r.again()
+				r.watch(2*time.Minute, map[string]*engine{"w1": e}, how.list...)
+				if how.last.Grant == 0 {
+					if !r.root.get(slotID).Gone || len(e.images()) != 0 {
+						t.Errorf("%+v; it runs %v", r.root.get(slotID), e.images())
+					}
+					return
+				}
+				r.wantState(how.last, instance.Running, "w1")
+				if got := e.images(); len(got) != 1 || got[0] != how.last.Service.Spec.Image {
+					t.Errorf("it runs %v", got)
+				}
+			})
+		})
+	}
+}
+
+// A pull that nothing more is heard of does not hold the name for ever, and one
+// that failed, or whose agent has started again, not at all.
+func TestAPullThatEnds(t *testing.T) {
+	for _, how := range []struct {
+		name   string
+		end    func(r *rig, e *engine)
+		within time.Duration
+	}{
+		{"it fails", func(_ *rig, e *engine) { e.word(e.asked[key(first.Service.Name, 0)], instance.Failed, "no such image") }, 15 * time.Second},
+		{"the agent started again", func(r *rig, e *engine) {
+			e.restarts()
+			in := registration("w1")
+			in.Key, in.Runtimes = "", []string{"docker", "container"}
+			r.register(in)
+		}, 15 * time.Second},
+		{"it goes on for ever", func(_ *rig, _ *engine) {}, originalPull + 15*time.Second},
+	} {
+		t.Run(how.name, func(t *testing.T) {
+			each(t, func(t *testing.T, r *rig, e *engine) {
+				e.set(func(e *engine) { e.pull = 24 * time.Hour })
+				r.tell(first)
+				elapse(5 * time.Second)
+				e.set(func(e *engine) { e.pull = 100 * time.Millisecond })
+				r.tell(ends(first), second)
+				elapse(10 * time.Second)
+				if deploys, deletes, _ := e.told(); deploys != 1 || deletes != 1 {
+					t.Fatalf("told to deploy %d times, to delete %d times", deploys, deletes)
+				}
+				how.end(r, e)
+				elapse(how.within)
+				r.wantState(second, instance.Running, "w1")
+				if !r.root.get(slotID).Gone {
+					t.Errorf("%+v", r.root.get(slotID))
+				}
+			})
+		})
+	}
 }
 
 // Every message arrives twice: the second deploy is answered FAILED, and means
@@ -270,25 +347,85 @@ func TestManagerRestartWithOriginals(t *testing.T) {
 	})
 }
 
-// COMPLETED of a one-shot is the end, from generations that know it.
+func (r *rig) once(grant instance.Grant) {
+	r.t.Helper()
+	a := order(slotID, grant, "once")
+	a.Service.Spec.OneShot = true
+	if err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: uint64(grant), Changed: []Assignment{a}}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// What runs once and ends with 0 is done, and stays so. The oldest engines know
+// no one-shots and say DEAD, and with which code.
 func TestOneShotOnOriginals(t *testing.T) {
 	each(t, func(t *testing.T, r *rig, e *engine) {
-		a := order(slotID, 7, "once")
-		a.Service.Spec.OneShot = true
-		if err := r.f.Desired(r.ctx, Desired{Snapshot: true, Revision: 1, Changed: []Assignment{a}}); err != nil {
-			t.Fatal(err)
-		}
+		r.once(7)
 		elapse(5 * time.Second)
 		e.exits(0)
 		elapse(time.Minute)
-		if e.gen.oneShot {
-			r.wantFacts(instance.Completed, 1, "w1")
-			r.wantTold(e, 1, 0)
-			return
+		r.wantFacts(instance.Completed, 1, "w1")
+		r.wantTold(e, 1, 0)
+		r.stop()
+		r.start()
+		r.once(7)
+		elapse(time.Minute)
+		r.wantFacts(instance.Completed, 1, "w1")
+		r.wantTold(e, 1, 0)
+		r.once(9) // another revision runs again
+		elapse(30 * time.Second)
+		if f := r.root.get(slotID); f.Grant != 9 || f.Observed.State != instance.Running {
+			t.Fatalf("%+v", f)
 		}
-		if deploys, _, _ := e.told(); deploys < 2 {
-			t.Error("an engine that knows no one-shots says DEAD, which is tried again")
+		e.exits(0)
+		elapse(30 * time.Second)
+		r.wantFacts(instance.Completed, 1, "w1")
+	})
+}
+
+// It fails twice before it succeeds.
+func TestOneShotOnOriginalsThatFails(t *testing.T) {
+	each(t, func(t *testing.T, r *rig, e *engine) {
+		r.once(7)
+		for try := uint32(1); try < 3; try++ {
+			elapse(10 * time.Second)
+			r.wantFacts(instance.Running, try, "w1")
+			e.exits(1)
+			elapse(30 * time.Second)
 		}
+		r.wantFacts(instance.Running, 3, "w1")
+		e.exits(0)
+		elapse(time.Minute)
+		r.wantFacts(instance.Completed, 3, "w1")
+	})
+}
+
+// It is over before its start is known of: two goroutines of the agent send the
+// two words.
+func TestOneShotOnOriginalsThatIsQuick(t *testing.T) {
+	each(t, func(t *testing.T, r *rig, e *engine) {
+		e.set(func(e *engine) { e.pull = 300 * time.Millisecond })
+		elapse(100 * time.Millisecond)
+		r.once(7)
+		elapse(200 * time.Millisecond)
+		e.set(func(e *engine) { e.tasks["a.b.a.d/0"], e.specs["a.b.a.d/0"] = true, e.asked["a.b.a.d/0"]; e.life++ })
+		e.exits(0)
+		r.wantTold(e, 1, 0)
+		e.word(e.specs["a.b.a.d/0"], e.gen.started, "")
+		elapse(time.Minute)
+		r.wantFacts(instance.Completed, 1, "w1")
+		r.wantTold(e, 1, 0)
+	})
+}
+
+// What is to run for ever and ends with 0 is started again.
+func TestOriginalThatEndsWithZero(t *testing.T) {
+	each(t, func(t *testing.T, r *rig, e *engine) {
+		r.desire(false)
+		elapse(10 * time.Second)
+		e.exits(0)
+		elapse(30 * time.Second)
+		r.wantFacts(instance.Running, 2, "w1")
 	})
 }
 

@@ -16,8 +16,9 @@ const (
 	settleAfter   = time.Second      // a report this much younger than a message answers it
 	originalWait  = 30 * time.Second // originals do not report while they pull
 	originalClear = 6 * time.Second
-	resendMax     = 4 * time.Second // the node has reported, and does not have it
-	takeOver      = 2 * time.Second // between RUNNING of a replacement and the end of what it replaces
+	originalPull  = 10 * time.Minute // what was never heard of may be pulled for so long
+	resendMax     = 4 * time.Second  // the node has reported, and does not have it
+	takeOver      = 2 * time.Second  // between RUNNING of a replacement and the end of what it replaces
 )
 
 // Kind of an action.
@@ -106,6 +107,10 @@ type Have struct {
 	Braked     bool // too many nodes were lost at once: nothing is replaced
 	// Unheard: a worker that is not lost has not said since start what it holds.
 	Unheard bool
+	// Taken: the node is an original agent's, and another slot of the same job
+	// name and number is there or on its way. Stays: that one is not about to
+	// end, and this one was not sent yet.
+	Taken, Stays bool
 	// Running is since when the attempt runs, zero when that is not known.
 	Running time.Time
 }
@@ -284,6 +289,14 @@ func (p *planner) unsure() bool {
 func (p *planner) deploy(n NodeHave) {
 	if n.CompleteAt.IsZero() && (p.w.Loaded || n.Liveness == instance.Unseen) {
 		return // after a start: the node may hold it already
+	}
+	if p.h.Stays {
+		p.add(Retry, p.w.Placement.Node, p.w.Epoch(), "the node has another service of that name")
+		return
+	}
+	if p.h.Taken {
+		p.due(p.now.Add(settleAfter))
+		return // one name, one container: the two could not be told apart
 	}
 	if n.Original {
 		for _, o := range p.w.Old {

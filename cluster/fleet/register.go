@@ -134,7 +134,7 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	changed := store.Node{
 		Node: model.Node{ID: id, Host: r.Host, Address: r.Address, Architecture: r.Architecture, Runtimes: r.Runtimes,
 			Capacity: r.Capacity, Network: r.Network, Cordoned: n.Cordoned},
-		Key: r.Key, Machine: r.Machine, Version: r.Version, Original: r.Key == "", Draining: n.Draining, Abilities: r.Abilities,
+		Key: r.Key, Machine: r.Machine, Version: r.Version, Original: r.Key == "", Draining: n.Draining, Ending: n.Ending, Abilities: r.Abilities,
 	}
 	if changed.Original && known {
 		changed.Network = changed.Network || n.Network // see networked
@@ -148,6 +148,7 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	c.sign(n, &n.Engine) // it speaks to us
 	n.Networked = n.Network
 	n.doubts = 0
+	c.pullsEnded(id)
 	if n.boot != r.Boot {
 		n.boot, n.reports = r.Boot, 0
 	}
@@ -235,7 +236,7 @@ func (c *core) release(why string) (paused bool) {
 	if c.brakeUntil.IsZero() {
 		return false
 	}
-	c.brakeUntil, c.losses = time.Time{}, nil
+	c.brakeUntil, c.losses, c.roomMoved = time.Time{}, nil, true // to tell the root
 	for k := range c.slots {
 		c.look[k] = true
 	}
@@ -249,7 +250,7 @@ func (c *core) countLost() {
 	c.losses = slices.DeleteFunc(c.losses, func(t time.Time) bool { return t.Before(window) })
 	c.losses = append(c.losses, c.now)
 	if brake(len(c.losses), len(c.nodes)) && !c.now.Before(c.brakeUntil) {
-		c.brakeUntil = c.now.Add(c.f.cfg.BrakeFor)
+		c.brakeUntil, c.roomMoved = c.now.Add(c.f.cfg.BrakeFor), true
 		c.f.log.Warn("many workers lost at once: nothing is replaced for now", "lost", len(c.losses), "of", len(c.nodes))
 		c.f.deps.Root.Note("brake", "cluster", fmt.Sprintf("%d of %d workers lost at once, replacement pauses", len(c.losses), len(c.nodes)))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -34,7 +35,7 @@ func (b *book) Load(context.Context) (store.State, error) {
 	defer b.mu.Unlock()
 	var s store.State
 	for _, v := range b.slots {
-		v.Old = append([]store.Old(nil), v.Old...)
+		v.Old, v.Pulls = slices.Clone(v.Old), slices.Clone(v.Pulls)
 		s.Slots = append(s.Slots, v)
 	}
 	for _, v := range b.nodes {
@@ -60,7 +61,7 @@ func (b *book) Commit(_ context.Context, w store.Batch) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, v := range w.Slots {
-		v.Old = append([]store.Old(nil), v.Old...)
+		v.Old, v.Pulls = slices.Clone(v.Old), slices.Clone(v.Pulls)
 		b.slots[v.Instance] = v
 	}
 	for _, id := range w.DropSlots {

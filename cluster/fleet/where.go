@@ -19,16 +19,18 @@ type where struct {
 	numbers  map[model.ServiceID]map[int]*slot
 	hosts    map[string][]model.NodeID // registered, by host name
 	sights   map[model.InstanceID][]model.NodeID
-	refused  map[model.InstanceID]bool // found no room; what has found some since is still in here
-	unheard  map[model.NodeID]bool     // may hold anything: not lost, and no complete report since start
-	services map[model.ServiceID]bool  // to tell the network plane of
+	refused  map[model.InstanceID]bool    // found no room; what has found some since is still in here
+	unheard  map[model.NodeID]bool        // may hold anything: not lost, and no complete report since start
+	services map[model.ServiceID]bool     // to tell the network plane of
+	names    map[string][]model.ServiceID // by job name: more than one while a deleted service goes, or of several users
+	titles   map[model.ServiceID]string   // the other way round
 }
 
 func newWhere() where {
 	return where{
 		slots: map[model.NodeID]map[model.InstanceID]*slot{}, numbers: map[model.ServiceID]map[int]*slot{}, hosts: map[string][]model.NodeID{},
 		sights: map[model.InstanceID][]model.NodeID{}, refused: map[model.InstanceID]bool{}, unheard: map[model.NodeID]bool{},
-		services: map[model.ServiceID]bool{},
+		services: map[model.ServiceID]bool{}, names: map[string][]model.ServiceID{}, titles: map[model.ServiceID]string{},
 	}
 }
 
@@ -96,6 +98,7 @@ func (w *where) drop(s *slot) {
 	id := s.Instance
 	if delete(w.numbers[id.Service], id.Number); len(w.numbers[id.Service]) == 0 {
 		delete(w.numbers, id.Service)
+		w.uncalled(id.Service)
 	}
 	delete(w.refused, id)
 }
@@ -160,9 +163,10 @@ func (w *where) heardOf(id model.NodeID, c *core) {
 // tellServices tells the network plane once of each service that changed.
 func (c *core) tellServices() {
 	for id := range c.where.services {
-		t := tables.Service{ID: id, Instances: map[int]netip.Addr{}}
+		t := tables.Service{ID: id, Instances: map[int]netip.Addr{}, Ends: true}
 		for number, s := range c.where.numbers[id] {
 			t.Instances[number] = s.Address
+			t.Ends = t.Ends && s.Tombstone
 			if s.Service.Name != (model.ServiceName{}) { // the tombstone of a stray names none
 				t.Name, t.Address, t.Tenant = s.Service.Name, s.Service.Address, s.Service.Owner
 			}

@@ -79,6 +79,8 @@ type StateChange struct {
 	// Present: an original agent refused a second deploy, so the container is
 	// there, or on its way; Observed tells nothing.
 	Present bool
+	// Exited: an original agent said how the container ended, Observed.Exit.
+	Exited bool
 }
 
 // Gone is a last will: start probing.

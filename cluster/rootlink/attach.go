@@ -42,7 +42,7 @@ type Sessions interface {
 
 // abilities are what the root may ask.
 func abilities(c Config) []string {
-	list := []string{abilityExplain}
+	list := []string{abilityExplain, abilityOrphans}
 	if c.Sessions != nil {
 		list = append(list, mqtt.AbilityLogs, mqtt.AbilityExec)
 	}

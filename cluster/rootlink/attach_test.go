@@ -76,7 +76,7 @@ func TestASessionHasAStreamOfItsOwn(t *testing.T) {
 	bubble(t, func(r *rig) { r.sessions = e; r.root.dialogs = make(chan dialog) }, func(t *testing.T, r *rig) {
 		synctest.Wait()
 		hello, _, _ := r.root.of(0)
-		if got := hello.GetAbilities(); !slices.Equal(got, []string{"explain", "logs", "exec"}) {
+		if got := hello.GetAbilities(); !slices.Equal(got, []string{"explain", "orphans", "logs", "exec"}) {
 			t.Errorf("abilities %q", got)
 		}
 		attach := &linkv1.Attach{SessionId: "0a", Kind: "exec", ServiceId: "s1", Number: 2, Command: []string{"sh"}, Stdin: true, Tty: true, Columns: 80, Rows: 24, Follow: true, Tail: 3, SinceMs: 4}
@@ -153,7 +153,7 @@ func TestMoreSessionsThanThereIsRoomForAreNotOpened(t *testing.T) {
 func TestAClusterWithoutSessionsSaysSo(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		synctest.Wait()
-		if hello, _, _ := r.root.of(0); !slices.Equal(hello.GetAbilities(), []string{"explain"}) {
+		if hello, _, _ := r.root.of(0); !slices.Equal(hello.GetAbilities(), []string{"explain", "orphans"}) {
 			t.Errorf("abilities %q", hello.GetAbilities())
 		}
 	})

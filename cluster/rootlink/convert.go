@@ -21,8 +21,12 @@ import (
 	"oakestra/pkg/errs"
 )
 
-// abilityExplain says that Explain is answered.
-const abilityExplain = "explain"
+// What a root may ask: abilityExplain for Explain, abilityOrphans for the end
+// of an orphan.
+const (
+	abilityExplain = "explain"
+	abilityOrphans = "orphans"
+)
 
 // mostJudged bounds an answer to Explain.
 const mostJudged = 1000
@@ -175,12 +179,20 @@ func factsTo(f fleet.Facts) *linkv1.InstanceFacts {
 	}
 	o, v := f.Observed, f.Vital
 	return &linkv1.InstanceFacts{
+		LeftOn:    nodeIDs(f.LeftOn),
 		ServiceId: string(f.Instance.Service), Number: uint32(f.Instance.Number), Grant: uint64(f.Grant), Placement: p, Gone: f.Gone,
 		Observed: &linkv1.Observed{Grant: uint64(o.Epoch.Grant), Try: o.Epoch.Try, State: linkv1.State(o.State), Seq: o.Seq, Reason: o.Reason, ExitCode: o.Exit},
 		Vital: &linkv1.Vital{Boot: v.Boot, Seq: v.Seq, CpuPercent: v.Usage.CPUPercent, MemoryPercent: v.Usage.MemoryPercent, MemoryBytes: v.Usage.MemoryBytes,
 			DiskBytes: v.Usage.DiskBytes, NamespaceIp: text(v.NamespaceIP), PublicIp: v.PublicIP, Healthy: v.Healthy, LogTail: v.LogTail},
 		NodeLiveness: linkv1.NodeLiveness(f.Node), CountedBy: f.Counted,
 	}
+}
+
+func nodeIDs(list []model.NodeID) (out []string) {
+	for _, id := range list {
+		out = append(out, string(id))
+	}
+	return out
 }
 
 func reportTo(snapshot bool, facts map[model.InstanceID]fleet.Facts, orphans *[]fleet.Orphan) *linkv1.Up {
@@ -191,7 +203,7 @@ func reportTo(snapshot bool, facts map[model.InstanceID]fleet.Facts, orphans *[]
 	if orphans != nil {
 		for _, o := range *orphans {
 			m.Orphans = append(m.Orphans, &linkv1.Orphan{NodeId: string(o.Node), ServiceId: string(o.Instance.Service), ServiceName: o.Name,
-				Number: uint32(o.Instance.Number), Grant: uint64(o.Epoch.Grant), Try: o.Epoch.Try})
+				Number: uint32(o.Instance.Number), Grant: uint64(o.Epoch.Grant), Try: o.Epoch.Try, Ending: o.Ending})
 		}
 	}
 	return &linkv1.Up{Body: &linkv1.Up_Report{Report: m}}
@@ -230,6 +242,9 @@ func aggregateTo(a fleet.Aggregate) *linkv1.Up {
 		Runtimes: a.Runtimes, Architectures: a.Architectures, CpuPercent: a.CPUPercent, MemoryPercent: a.MemoryPercent,
 	}
 	m.Number, m.Partial = a.Number, a.Partial
+	if !a.PausedUntil.IsZero() {
+		m.PausedUntilUnixMs = a.PausedUntil.UnixMilli()
+	}
 	kinds := map[string]*linkv1.Kind{}
 	for _, r := range a.Rooms {
 		name := fmt.Sprint(r.Runtimes, r.Architectures, r.Network)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -40,5 +41,22 @@ func TestAnAggregateIsSmall(t *testing.T) {
 		t.Errorf("%d bytes for %d workers: %v", n, workers, m)
 	} else {
 		t.Logf("%d bytes, %d rooms", n, len(a.Rooms))
+	}
+}
+
+// The root is told until when nothing is replaced, and nothing when all is well.
+func TestAPauseIsTold(t *testing.T) {
+	until := time.UnixMilli(1_800_000_000_123)
+	if got := aggregateTo(fleet.Aggregate{PausedUntil: until}).GetAggregate().GetPausedUntilUnixMs(); got != until.UnixMilli() {
+		t.Errorf("paused until %d", got)
+	}
+	if got := aggregateTo(fleet.Aggregate{}).GetAggregate().GetPausedUntilUnixMs(); got != 0 {
+		t.Errorf("not paused is %d", got)
+	}
+}
+
+func TestWhereATombstoneIsLeftIsTold(t *testing.T) {
+	if got := factsTo(fleet.Facts{LeftOn: []model.NodeID{"w1", "w2"}}).GetLeftOn(); fmt.Sprint(got) != "[w1 w2]" {
+		t.Errorf("left on %v", got)
 	}
 }

@@ -100,6 +100,7 @@ type Fleet interface {
 	Desired(ctx context.Context, d fleet.Desired) error
 	Blocks(ctx context.Context, g fleet.Grants) error
 	Order(ctx context.Context, id model.NodeID, v fleet.Verb) (fleet.Ordered, error)
+	EndOrphan(ctx context.Context, o fleet.Orphan) error
 	Explain(ctx context.Context, q fleet.Question) (fleet.Explanation, error)
 }
 

@@ -106,7 +106,7 @@ func (s *session) handle(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.
 func (s *session) answer(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.Up) error {
 	switch b := m.GetBody().(type) {
 	case *linkv1.Down_NodeOrder:
-		done, err := s.fleet.Order(ctx, model.NodeID(b.NodeOrder.GetNodeId()), verbs[b.NodeOrder.GetVerb()])
+		done, err := s.order(ctx, b.NodeOrder)
 		if errors.Is(err, errs.Unavailable) {
 			return err
 		}

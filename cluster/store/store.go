@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
@@ -51,6 +52,7 @@ type Slot struct {
 	Placement   instance.Placement
 	LastTry     uint32 // greatest try ever used under Grant
 	Old         []Old  // earlier attempts that may still exist
+	Pulls       []Pull // of Old, those whose image may still be pulled
 	// Recovering: an earlier life of the book may have placed it, and no worker
 	// has said so yet.
 	Recovering bool
@@ -89,6 +91,13 @@ type Old struct {
 	Node  model.NodeID
 }
 
+// Pull is an attempt that was sent to an original agent at a time, and of which
+// nothing was heard before it was given up.
+type Pull struct {
+	Old
+	At time.Time
+}
+
 // Node is a registered worker.
 type Node struct {
 	model.Node
@@ -99,6 +108,28 @@ type Node struct {
 	Draining bool // cordoned, and its instances move elsewhere
 	// Abilities are what it can be asked besides, see mqtt.AbilityLogs.
 	Abilities []string
+	// Ending are containers that nothing explains and that somebody ordered to
+	// be removed: each until the worker has reported without it.
+	Ending []Orphan
+}
+
+// Orphan is a container that nothing explains. What an agent without epochs
+// runs has the zero epoch, and is known by name and number.
+type Orphan struct {
+	Instance model.InstanceID
+	Name     string // job name
+	Epoch    instance.Epoch
+}
+
+// Same says whether two mean one container of a worker.
+func (o Orphan) Same(p Orphan) bool {
+	if o.Epoch != p.Epoch || o.Instance.Number != p.Instance.Number {
+		return false
+	}
+	if o.Epoch.IsZero() {
+		return o.Name == p.Name
+	}
+	return o.Instance.Service == p.Instance.Service
 }
 
 // Batch is written as a whole; nil fields change nothing.

@@ -170,7 +170,7 @@ func (p *plane) setService(s Service) {
 }
 
 func changedService(a, b Service) bool {
-	if a.ID != b.ID || a.Name != b.Name || a.Address != b.Address || a.Tenant != b.Tenant || len(a.Instances) != len(b.Instances) {
+	if a.ID != b.ID || a.Name != b.Name || a.Address != b.Address || a.Tenant != b.Tenant || a.Ends != b.Ends || len(a.Instances) != len(b.Instances) {
 		return true
 	}
 	for n, x := range a.Instances {

@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -66,6 +67,7 @@ type facts struct {
 	services map[model.ServiceID]Service
 	foreign  map[model.ServiceID]RootTable
 	names    map[string]model.ServiceID
+	sharers  map[string][]model.ServiceID // everybody of that name, the one who has it last
 	addrs    map[netip.Addr]model.ServiceID
 	workers  map[model.NodeID]*worker
 	talkers  map[model.ServiceID][]nodelink.Peer // workers of other clusters, by service here
@@ -123,12 +125,12 @@ func newFacts() *facts {
 	return &facts{
 		services: map[model.ServiceID]Service{},
 		foreign:  map[model.ServiceID]RootTable{},
-		names:    map[string]model.ServiceID{},
-		addrs:    map[netip.Addr]model.ServiceID{},
-		workers:  map[model.NodeID]*worker{},
-		talkers:  map[model.ServiceID][]nodelink.Peer{},
-		leaving:  map[model.InstanceID][]mark{},
-		hosts:    newIndex(), watchers: newIndex(), wanters: newIndex(),
+		names:    map[string]model.ServiceID{}, sharers: map[string][]model.ServiceID{},
+		addrs:   map[netip.Addr]model.ServiceID{},
+		workers: map[model.NodeID]*worker{},
+		talkers: map[model.ServiceID][]nodelink.Peer{},
+		leaving: map[model.InstanceID][]mark{},
+		hosts:   newIndex(), watchers: newIndex(), wanters: newIndex(),
 		indexed: map[model.ServiceID]indexed{}, loose: set[model.NodeID]{},
 	}
 }
@@ -187,9 +189,40 @@ func (f *facts) resolve(name string, a netip.Addr) (model.ServiceID, bool) {
 	return "", false
 }
 
-// reindex writes the names and addresses of one service anew.
+// reindex writes the names and addresses of one service anew, and those of
+// others with its name: one may be removed while the next is created, with the
+// same address even, and two users may have chosen one name.
 func (f *facts) reindex(id model.ServiceID) {
-	before := f.indexed[id]
+	was, name := f.unindex(id), ""
+	if h, ok := f.header(id); ok {
+		name = h.Name.String()
+		f.sharers[name] = append(f.sharers[name], id)
+	}
+	f.indexName(name)
+	if was != name {
+		f.indexName(was)
+	}
+}
+
+func (f *facts) indexName(name string) {
+	list := f.sharers[name]
+	slices.SortFunc(list, func(a, b model.ServiceID) int {
+		if x := f.services[a].Ends; x != f.services[b].Ends {
+			return map[bool]int{true: -1, false: 1}[x]
+		}
+		return cmp.Compare(b, a) // the oldest keeps it, as at the root
+	})
+	for _, v := range list {
+		f.index(v)
+	}
+}
+
+// unindex forgets what a service was called, and returns it.
+func (f *facts) unindex(id model.ServiceID) string {
+	before, known := f.indexed[id]
+	if !known {
+		return ""
+	}
 	delete(f.indexed, id)
 	if f.names[before.name] == id {
 		delete(f.names, before.name)
@@ -199,6 +232,14 @@ func (f *facts) reindex(id model.ServiceID) {
 			delete(f.addrs, a)
 		}
 	}
+	left := slices.DeleteFunc(f.sharers[before.name], func(v model.ServiceID) bool { return v == id })
+	if f.sharers[before.name] = left; len(left) == 0 {
+		delete(f.sharers, before.name)
+	}
+	return before.name
+}
+
+func (f *facts) index(id model.ServiceID) {
 	h, ok := f.header(id)
 	if !ok {
 		return
@@ -231,6 +272,9 @@ func (f *facts) adopt(id model.ServiceID) []model.NodeID {
 		return nil
 	}
 	job, touched := h.Name.String(), []model.NodeID(nil)
+	if f.names[job] != id {
+		return nil
+	}
 	for n := range f.loose {
 		w, hit, left := f.workers[n], false, false
 		for k, e := range w.endpoints {

@@ -87,6 +87,7 @@ type Service struct {
 	Address   netip.Addr
 	Tenant    string
 	Instances map[int]netip.Addr
+	Ends      bool // it is being removed: another of its name has the name
 }
 
 // Node is what the network plane knows of a worker.

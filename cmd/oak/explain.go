@@ -29,6 +29,7 @@ type outlookView struct {
 		Reason    string `json:"reason"`
 		Detail    string `json:"detail"`
 		Answer    string `json:"answer"`
+		State     string `json:"status_detail"`
 		Workers   int    `json:"workers"`
 		Qualified int    `json:"qualified"`
 		Worker    string `json:"worker_id"`
@@ -92,6 +93,13 @@ func (a *app) outlook(o outlookView) {
 		why := "may be asked"
 		if !c.Qualifies {
 			why = c.Reason + " (" + c.Detail + ")"
+		}
+		if c.State != "" {
+			why += "; " + c.State // of one that is not connected it says so
+		}
+		if c.State != "" && c.Answer == "not connected" {
+			a.say("  cluster %s: %s", c.Name, why)
+			continue
 		}
 		if c.Answer != "answered" {
 			a.say("  cluster %s: %s; %s", c.Name, why, c.Answer)

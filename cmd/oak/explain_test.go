@@ -35,7 +35,7 @@ func TestAnExplanationNamesWorkers(t *testing.T) {
 	const answer = `{"job_name":"a.b.c.d","one_more":{"message":"it would go to node w1 of cluster kitchen, where 1 of 3 nodes qualify","clusters":[
 		{"cluster_name":"kitchen","qualifies":true,"answer":"answered","workers":3,"qualified":1,"worker_id":"w1","reasons":[{"reason":"memory","count":2,"detail":"w3: 512 > 300 MiB free"}],
 		"nodes":[{"id":"w1","qualifies":true},{"id":"w3","reason":"memory","detail":"512 > 300 MiB free"}],"nodes_omitted":1},
-		{"cluster_name":"cellar","qualifies":false,"reason":"inactive","detail":"cellar","answer":"not connected"},
+		{"cluster_name":"cellar","qualifies":false,"reason":"inactive","detail":"cellar","answer":"not connected","status_detail":"cluster cellar is not connected since 2026-05-04T09:20:30Z"},
 		{"cluster_name":"attic","qualifies":false,"reason":"runtime","detail":"attic: no container","answer":"answered"}]},"waiting":[],"waiting_total":0}`
 	var v explanationView
 	if err := json.Unmarshal([]byte(answer), &v); err != nil {
@@ -44,5 +44,5 @@ func TestAnExplanationNamesWorkers(t *testing.T) {
 	var out strings.Builder
 	(&app{out: &out}).explain(v)
 	want(t, out.String(), nil, "cluster kitchen: may be asked; 1 of 3 workers qualify, memory 2 (w3: 512 > 300 MiB free)", "worker w1: would be taken",
-		"worker w3: memory 512 > 300 MiB free", "1 more workers", "cluster cellar: inactive (cellar); not connected", "cluster attic: has no workers")
+		"worker w3: memory 512 > 300 MiB free", "1 more workers", "cluster cellar: inactive (cellar); cluster cellar is not connected since 2026-05-04T09:20:30Z", "cluster attic: has no workers")
 }

@@ -75,7 +75,7 @@ func servicesCommand(a *app) *cobra.Command {
 func serviceRows(v serviceView) [][]any {
 	rows := [][]any{}
 	for _, i := range v.Instances {
-		rows = append(rows, []any{v.JobName, v.Address, i.Number, i.Status, i.Worker, i.StatusDetail, v.ID})
+		rows = append(rows, []any{v.JobName, v.Address, i.Number, heard(i.Status, i.Stale), i.Worker, i.StatusDetail, v.ID})
 	}
 	if len(rows) == 0 {
 		rows = append(rows, []any{v.JobName, v.Address, "none", "", "", "", v.ID})
@@ -86,9 +86,9 @@ func serviceRows(v serviceView) [][]any {
 func nodesCommand(a *app) *cobra.Command {
 	return &cobra.Command{Use: "nodes", Aliases: []string{"workers"}, Short: "list the workers of all clusters", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return list(a, cmd, "/api/nodes/", "NODE\tCLUSTER\tSTATUS\tADDRESS\tARCH\tVCPUS HELD/ALL\tMEMORY HELD/ALL MiB\tSUBNET", func(v nodeView) [][]any {
-				return [][]any{{v.ID, v.Cluster, v.Status, v.Address, v.Arch,
-					fmt.Sprintf("%g/%g", v.VCPUsHeld, v.VCPUs), fmt.Sprintf("%d/%d", v.MemoryHeld, v.MemoryMB), v.Subnet}}
+			return list(a, cmd, "/api/nodes/", "NODE\tCLUSTER\tSTATUS\tADDRESS\tARCH\tVCPUS HELD/ALL\tMEMORY HELD/ALL MiB\tSUBNET\tDETAIL", func(v nodeView) [][]any {
+				return [][]any{{v.ID, v.Cluster, heard(v.Status, v.Stale), v.Address, v.Arch,
+					fmt.Sprintf("%g/%g", v.VCPUsHeld, v.VCPUs), fmt.Sprintf("%d/%d", v.MemoryHeld, v.MemoryMB), v.Subnet, v.detail()}}
 			})
 		}}
 }
@@ -96,8 +96,8 @@ func nodesCommand(a *app) *cobra.Command {
 func clustersCommand(a *app) *cobra.Command {
 	return &cobra.Command{Use: "clusters", Short: "list clusters", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return list(a, cmd, "/api/clusters/", "CLUSTER\tACTIVE\tNODES\tVCPUS\tMEMORY MiB\tADDRESS\tLOCATION", func(v clusterView) [][]any {
-				return [][]any{{v.Name, v.Active, v.Nodes, v.VCPUs, v.MemoryMB, v.IP, v.Location}}
+			return list(a, cmd, "/api/clusters/", "CLUSTER\tACTIVE\tNODES\tVCPUS\tMEMORY MiB\tORPHANS\tADDRESS\tLOCATION\tDETAIL", func(v clusterView) [][]any {
+				return [][]any{{v.Name, v.Active, v.Nodes, v.VCPUs, v.MemoryMB, v.Orphans, v.IP, v.Location, v.Detail}}
 			})
 		}}
 }

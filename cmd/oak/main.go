@@ -62,7 +62,7 @@ the login of "oak login", or $OAK_TOKEN, or $OAK_USER and $OAK_PASSWORD.`,
 		appsCommand(a), servicesCommand(a), nodesCommand(a), clustersCommand(a),
 		instanceCommand(a), deleteCommand(a), recoverCommand(a),
 		logsCommand(a), execCommand(a),
-		nodeCommand(a), clusterCommand(a), eventsCommand(a), explainCommand(a), backupCommand(a), simCommand(a),
+		nodeCommand(a), clusterCommand(a), orphansCommand(a), orphanCommand(a), eventsCommand(a), explainCommand(a), backupCommand(a), simCommand(a),
 	)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	refuseUnknown(root)

@@ -233,19 +233,19 @@ func resize(t *testing.T, f *os.File, columns, rows uint16) {
 	}
 }
 
-// heard is an output that somebody reads.
-type heard struct {
+// screen is an output that somebody reads.
+type screen struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (h *heard) Write(b []byte) (int, error) {
+func (h *screen) Write(b []byte) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.b.Write(b)
 }
 
-func (h *heard) has(t *testing.T, word string) {
+func (h *screen) has(t *testing.T, word string) {
 	t.Helper()
 	testkit.Eventually(t, 20*time.Second, func() error {
 		h.mu.Lock()
@@ -267,7 +267,7 @@ func TestExecAtATerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &heard{}
+	out := &screen{}
 	c := newClient(os.Getenv("OAK_ROOT"))
 	c.token = "token"
 	at := console{stdin: true, tty: true, in: program, fd: int(program.Fd()), out: out, stderr: io.Discard}

@@ -1,5 +1,7 @@
 package main
 
+import "fmt"
+
 // The parts of the root's answers that the command line shows.
 
 type applicationView struct {
@@ -68,6 +70,7 @@ type instanceView struct {
 	Number       int    `json:"instance_number"`
 	Status       string `json:"status"`
 	StatusDetail string `json:"status_detail"`
+	Stale        bool   `json:"stale"`
 	Cluster      string `json:"cluster_id"`
 	Worker       string `json:"worker_id"`
 	HostIP       string `json:"host_ip"`
@@ -81,6 +84,7 @@ type nodeView struct {
 	Address     string  `json:"ip"`
 	Arch        string  `json:"architecture"`
 	Status      string  `json:"status"`
+	Stale       bool    `json:"stale"`
 	VCPUs       float64 `json:"vcpus"`
 	MemoryMB    int64   `json:"memory_in_mb"`
 	CPUPercent  float64 `json:"cpu_percent"`
@@ -91,6 +95,22 @@ type nodeView struct {
 	MemoryHeld  int64   `json:"reserved_memory_in_mb"`
 	LastSeen    string  `json:"last_seen"`
 	AgentString string  `json:"agent_version"`
+	ToRemove    []struct {
+		Waits string `json:"waits_for"`
+	} `json:"to_remove"`
+	Removals int `json:"to_remove_total"`
+}
+
+// detail is what a user should know of a worker.
+func (n nodeView) detail() string {
+	if n.Removals == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%d to be removed", n.Removals)
+	if len(n.ToRemove) > 0 && n.ToRemove[0].Waits != "" {
+		text += ": " + n.ToRemove[0].Waits
+	}
+	return text
 }
 
 type clusterView struct {
@@ -98,10 +118,12 @@ type clusterView struct {
 	IP       string  `json:"ip"`
 	Location string  `json:"cluster_location"`
 	Active   bool    `json:"active"`
+	Detail   string  `json:"status_detail"`
 	Nodes    int     `json:"active_nodes"`
 	VCPUs    float64 `json:"vcpus"`
 	MemoryMB int64   `json:"memory_in_mb"`
 	CPU      float64 `json:"cpu_percent"`
+	Orphans  int     `json:"orphans"`
 }
 
 type recoveryView struct {
@@ -118,4 +140,12 @@ type unknownView struct {
 	ID      string `json:"microserviceID"`
 	Number  int    `json:"instance_number"`
 	Epoch   string `json:"epoch"`
+}
+
+// heard is a status, marked when nobody can hear whether it is still so.
+func heard(status string, stale bool) string {
+	if stale {
+		return status + " (stale)"
+	}
+	return status
 }

@@ -35,6 +35,11 @@ type Host interface {
 	Forget(ctx context.Context, container netip.Addr) error
 	// Idle lists which of the addresses (10.30) have no conntrack entry.
 	Idle(ctx context.Context, services []netip.Addr) ([]netip.Addr, error)
+	// Echo asks other workers' bridges for an answer through the overlay, and
+	// does not wait for it.
+	Echo(ctx context.Context, to []netip.Addr) error
+	// Echoes delivers the addresses that answered.
+	Echoes() <-chan netip.Addr
 	// Unknown delivers service addresses that a packet asked for and that no
 	// rule knows. The packet is held until Release or a deadline.
 	Unknown() <-chan netip.Addr

@@ -79,6 +79,20 @@ func peers(s State) []rules.Peer {
 	return out
 }
 
+// Serving lists the peers that tables name as a place of flows, by node id.
+func Serving(s State) []rules.Peer {
+	names := map[string]bool{}
+	for _, t := range s.Tables {
+		for _, e := range t.Entries {
+			names[e.Node] = true
+		}
+	}
+	if len(names) == 0 || !s.Node.Subnet.IsValid() {
+		return nil
+	}
+	return slices.DeleteFunc(peers(s), func(p rules.Peer) bool { return !names[p.ID] })
+}
+
 // backend is one place a flow can go to.
 type backend struct {
 	instance int

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 	"oakestra/root/clusters"
@@ -19,14 +20,20 @@ import (
 // Book is what the desk reads of clusters and how it tells them; *clusters.Book
 // implements it. It never calls the desk while it holds its lock.
 type Book interface {
-	Active(id model.ClusterID) bool
-	Connected(id model.ClusterID) bool
+	Heard
 	Room(id model.ClusterID) (clusters.Room, bool)
 	Reports(id model.InstanceID) map[model.ClusterID]clusters.Facts
 	Send(id model.ClusterID, d clusters.Desired) bool
 	Forget(id model.InstanceID)
 	Know(c store.Cluster)
 	Unexplained(known func(model.InstanceID) bool) []control.UnknownView
+}
+
+// Heard says who can be heard.
+type Heard interface {
+	Active(id model.ClusterID) bool
+	Connected(id model.ClusterID) bool
+	Liveness(id model.ClusterID, node model.NodeID) instance.Liveness
 }
 
 // Deps is what a Desk works with. Now may be nil.

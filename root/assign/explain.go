@@ -32,6 +32,7 @@ func (d *Desk) DryRun(ctx context.Context, svc model.Service) (control.DryRun, e
 				w.Service = svc
 			}
 			w.Verdicts = s.judgeAll(request(in, w.Service))
+			in.refused.explain(w.Clusters)
 			out.Waiting = append(out.Waiting, w)
 		}
 		return out, nil

@@ -27,18 +27,19 @@ type fake struct {
 	id          string
 	incarnation uint32
 
-	mu     sync.Mutex
-	held   map[string]*linkv1.Assignment
-	blocks []string
-	runs   map[string]bool // what executes
-	past   []event         // what began and was ended, in order
-	lost   []*linkv1.Orphan
-	peak   int  // most orders placed at once
-	refuse bool // answers every order with a refusal
-	keeps  bool // and goes on with what it ran before
-	mute   bool // keeps orders, answers nothing
-	quiet  bool // sends no heartbeats
-	nodes  int  // workers of 4 vcpus and 4 000 MiB each
+	mu      sync.Mutex
+	held    map[string]*linkv1.Assignment
+	blocks  []string
+	runs    map[string]bool // what executes
+	past    []event         // what began and was ended, in order
+	lost    []*linkv1.Orphan
+	peak    int              // most orders placed at once
+	refuse  bool             // answers every order with a refusal
+	because []*linkv1.Reason // of a refusal; one about memory when empty
+	keeps   bool             // and goes on with what it ran before
+	mute    bool             // keeps orders, answers nothing
+	quiet   bool             // sends no heartbeats
+	nodes   int              // workers of 4 vcpus and 4 000 MiB each
 	// workers, when set, are the workers instead, and what they report is the
 	// present protocol's.
 	workers  *placement.Index
@@ -227,6 +228,9 @@ func (f *fake) answer(k string) *linkv1.InstanceFacts {
 			delete(f.runs, k)
 		}
 		fact.Placement = &linkv1.Placement{Try: 1, Verdict: linkv1.Verdict_VERDICT_REFUSED, Reasons: []*linkv1.Reason{{Name: "memory", Count: 1, Detail: "w1"}}}
+		if len(f.because) > 0 {
+			fact.Placement.Reasons = f.because
+		}
 		return fact
 	}
 	f.runs[k] = true

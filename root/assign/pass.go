@@ -117,14 +117,14 @@ func (d *Desk) place(s *state, in *slot, failed map[model.ServiceID]error, w *wo
 	}
 	err := failed[svc.ID]
 	r := request(in, *svc)
-	if err == nil || len(in.refused) > 0 {
+	if err == nil || len(r.Exclude) > 0 {
 		var choice placement.Choice
 		if choice, err = s.index.Place(r); err == nil {
 			in.unsure = false
 			w.give(s, in, *svc, choice, r)
 			return
 		}
-		if len(in.refused) == 0 {
+		if len(r.Exclude) == 0 {
 			failed[svc.ID] = err
 		}
 	}
@@ -194,12 +194,12 @@ func (d *Desk) reconsider(s *state, w *work) {
 func (d *Desk) hope(s *state, id model.ClusterID, w *work) {
 	for slot := range s.waiting {
 		in := s.instances[slot]
-		delete(in.refused, id)
+		d.offers(in, id)
 		s.soon(in)
 	}
 	for _, slot := range slices.SortedFunc(maps.Keys(s.refusing), compareID) {
 		in := s.instances[slot]
-		if delete(in.refused, id); in.Cluster != id {
+		if d.offers(in, id); in.Cluster != id {
 			d.elsewhere(s, in, w)
 		}
 	}
@@ -207,7 +207,7 @@ func (d *Desk) hope(s *state, id model.ClusterID, w *work) {
 
 // elsewhere looks for another cluster for a slot that its cluster refuses.
 // When there is none the slot stays where it is: that cluster tries again as
-// soon as it has room, and its reasons are what the user sees.
+// soon as it has room, and the user sees its reasons and those of the others.
 func (d *Desk) elsewhere(s *state, in *slot, w *work) {
 	if _, wanted := s.services[in.ID.Service]; !wanted || in.Tombstone || in.moving || s.recovery {
 		return
@@ -216,6 +216,7 @@ func (d *Desk) elsewhere(s *state, in *slot, w *work) {
 	r := request(in, svc)
 	choice, err := s.index.Place(r)
 	if err != nil {
+		d.barred(in, err)
 		return
 	}
 	w.give(s, in, svc, choice, r)
@@ -231,14 +232,11 @@ func rooms(r clusters.Room) []placement.Room {
 // request is what a slot asks of a cluster.
 func request(in *slot, svc model.Service) placement.Request {
 	only, restricted := placement.OnlyClusters(svc.Spec.Constraints)
-	r := placement.Request{
+	return placement.Request{
 		Service: svc.ID, Demand: svc.Spec.Demand, Runtime: svc.Spec.Runtime, Architectures: svc.Spec.Arch,
 		Network: svc.Spec.NeedsNetwork(svc.Chosen), Only: only, Restricted: restricted,
+		Exclude: in.refused.of(svc.Revision),
 	}
-	for id := range in.refused {
-		r.Exclude = append(r.Exclude, string(id))
-	}
-	return r
 }
 
 // why is the word and the reasons for a slot that waits.

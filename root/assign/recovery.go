@@ -42,13 +42,9 @@ func (d *Desk) settleIncarnation(ctx context.Context, s *state) error {
 	}
 	known := d.deps.Witness.Record()
 	s.incarnation = stored
-	lost := known.Incarnation > stored || instance.Grant(known.Issued) > s.issued
-	for _, c := range known.Clusters {
-		if _, err := d.deps.Store.Clusters().Get(ctx, model.ClusterID(c.ID)); errors.Is(err, errs.NotFound) {
-			lost = true
-		} else if err != nil {
-			return err
-		}
+	lost, err := d.lacks(ctx, known, stored, s.issued)
+	if err != nil {
+		return err
 	}
 	if stored == 0 || lost {
 		s.incarnation = max(uint32(d.now().Unix()), known.Incarnation+1)
@@ -68,6 +64,23 @@ func (d *Desk) settleIncarnation(ctx context.Context, s *state) error {
 		}
 	}
 	return d.recallClusters(ctx, s, known)
+}
+
+// lacks says that the store is older than what the witness knows. counted is a
+// grant that the store has just counted and nobody was given: what was given out
+// is below it.
+func (d *Desk) lacks(ctx context.Context, known witness.Record, stored uint32, counted instance.Grant) (bool, error) {
+	if known.Incarnation > stored || known.Issued != 0 && instance.Grant(known.Issued) >= counted {
+		return true, nil
+	}
+	for _, c := range known.Clusters {
+		if _, err := d.deps.Store.Clusters().Get(ctx, model.ClusterID(c.ID)); errors.Is(err, errs.NotFound) {
+			return true, nil
+		} else if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 // recallClusters enters the clusters the witness knows into a store that lost

@@ -58,14 +58,14 @@ func (d *Desk) judge(s *state, from model.ClusterID, in *slot, f clusters.Facts,
 	case f.Placement.Verdict == instance.Refused:
 		// It has booked nothing, so nothing is reserved there either.
 		s.index.Release(in.ID.String())
-		in.refusedBy(from)
+		d.refuses(in, from, f.Placement.Reasons)
 		s.refusing[in.ID] = true
 		d.elsewhere(s, in, w)
 	}
 }
 
 func (d *Desk) placed(s *state, from model.ClusterID, in *slot, f clusters.Facts, w *work) {
-	clear(in.refused)
+	d.setRefused(in, nil)
 	delete(s.refusing, in.ID)
 	if _, reserved := s.index.Reserved(in.ID.String()); reserved {
 		s.settles(from, in.ID, d.now(), f.Counted)

@@ -19,6 +19,7 @@ type resolver struct {
 	byAddress map[netip.Addr]model.ServiceID
 	slots     map[model.ServiceID]map[int]netip.Addr
 	records   map[model.InstanceID]waits
+	refused   map[model.InstanceID]*refusals
 }
 
 func newResolver() *resolver {
@@ -31,7 +32,7 @@ func (r *resolver) reset(services, instances int) {
 	r.services, r.byName = make(map[model.ServiceID]*model.Service, services), make(map[string]model.ServiceID, services)
 	r.shadowed = map[string][]model.ServiceID{}
 	r.byAddress, r.slots = make(map[netip.Addr]model.ServiceID, services+instances), map[model.ServiceID]map[int]netip.Addr{}
-	r.records = make(map[model.InstanceID]waits, instances)
+	r.records, r.refused = make(map[model.InstanceID]waits, instances), map[model.InstanceID]*refusals{}
 }
 
 func (r *resolver) load(services map[model.ServiceID]*model.Service, instances map[model.InstanceID]*slot) {
@@ -82,6 +83,7 @@ func (r *resolver) removed(id model.InstanceID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.records, id)
+	delete(r.refused, id)
 }
 
 func (r *resolver) put(s *model.Service) {

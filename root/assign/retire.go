@@ -120,7 +120,7 @@ func (d *Desk) endTombstones(ctx context.Context, s *state, id model.ClusterID) 
 	for _, key := range slices.SortedFunc(maps.Keys(s.instances), compareID) {
 		in := s.instances[key]
 		delete(in.former, id)
-		delete(in.refused, id)
+		d.offers(in, id)
 		if in.Cluster == id && in.Tombstone {
 			in.gone = true
 		}

@@ -37,6 +37,7 @@ type state struct {
 	// refusing slots are refused by the cluster they belong to, which tries
 	// again by itself while nobody else has room.
 	refusing map[model.InstanceID]bool
+	ending   map[model.InstanceID]bool // tombstones
 	// settle holds instances that were reported as placed; their reservations
 	// end with the aggregate that counts them itself.
 	settle map[model.ClusterID]map[model.InstanceID]settling
@@ -44,6 +45,7 @@ type state struct {
 
 	loss    loss
 	sweepAt time.Time
+	strays  strays
 
 	incarnation uint32
 	issued      instance.Grant // no greater grant was ever given out by this store
@@ -73,8 +75,8 @@ func (v settling) counted(r clusters.Room) bool {
 // slot is a stored instance with what the loop remembers of it.
 type slot struct {
 	store.Instance
-	retryAt time.Time                // while it waits: when it is looked at again, zero for now
-	refused map[model.ClusterID]bool // until they have more room; nil for none
+	retryAt time.Time // while it waits: when it is looked at again, zero for now
+	refused *refusals // by clusters, until they have more room; nil for none
 	// former clusters were given the slot before, or hold it for other
 	// reasons, and have not said that nothing is left there.
 	former map[model.ClusterID]instance.Grant
@@ -85,6 +87,9 @@ type slot struct {
 	// way there.
 	unsure bool
 	watch  watch
+
+	endsSince   time.Time // of a tombstone: when it was first looked at
+	remainsTold bool      // and that it waits was told
 }
 
 func newState() *state {
@@ -115,6 +120,9 @@ func (s *state) put(in store.Instance) *slot {
 	}
 	if in.Tombstone {
 		delete(s.refusing, in.ID)
+		s.ending[in.ID] = true
+	} else {
+		delete(s.ending, in.ID)
 	}
 	return v
 }
@@ -125,14 +133,6 @@ func (in *slot) heldBy(id model.ClusterID, g instance.Grant) {
 		in.former = map[model.ClusterID]instance.Grant{}
 	}
 	in.former[id] = g
-}
-
-// refusedBy notes that a cluster cannot take the slot.
-func (in *slot) refusedBy(id model.ClusterID) {
-	if in.refused == nil {
-		in.refused = map[model.ClusterID]bool{}
-	}
-	in.refused[id] = true
 }
 
 // know enters a service.
@@ -153,6 +153,7 @@ func (s *state) drop(id model.InstanceID) {
 	}
 	s.stopWaiting(id)
 	delete(s.refusing, id)
+	delete(s.ending, id)
 	s.index.Release(id.String())
 }
 
@@ -204,6 +205,7 @@ func (d *Desk) load(ctx context.Context, s *state) error {
 	}
 	s.clusters, s.instances, s.services = map[model.ClusterID]store.Cluster{}, make(map[model.InstanceID]*slot, len(ins)), make(map[model.ServiceID]*model.Service, len(svcs))
 	s.of = make(map[model.ServiceID]map[model.InstanceID]*slot, len(svcs))
+	s.ending = map[model.InstanceID]bool{}
 	s.waiting, s.refusing, s.agenda = map[model.InstanceID]bool{}, map[model.InstanceID]bool{}, newAgenda()
 	s.blocks, s.index = address.NewBlocks(), placement.NewIndex()
 	s.rolling = map[model.ServiceID]bool{}

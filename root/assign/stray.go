@@ -7,33 +7,44 @@ import (
 	"oakestra/root/store"
 )
 
-// sweepEvery is how often containers that no cluster can explain are looked at.
-const sweepEvery = 10 * time.Second
+// sweepEvery is how often containers that no cluster can explain, and removals
+// that wait, are looked at.
+const sweepEvery = 3 * time.Second
 
 // sweep ends containers that a cluster holds without an order, where this root
 // knows better: the slot runs elsewhere under a later grant, or it was removed
-// in this life of the store, which has given out that grant itself. A tombstone
-// goes out; whatever else is unknown is left running.
+// in this life of the store, which has given out that grant itself; or where
+// somebody ordered it. A tombstone goes out; whatever else is unknown is left
+// running, and told of.
 func (d *Desk) sweep(s *state, w *work) {
 	now := d.now()
 	if now.Before(s.sweepAt) {
 		return
 	}
 	s.sweepAt = now.Add(sweepEvery)
-	for _, u := range d.deps.Book.Unexplained(d.resolve.known) {
+	d.tellRemains(s, now)
+	list := d.deps.Book.Unexplained(d.resolve.known)
+	s.strays.keep(list, now)
+	for _, u := range list {
 		in, known := s.instances[u.Instance]
 		switch {
-		case u.Epoch.Grant == 0:
-		case !known && s.removed(u):
-			gone := store.Instance{ID: u.Instance, Grant: u.Epoch.Grant, Tombstone: true}
-			gone.Service.ID = u.Instance.Service
-			d.endStray(u, gone, w)
-		case known && in.Cluster != u.Cluster && u.Epoch.Grant < in.Grant &&
+		case u.Epoch.Grant != 0 && !known && (s.removed(u) || s.strays.ending[u.Key()]):
+			d.endStray(u, unrecorded(u), w)
+		case u.Epoch.Grant != 0 && known && in.Cluster != u.Cluster && u.Epoch.Grant < in.Grant &&
 			(in.Tombstone || hasRun(d.deps.Book.Reports(in.ID)[in.Cluster], in.Grant)):
 			in.heldBy(u.Cluster, max(in.former[u.Cluster], u.Epoch.Grant))
 			d.endStray(u, tombstone(in.Instance, u.Epoch.Grant), w)
+		default:
+			d.tellOrphan(s, u)
 		}
 	}
+}
+
+// unrecorded is the tombstone of a slot that has no record.
+func unrecorded(u control.UnknownView) store.Instance {
+	gone := store.Instance{ID: u.Instance, Grant: u.Epoch.Grant, Tombstone: true}
+	gone.Service.ID = u.Instance.Service
+	return gone
 }
 
 func (d *Desk) endStray(u control.UnknownView, in store.Instance, w *work) {

@@ -24,6 +24,7 @@ type Book struct {
 	now      func() time.Time
 	clusters map[model.ClusterID]*entry
 	facts    map[model.InstanceID]slotFacts
+	since    map[control.OrphanKey]time.Time // when Unexplained listed it first
 }
 
 // entry is one cluster.
@@ -144,6 +145,7 @@ func (b *Book) Clusters() []control.ClusterView {
 		list = append(list, control.ClusterView{
 			Cluster: e.Cluster, Active: e.active(now), LastSeen: e.lastSeen, ActiveNodes: r.ActiveNodes, NetworkNodes: r.NetworkNodes,
 			Capacity: r.Capacity, Reserved: r.Reserved, CPUPercent: r.CPUPercent, MemoryPercent: r.MemoryPercent, Runtimes: r.Runtimes, Architectures: r.Architectures,
+			PausedUntil: r.PausedUntil,
 		})
 	}
 	slices.SortFunc(list, func(a, b control.ClusterView) int {
@@ -171,9 +173,17 @@ func (b *Book) Nodes() []control.NodeView {
 // explain, and those it was ordered to run by a root that is not (or no more)
 // this one. known says which slots have a record.
 func (b *Book) Unexplained(known func(model.InstanceID) bool) []control.UnknownView {
+	list := b.unexplained(known)
+	b.date(list)
+	slices.SortFunc(list, func(a, b control.UnknownView) int {
+		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Instance.String(), b.Instance.String()))
+	})
+	return list
+}
+
+func (b *Book) unexplained(known func(model.InstanceID) bool) (list []control.UnknownView) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	var list []control.UnknownView
 	for _, e := range b.clusters {
 		list = append(list, e.orphans...)
 	}
@@ -182,13 +192,26 @@ func (b *Book) Unexplained(known func(model.InstanceID) bool) []control.UnknownV
 			continue
 		}
 		for c, f := range of {
-			list = append(list, control.UnknownView{Cluster: c, Node: f.Placement.Node, Instance: id, Epoch: instance.Epoch{Grant: f.Grant, Try: f.Placement.Try}})
+			list = append(list, control.UnknownView{Cluster: c, Node: f.Placement.Node, Instance: id, Epoch: instance.Epoch{Grant: f.Grant, Try: f.Placement.Try}, Held: true})
 		}
 	}
-	slices.SortFunc(list, func(a, b control.UnknownView) int {
-		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Instance.String(), b.Instance.String()))
-	})
 	return list
+}
+
+// date enters since when each is listed; list is all of them.
+func (b *Book) date(list []control.UnknownView) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now, was := b.now(), b.since
+	b.since = make(map[control.OrphanKey]time.Time, len(list))
+	for i := range list {
+		key := list[i].Key()
+		at, again := was[key]
+		if !again {
+			at = now
+		}
+		list[i].Since, b.since[key] = at, at
+	}
 }
 
 // report merges facts of one cluster; a snapshot is all it has. It says what
@@ -391,6 +414,17 @@ func (b *Book) Connected(id model.ClusterID) bool {
 	defer b.mu.RUnlock()
 	e, ok := b.clusters[id]
 	return ok && e.session != nil
+}
+
+// Liveness of a worker, as its cluster told it last; Unseen for one that it did
+// not name.
+func (b *Book) Liveness(cluster model.ClusterID, node model.NodeID) instance.Liveness {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if e := b.clusters[cluster]; e != nil {
+		return e.nodes[node].Liveness
+	}
+	return instance.Unseen
 }
 
 // On lists the slots that clusters report on a worker, by cluster and worker.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	linkv1 "oakestra/api/link/v1"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/root/control"
@@ -242,5 +243,42 @@ func TestAClusterGoesBackToAnEarlierAttempt(t *testing.T) {
 	say(1, instance.Created, 1) // a state only grows
 	if f, _ = b.Facts(id); f.Observed.State != instance.Running {
 		t.Errorf("%+v", f.Observed)
+	}
+}
+
+// A pause of replacement is shown as its cluster told it last.
+func TestAPauseOfReplacementIsShown(t *testing.T) {
+	b := NewBook(nil)
+	b.Know(store.Cluster{Cluster: model.Cluster{ID: "1", Name: "north"}})
+	until := time.UnixMilli(1_800_000_000_123)
+	for _, want := range []time.Time{until, {}} {
+		a := &linkv1.Aggregate{}
+		if !want.IsZero() {
+			a.PausedUntilUnixMs = want.UnixMilli()
+		}
+		b.setRoom("1", roomFrom(a))
+		if got := b.Clusters()[0].PausedUntil; !got.Equal(want) {
+			t.Errorf("paused until %s, want %s", got, want)
+		}
+	}
+}
+
+// Where something of a deleted instance is left travels with its facts, and how
+// a worker is with the workers.
+func TestWhatIsLeftOfATombstone(t *testing.T) {
+	f := factsFrom(&linkv1.InstanceFacts{ServiceId: "s", LeftOn: []string{"w1", "w2"}})
+	if !slices.Equal(f.LeftOn, []model.NodeID{"w1", "w2"}) {
+		t.Errorf("left on %v", f.LeftOn)
+	}
+	b := NewBook(nil)
+	b.setNodes("1", true, []control.NodeView{{Node: model.Node{ID: "w1"}, Cluster: "1", Liveness: instance.Lost}}, nil)
+	for _, c := range []struct {
+		cluster model.ClusterID
+		node    model.NodeID
+		want    instance.Liveness
+	}{{"1", "w1", instance.Lost}, {"1", "w2", instance.Unseen}, {"2", "w1", instance.Unseen}} {
+		if got := b.Liveness(c.cluster, c.node); got != c.want {
+			t.Errorf("%s of %s is %d, want %d", c.node, c.cluster, got, c.want)
+		}
 	}
 }

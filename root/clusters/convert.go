@@ -87,6 +87,9 @@ func factsFrom(f *linkv1.InstanceFacts) Facts {
 		},
 		Node: livenesses[f.GetNodeLiveness()], Counted: f.GetCountedBy(),
 	}
+	for _, id := range f.GetLeftOn() {
+		out.LeftOn = append(out.LeftOn, model.NodeID(id))
+	}
 	for _, r := range p.GetReasons() {
 		out.Placement.Reasons = append(out.Placement.Reasons, reasonFrom(r))
 	}
@@ -112,7 +115,14 @@ var (
 func orphanFrom(o *linkv1.Orphan, cluster model.ClusterID) control.UnknownView {
 	return control.UnknownView{
 		Cluster: cluster, Node: model.NodeID(o.GetNodeId()), ServiceName: o.GetServiceName(), Instance: slot(o.GetServiceId(), o.GetNumber()),
-		Epoch: instance.Epoch{Grant: instance.Grant(o.GetGrant()), Try: o.GetTry()},
+		Epoch: instance.Epoch{Grant: instance.Grant(o.GetGrant()), Try: o.GetTry()}, Ending: o.GetEnding(),
+	}
+}
+
+func orphanTo(u control.UnknownView) *linkv1.Orphan {
+	return &linkv1.Orphan{
+		NodeId: string(u.Node), ServiceId: string(u.Instance.Service), ServiceName: u.ServiceName, Number: uint32(u.Instance.Number),
+		Grant: uint64(u.Epoch.Grant), Try: u.Epoch.Try,
 	}
 }
 
@@ -131,6 +141,9 @@ func roomFrom(a *linkv1.Aggregate) Room {
 			room.Free, room.Count = model.Resources{MilliCPU: five[0], MemoryMB: five[1], GPUs: five[2], DiskMB: five[3]}, int(five[4])
 			out.Rooms = append(out.Rooms, room)
 		}
+	}
+	if at := a.GetPausedUntilUnixMs(); at > 0 {
+		out.PausedUntil = time.UnixMilli(at)
 	}
 	if out.Number != 0 {
 		return out

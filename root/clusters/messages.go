@@ -93,6 +93,9 @@ type Facts struct {
 	// Counted is the number of the first Room that counts the placement, 0 of
 	// an older cluster.
 	Counted uint64
+	// LeftOn are the workers that may hold something of a tombstone; none of an
+	// older cluster.
+	LeftOn []model.NodeID
 }
 
 // Room is what a cluster could take.
@@ -108,4 +111,5 @@ type Room struct {
 	Architectures      []string
 	CPUPercent         float64
 	MemoryPercent      float64
+	PausedUntil        time.Time // nothing is replaced before, of lost workers; zero: everything is
 }

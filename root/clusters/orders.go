@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -79,15 +80,23 @@ var verbs = map[control.NodeVerb]linkv1.NodeVerb{
 // when the cluster has stored it. Errors: Unavailable when the cluster is away
 // or does not answer, NotFound and Conflict as the cluster says.
 func (s *Server) OrderNode(ctx context.Context, cluster model.ClusterID, node model.NodeID, verb control.NodeVerb) (control.Ordered, error) {
+	return s.order(ctx, cluster, "", &linkv1.NodeOrder{NodeId: string(node), Verb: verbs[verb]})
+}
+
+// order sends an order that needs an ability, or none, and waits for its answer.
+func (s *Server) order(ctx context.Context, cluster model.ClusterID, ability string, o *linkv1.NodeOrder) (control.Ordered, error) {
 	name := s.book.name(cluster)
 	sess := s.book.sessions()[cluster]
 	if sess == nil || !s.book.Active(cluster) {
 		return control.Ordered{}, fmt.Errorf("cluster %s is not connected; the order can only be carried out there, try again when it is back: %w", name, errs.Unavailable)
 	}
-	id := rand.Text()
-	done := s.orders.add(id, sess)
-	defer s.orders.forget(id)
-	sess.queue(&linkv1.Down{Body: &linkv1.Down_NodeOrder{NodeOrder: &linkv1.NodeOrder{Id: id, NodeId: string(node), Verb: verbs[verb]}}})
+	if ability != "" && !slices.Contains(sess.abilities, ability) {
+		return control.Ordered{}, fmt.Errorf("cluster %s runs a version that does not know this order: %w", name, errs.Conflict)
+	}
+	o.Id = rand.Text()
+	done := s.orders.add(o.Id, sess)
+	defer s.orders.forget(o.Id)
+	sess.queue(&linkv1.Down{Body: &linkv1.Down_NodeOrder{NodeOrder: o}})
 	timeout := time.NewTimer(orderWait)
 	defer timeout.Stop()
 	select {

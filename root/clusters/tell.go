@@ -128,6 +128,7 @@ var noteWords = map[string]struct {
 	"node-lost": {"Lost", events.Warning}, "node-back": {"Back", events.Normal},
 	"node-cordoned": {"Cordoned", events.Normal}, "node-uncordoned": {"Uncordoned", events.Normal}, "node-draining": {"Draining", events.Normal},
 	"node-drained": {"Drained", events.Normal}, "node-stuck": {"DrainStuck", events.Warning}, "node-removed": {"Removed", events.Normal},
+	"node-orphan-removed": {"OrphanRemoved", events.Normal}, "node-orphan-kept": {"OrphanKept", events.Normal},
 	"brake": {"ReplacementPaused", events.Warning}, "brake-over": {"ReplacementResumed", events.Normal},
 }
 

@@ -31,9 +31,7 @@ type Addresses interface {
 type Below interface {
 	// Facts of a slot; ok is false when no cluster has reported it.
 	Facts(id model.InstanceID) (InstanceView, bool)
-	// Waits says why no cluster can take a slot: a word, "" while nobody has
-	// tried, and reasons with counts.
-	Waits(id model.InstanceID) (instance.Word, []instance.Reason)
+	Obstacles
 	Clusters() []ClusterView
 	Nodes() []NodeView
 	// Unknown lists containers that clusters hold and no record explains.
@@ -48,6 +46,16 @@ type Below interface {
 	AcceptRecovery(ctx context.Context) error
 }
 
+// Obstacles say why slots do not run; root/assign knows it.
+type Obstacles interface {
+	// Waits says why no cluster can take a slot: a word, "" while nobody has
+	// tried, and reasons with counts.
+	Waits(id model.InstanceID) (instance.Word, []instance.Reason)
+	// Refusals says what each cluster has against a slot that they refuse, by
+	// id; the last may be what speaks against all clusters that were not asked.
+	Refusals(id model.InstanceID) []Refusal
+}
+
 // InstanceView is everything observed of one slot.
 type InstanceView struct {
 	Placement instance.Placement
@@ -55,6 +63,13 @@ type InstanceView struct {
 	Vital     instance.Vital
 	Node      instance.Liveness
 	Cluster   model.ClusterID
+}
+
+// Refusal is what a cluster has against a slot, as it said last; without one,
+// what the root knows against those that it did not ask.
+type Refusal struct {
+	Cluster model.ClusterID
+	Reasons []instance.Reason
 }
 
 // ClusterView is a cluster as a user sees it.
@@ -70,6 +85,8 @@ type ClusterView struct {
 	MemoryPercent float64
 	Runtimes      []string
 	Architectures []string
+	PausedUntil   time.Time // what ran on lost workers is not replaced before; zero: it is
+	Orphans       int       // see Control.Clusters
 }
 
 // NodeView is a worker as a user sees it.
@@ -85,11 +102,15 @@ type NodeView struct {
 	Draining     bool
 }
 
-// UnknownView is a container that runs without a record: listed, never removed.
+// UnknownView is a container that runs without a record: listed, and removed
+// only when somebody orders it. See orphans.go.
 type UnknownView struct {
 	Cluster     model.ClusterID
 	Node        model.NodeID
 	ServiceName string
 	Instance    model.InstanceID
 	Epoch       instance.Epoch
+	Since       time.Time // listed without a break; zero for just now
+	Held        bool      // its cluster has an order for it; only this root has none
+	Ending      bool      // its removal was ordered
 }

@@ -15,8 +15,9 @@ import (
 // Bounds of one explanation.
 const (
 	mostSpecs   = 3    // revisions that clusters are asked about
-	mostWorkers = 100  // workers listed of one cluster
+	mostWorkers = 100  // workers listed of one cluster unless asked for more
 	allWorkers  = 1000 // and of all clusters together, about
+	mostWaiting = 20   // instances
 )
 
 // DryRun is where the root would send the instances of a service as things
@@ -95,10 +96,12 @@ type Outlook struct {
 type ClusterOutlook struct {
 	Verdict
 	Name   string
+	Detail string // what else a user should know of it
 	Answer Answer
 }
 
-// WaitingOutlook is an instance that waits.
+// WaitingOutlook is an instance that waits, for a worker or for the end of a
+// pause in which its cluster replaces nothing.
 type WaitingOutlook struct {
 	Number int
 	Word   instance.Word
@@ -107,9 +110,10 @@ type WaitingOutlook struct {
 }
 
 // Explain runs the placement of a service dry. Clusters that are connected are
-// asked down to their workers and have 2 s to answer. Errors: NotFound,
-// Unavailable while the root starts or stops.
-func (c *Control) Explain(ctx context.Context, who Caller, id model.ServiceID) (Explanation, error) {
+// asked down to their workers and have 2 s to answer; up to most workers of each
+// are listed, 100 for 0. Errors: NotFound, Unavailable while the root starts or
+// stops.
+func (c *Control) Explain(ctx context.Context, who Caller, id model.ServiceID, most int) (Explanation, error) {
 	svc, err := c.service(ctx, who, id)
 	if err != nil {
 		return Explanation{}, err
@@ -119,7 +123,7 @@ func (c *Control) Explain(ctx context.Context, who Caller, id model.ServiceID) (
 		return Explanation{}, fmt.Errorf("place service %s: %w", id, err)
 	}
 	sites := c.sites()
-	answers := c.askClusters(ctx, run, svc)
+	answers := c.askClusters(ctx, run, svc, cmp.Or(most, mostWorkers))
 	out := Explanation{Service: svc, Total: run.Total, OneMore: outlook(run.OneMore, answers[svc.Revision], sites)}
 	for _, w := range run.Waiting {
 		view := slotView(w.Instance, c.below, sites)
@@ -131,18 +135,41 @@ func (c *Control) Explain(ctx context.Context, who Caller, id model.ServiceID) (
 		}
 		out.Waiting = append(out.Waiting, v)
 	}
-	return out, nil
+	return out, c.addPaused(ctx, &out, sites)
+}
+
+// addPaused adds the instances on lost workers that are not replaced for now:
+// where they would go is not decided before the pause ends.
+func (c *Control) addPaused(ctx context.Context, e *Explanation, sites map[model.ClusterID]ClusterView) error {
+	list, err := c.store.Instances().List(ctx, e.Service.ID)
+	if err != nil {
+		return fmt.Errorf("instances of service %s: %w", e.Service.ID, err)
+	}
+	for _, in := range list {
+		pause := sites[in.Cluster].pause()
+		if in.Tombstone || pause == "" {
+			continue
+		}
+		v := slotView(in, c.below, sites)
+		if v.Word != instance.WordFailed || v.Seen.Node != instance.Lost {
+			continue
+		}
+		if e.Total++; len(e.Waiting) < mostWaiting {
+			e.Waiting = append(e.Waiting, WaitingOutlook{Number: in.ID.Number, Word: v.Word, Detail: v.Detail, Outlook: Outlook{Message: pause}})
+		}
+	}
+	return nil
 }
 
 // askClusters asks every cluster about each revision, side by side.
-func (c *Control) askClusters(ctx context.Context, run DryRun, svc model.Service) map[uint64]map[model.ClusterID]Answer {
+func (c *Control) askClusters(ctx context.Context, run DryRun, svc model.Service, most int) map[uint64]map[model.ClusterID]Answer {
 	specs := map[uint64]model.Service{svc.Revision: svc}
 	for _, w := range run.Waiting {
 		if _, known := specs[w.Service.Revision]; !known && len(specs) < mostSpecs {
 			specs[w.Service.Revision] = w.Service
 		}
 	}
-	most := min(mostWorkers, max(1, allWorkers/max(1, len(run.OneMore.Clusters))))
+	most = min(most, max(1, allWorkers/max(1, len(run.OneMore.Clusters))))
 	var mu sync.Mutex
 	var asked sync.WaitGroup
 	out := map[uint64]map[model.ClusterID]Answer{}
@@ -168,7 +195,7 @@ func outlook(v Verdicts, answers map[model.ClusterID]Answer, sites map[model.Clu
 	var against []instance.Reason
 	for _, one := range v.Clusters {
 		name := cmp.Or(sites[one.Cluster].Name, string(one.Cluster))
-		out.Clusters = append(out.Clusters, ClusterOutlook{Verdict: one, Name: name, Answer: answers[one.Cluster]})
+		out.Clusters = append(out.Clusters, ClusterOutlook{Verdict: one, Name: name, Detail: sites[one.Cluster].Detail(), Answer: answers[one.Cluster]})
 		if one.Reason != nil {
 			against = add(against, *one.Reason)
 		}

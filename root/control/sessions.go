@@ -35,6 +35,12 @@ type Ask struct {
 	Columns, Rows uint32 // of the terminal, 0: not known
 }
 
+// Dialogs opens sessions with instances; clusters.Server does.
+type Dialogs interface {
+	// Attach opens one, which ends with ctx.
+	Attach(ctx context.Context, cluster model.ClusterID, id model.InstanceID, a Ask) (session.Conn, error)
+}
+
 // Attach opens a session with an instance of the caller. It ends with ctx, which
 // has to end. The last frame is an End, whatever happens. Errors: NotFound when
 // it is unknown or another user's, Conflict when it is not in a state to be
@@ -53,5 +59,5 @@ func (c *Control) Attach(ctx context.Context, who Caller, id model.InstanceID, a
 	case in.Grant == 0 || in.Cluster == "":
 		return nil, fmt.Errorf("instance %d is in no cluster yet: %w", id.Number, errs.Conflict)
 	}
-	return c.places.Attach(ctx, in.Cluster, id, a)
+	return c.dialogs.Attach(ctx, in.Cluster, id, a)
 }

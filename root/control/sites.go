@@ -9,7 +9,6 @@ import (
 
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
-	"oakestra/pkg/session"
 )
 
 // NodeVerb is what can be done with a worker.
@@ -55,17 +54,37 @@ type Sites interface {
 	// ApproveCluster lets who asked for a cluster's name with another key be
 	// that cluster; see assign.Desk.
 	ApproveCluster(ctx context.Context, id model.ClusterID) (from string, err error)
-	// Attach opens a session with an instance; it ends with ctx. See
-	// clusters.Server.
-	Attach(ctx context.Context, cluster model.ClusterID, id model.InstanceID, a Ask) (session.Conn, error)
+	// Removals lists what is to be removed and where something of it may be left,
+	// by slot.
+	Removals(ctx context.Context) ([]Removal, error)
+	// EndOrphan orders the removal of a container that runs without a record; it
+	// returns when the cluster has the order. See clusters.Server and assign.Desk.
+	EndOrphan(ctx context.Context, u UnknownView) error
 	// On lists what clusters report on their workers.
 	On() map[model.ClusterID]map[model.NodeID][]model.InstanceID
+}
+
+// Removal is a deleted instance of which something may be left somewhere.
+type Removal struct {
+	Instance model.InstanceID
+	Name     string // of its service
+	Cluster  model.ClusterID
+	Node     model.NodeID // "" when the cluster has not said which
+	Waits    string       // who has to return first, and what to do when nobody will; "" when it is on its way
 }
 
 // NodeDetail is a worker with what runs on it.
 type NodeDetail struct {
 	NodeView
+	Stale     bool // its cluster is not connected: everything is as last heard
 	Instances []SlotName
+	ToRemove  []Removal // of what was deleted, by slot
+}
+
+// ClusterDetail is a cluster with what is to be removed there, by slot.
+type ClusterDetail struct {
+	ClusterView
+	ToRemove []Removal
 }
 
 // SlotName is a slot with the name of its service, "" when it has no record.
@@ -80,10 +99,23 @@ func (c *Control) Nodes(ctx context.Context) ([]NodeDetail, error) {
 	if err != nil {
 		return nil, err
 	}
-	on := c.places.On()
+	removals, err := c.places.Removals(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list what is to be removed: %w", err)
+	}
+	type place struct {
+		cluster model.ClusterID
+		node    model.NodeID
+	}
+	ends := map[place][]Removal{}
+	for _, v := range removals {
+		at := place{v.Cluster, v.Node}
+		ends[at] = append(ends[at], v)
+	}
+	on, sites := c.places.On(), c.sites()
 	var out []NodeDetail
 	for _, n := range c.below.Nodes() {
-		d := NodeDetail{NodeView: n}
+		d := NodeDetail{NodeView: n, Stale: !sites[n.Cluster].Active, ToRemove: ends[place{n.Cluster, n.ID}]}
 		list := on[n.Cluster][n.ID]
 		slices.SortFunc(list, func(a, b model.InstanceID) int {
 			return cmp.Or(cmp.Compare(names[a.Service], names[b.Service]), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Number, b.Number))
@@ -158,12 +190,31 @@ func (c *Control) OrderNode(ctx context.Context, who Caller, id model.NodeID, cl
 
 // Cluster finds one by id or name.
 func (c *Control) Cluster(id string) (ClusterView, error) {
-	for _, v := range c.below.Clusters() {
+	for _, v := range c.Clusters() {
 		if string(v.ID) == id || v.Name == id {
 			return v, nil
 		}
 	}
 	return ClusterView{}, fmt.Errorf("cluster %q: %w", id, errs.NotFound)
+}
+
+// ClusterDetail finds one by id or name, with what is to be removed there.
+func (c *Control) ClusterDetail(ctx context.Context, id string) (ClusterDetail, error) {
+	v, err := c.Cluster(id)
+	if err != nil {
+		return ClusterDetail{}, err
+	}
+	out := ClusterDetail{ClusterView: v}
+	all, err := c.places.Removals(ctx)
+	if err != nil {
+		return ClusterDetail{}, fmt.Errorf("list what is to be removed: %w", err)
+	}
+	for _, r := range all {
+		if r.Cluster == v.ID {
+			out.ToRemove = append(out.ToRemove, r)
+		}
+	}
+	return out, nil
 }
 
 // ConfirmLoss ends the pause in which a cluster replaces nothing because it lost

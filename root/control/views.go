@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -31,8 +32,12 @@ type SlotView struct {
 	Seen    InstanceView      // zero when no cluster has reported it
 	Reasons []instance.Reason // why no cluster can take it
 	Site    model.Cluster
+	Stale   bool // its cluster is not connected: everything is as last heard
 	Word    instance.Word
 	Detail  string
+
+	objections []objection       // of clusters that refuse it, but its own
+	barred     []instance.Reason // against those that were not asked
 }
 
 // Applications lists those of the caller; all of them for an administrator.
@@ -148,14 +153,30 @@ func (c *Control) view(ctx context.Context, s model.Service, sites map[model.Clu
 func slotView(in store.Instance, below Below, sites map[model.ClusterID]ClusterView) SlotView {
 	seen, _ := below.Facts(in.ID)
 	f := instance.Facts{Grant: in.Grant, Placement: seen.Placement, Observed: seen.Observed, Node: seen.Node}
-	site, known := sites[in.Cluster]
-	v := SlotView{Instance: in, Seen: seen, Site: site.Cluster}
+	site := sites[in.Cluster]
+	v := SlotView{Instance: in, Seen: seen, Site: site.Cluster, Stale: in.Cluster != "" && !site.Active}
 	if in.Grant == 0 {
 		f.Unplaced, v.Reasons = below.Waits(in.ID)
 	}
 	v.Word = instance.Status(f)
-	v.Detail = detail(v, siteState{known: known, active: site.Active, any: anyActive(sites)})
+	if v.Word == instance.WordNoWorkerCapacity && in.Grant != 0 {
+		v.object(below.Refusals(in.ID), sites)
+	}
+	v.Detail = detail(v, siteState{site, anyActive(sites)})
 	return v
+}
+
+// object enters what clusters have against a slot.
+func (v *SlotView) object(list []Refusal, sites map[model.ClusterID]ClusterView) {
+	for _, r := range list {
+		switch r.Cluster {
+		case v.Cluster: // its own says so itself
+		case "":
+			v.barred = r.Reasons
+		default:
+			v.objections = append(v.objections, objection{cmp.Or(sites[r.Cluster].Name, string(r.Cluster)), r.Reasons})
+		}
+	}
 }
 
 func anyActive(sites map[model.ClusterID]ClusterView) bool {

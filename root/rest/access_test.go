@@ -35,6 +35,8 @@ var restricted = map[string][]string{
 	"POST /api/nodes/uncordon":        {auth.RoleAdmin, auth.RoleInfrastructure},
 	"POST /api/nodes/drain":           {auth.RoleAdmin, auth.RoleInfrastructure},
 	"GET /api/nodes/events":           {auth.RoleAdmin, auth.RoleInfrastructure},
+	"GET /api/orphans":                {auth.RoleAdmin, auth.RoleInfrastructure},
+	"DELETE /api/orphans":             {auth.RoleAdmin, auth.RoleInfrastructure},
 	"POST /api/auth/register":         {auth.RoleAdmin, auth.RoleOrgAdmin},
 	"DELETE /api/user":                {auth.RoleAdmin, auth.RoleOrgAdmin},
 	"GET /api/users/:":                {auth.RoleAdmin, auth.RoleOrgAdmin},

@@ -186,6 +186,7 @@ func toInstance(v control.SlotView, spec model.ServiceSpec) wire.Instance {
 		Number:          v.ID.Number,
 		Status:          string(v.Word),
 		StatusDetail:    v.Detail,
+		Stale:           v.Stale,
 		PublicIP:        v.Seen.Vital.PublicIP,
 		HostIP:          addrText(v.Seen.Placement.HostIP),
 		Revision:        v.Service.Revision,
@@ -225,7 +226,12 @@ func toServiceCreated(services []model.Service) wire.ServiceCreated {
 
 func toCluster(v control.ClusterView) wire.Cluster {
 	vcpus := wholeCPUs(v.Capacity)
+	paused := ""
+	if !v.PausedUntil.IsZero() {
+		paused = v.PausedUntil.UTC().Format(time.RFC3339)
+	}
 	return wire.Cluster{
+		StatusDetail: v.Detail(), PausedUntil: paused,
 		ID:               string(v.ID),
 		Name:             v.Name,
 		CandidateName:    v.Name,
@@ -254,6 +260,7 @@ func toCluster(v control.ClusterView) wire.Cluster {
 		SupportedAddons:  []string{},
 		GPUDrivers:       []string{},
 		WorkerGroups:     []string{},
+		Orphans:          v.Orphans,
 		LastModified:     wire.Date{Date: v.LastSeen.UTC().Format("2006-01-02T15:04:05.000Z")},
 		LastModifiedUnix: seconds(v.LastSeen),
 	}

@@ -19,14 +19,21 @@ import (
 //	@tags			services
 //	@produce		json
 //	@security		Bearer
-//	@param			id	path		string	true	"service id"
-//	@success		200	{object}	wire.Explanation
-//	@failure		401	{object}	wire.Error
-//	@failure		404	{object}	wire.Error
-//	@failure		503	{object}	wire.Error	"the root is stopping"
+//	@param			id		path		string	true	"service id"
+//	@param			limit	query		int		false	"workers to list of each cluster, 1 to 1000 (100 without it), some 1 000 in all"
+//	@success		200		{object}	wire.Explanation
+//	@failure		401		{object}	wire.Error
+//	@failure		404		{object}	wire.Error
+//	@failure		422		{object}	wire.Error	"a limit that cannot be"
+//	@failure		503		{object}	wire.Error	"the root is stopping"
 //	@router			/api/service/{id}/explain [get]
 func (a *api) explainService(c *gin.Context) {
-	e, err := a.Control.Explain(c.Request.Context(), caller(c), model.ServiceID(c.Param("id")))
+	q, err := readQuery(c.Request.URL.Query())
+	if err != nil {
+		a.fail(c, err)
+		return
+	}
+	e, err := a.Control.Explain(c.Request.Context(), caller(c), model.ServiceID(c.Param("id")), q.limit)
 	if err != nil {
 		a.fail(c, err)
 		return
@@ -54,7 +61,7 @@ func toClusterOutlook(v control.ClusterOutlook) wire.ClusterOutlook {
 	a := v.Answer
 	out := wire.ClusterOutlook{
 		ClusterID: string(v.Cluster), ClusterName: v.Name, Qualifies: v.Reason == nil, Answer: string(a.State), Workers: a.Workers, Qualified: a.Qualify,
-		WorkerID: string(a.Node), NodesOmitted: a.Omitted,
+		StatusDetail: v.Detail, WorkerID: string(a.Node), NodesOmitted: a.Omitted,
 		Reasons: each(a.Reasons, func(r instance.Reason) wire.Reason {
 			return wire.Reason{Reason: r.Name, Count: r.Count, Detail: r.Detail}
 		}),

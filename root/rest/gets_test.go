@@ -51,6 +51,7 @@ var gets = []get{
 	{route: "/api/cluster/:id", golden: "cluster", path: "/api/cluster/c1", bare: "/api/cluster/c2"},
 	{route: "/api/clusters/:id", golden: "cluster", path: "/api/clusters/cccccccccccccccccccccccc", bare: "/api/clusters/c2"},
 	{route: "/api/nodes", golden: "nodes", path: "/api/nodes/", empty: "none"},
+	{route: "/api/orphans", golden: "orphans", path: "/api/orphans", empty: "none"},
 	{route: "/api/nodes/:id", golden: "node", path: "/api/nodes/w1", bare: "/api/nodes/w2"},
 	{route: "/api/application/:id/events", golden: "events-application", path: "/api/application/{app}/events", bare: "/api/application/{bareapp}/events"},
 	{route: "/api/service/:id/events", golden: "events-service", path: "/api/service/{nginx}/events", bare: "/api/service/{bare}/events"},

@@ -78,7 +78,7 @@ func (r *rig) site(services map[string]string) {
 		Usage: model.Usage{CPUPercent: 3.5, MemoryPercent: 20, MemoryBytes: 1 << 20}, Liveness: instance.Alive, LastSeen: seenAt, AgentVersion: "v1",
 	}, {Node: model.Node{ID: "w2"}}}
 	r.below.unknown = []control.UnknownView{{Cluster: cluster.ID, Node: "w1", ServiceName: "a.b.c.d",
-		Instance: model.InstanceID{Service: "eeeeeeeeeeeeeeeeeeeeeeee", Number: 3}, Epoch: instance.Epoch{Grant: instance.MakeGrant(1, 2), Try: 3}}}
+		Instance: model.InstanceID{Service: "eeeeeeeeeeeeeeeeeeeeeeee", Number: 3}, Epoch: instance.Epoch{Grant: instance.MakeGrant(1, 2), Try: 3}, Since: seenAt}}
 
 	runs := model.InstanceID{Service: model.ServiceID(services["nginx"]), Number: 0}
 	full := model.InstanceID{Service: model.ServiceID(services["nginx"]), Number: 1}

@@ -55,7 +55,7 @@ func (a *api) listNodes(c *gin.Context) {
 
 // getNode answers one.
 //
-//	@summary	Show a worker node and what runs on it
+//	@summary	Show a worker node, what runs on it, and what is still to be removed there
 //	@tags		infrastructure
 //	@produce	json
 //	@security	Bearer
@@ -175,7 +175,7 @@ func (a *api) deleteNode(c *gin.Context) {
 
 // getCluster answers one.
 //
-//	@summary	Show a cluster
+//	@summary	Show a cluster, and what is still to be removed there
 //	@tags		infrastructure
 //	@produce	json
 //	@security	Bearer
@@ -183,15 +183,20 @@ func (a *api) deleteNode(c *gin.Context) {
 //	@success	200	{object}	wire.Cluster
 //	@failure	401	{object}	wire.Error
 //	@failure	404	{object}	wire.Error
+//	@failure	503	{object}	wire.Error	"the root is stopping"
 //	@router		/api/cluster/{id} [get]
 //	@router		/api/clusters/{id} [get]
 func (a *api) getCluster(c *gin.Context) {
-	v, err := a.Control.Cluster(c.Param("id"))
+	v, err := a.Control.ClusterDetail(c.Request.Context(), c.Param("id"))
 	if err != nil {
 		a.fail(c, err)
 		return
 	}
-	c.PureJSON(http.StatusOK, toCluster(v))
+	out := toCluster(v.ClusterView)
+	if who, _ := identity(c); seesSites(who) { // it names services of everybody
+		out.ToRemove, out.ToRemoveTotal = toRemovals(v.ToRemove), len(v.ToRemove)
+	}
+	c.PureJSON(http.StatusOK, out)
 }
 
 // deleteCluster forgets a cluster that is away.
@@ -278,11 +283,22 @@ func (a *api) approveCluster(c *gin.Context) {
 
 func toNodeDetail(n control.NodeDetail) wire.Node {
 	out := toNode(n.NodeView)
-	out.Draining = n.Draining
+	out.Draining, out.Stale = n.Draining, n.Stale
+	out.ToRemove, out.ToRemoveTotal = toRemovals(n.ToRemove), len(n.ToRemove)
 	out.Instances = each(n.Instances, func(s control.SlotName) wire.Slot {
 		return wire.Slot{MicroserviceID: string(s.Service), InstanceNumber: s.Number, JobName: s.Name}
 	})
 	return out
+}
+
+// mostRemovals bounds a list of what is to be removed.
+const mostRemovals = 100
+
+func toRemovals(list []control.Removal) []wire.Removal {
+	return each(list[:min(mostRemovals, len(list))], func(r control.Removal) wire.Removal {
+		return wire.Removal{Slot: wire.Slot{MicroserviceID: string(r.Instance.Service), InstanceNumber: r.Instance.Number, JobName: r.Name},
+			WorkerID: string(r.Node), WaitsFor: r.Waits}
+	})
 }
 
 func toDrained(moves []control.Move) wire.Drained {

@@ -33,7 +33,7 @@ func TestNodesAreFoundAndOrdered(t *testing.T) {
 	r.places.on = map[model.ClusterID]map[model.NodeID][]model.InstanceID{"c2": {"w2": {nginx}}}
 	var n wire.Node
 	r.call("ida", http.MethodGet, "/api/nodes/w2", nil).want(200).into(&n)
-	if n.ClusterName != "cellar" || !n.Draining || len(n.Instances) != 1 || n.Instances[0].JobName != "clientsrvr.test.nginx.test" {
+	if n.ClusterName != "cellar" || !n.Draining || !n.Stale || len(n.Instances) != 1 || n.Instances[0].JobName != "clientsrvr.test.nginx.test" {
 		t.Errorf("%+v", n)
 	}
 	if p := r.call("ida", http.MethodGet, "/api/nodes/w1", nil).refused(409); !strings.Contains(p.Message, "kitchen, cellar") {
@@ -61,6 +61,39 @@ func TestNodesAreFoundAndOrdered(t *testing.T) {
 	r.places.err = fmt.Errorf("cluster cellar is not connected: %w", errs.Unavailable)
 	if p := r.call("ida", http.MethodPost, "/api/nodes/w2/cordon", nil).refused(503); !strings.Contains(p.Message, "cellar") {
 		t.Errorf("%s", p.Message)
+	}
+}
+
+// What was deleted and cannot be removed yet is listed where it is left.
+func TestWhatIsToBeRemovedIsListed(t *testing.T) {
+	r := newRig(t)
+	r.sites()
+	const lost = "worker w2 of cluster cellar is lost; if it will not return: oak node rm w2 --cluster cellar"
+	for i := range 150 {
+		r.places.ends = append(r.places.ends, control.Removal{Instance: model.InstanceID{Service: "s", Number: i}, Name: "a.b.c.d", Cluster: "c2", Node: "w2", Waits: lost})
+	}
+	r.places.ends = append(r.places.ends, control.Removal{Instance: model.InstanceID{Service: "s", Number: 200}, Cluster: "c1"}) // nobody knows on which worker
+	wantFirst := wire.Removal{Slot: wire.Slot{MicroserviceID: "s", JobName: "a.b.c.d"}, WorkerID: "w2", WaitsFor: lost}
+	var n wire.Node
+	r.call("ida", http.MethodGet, "/api/nodes/w2", nil).want(200).into(&n)
+	if len(n.ToRemove) != 100 || n.ToRemoveTotal != 150 || n.ToRemove[0] != wantFirst {
+		t.Errorf("%d of %d, the first %+v", len(n.ToRemove), n.ToRemoveTotal, n.ToRemove[0])
+	}
+	r.call("ida", http.MethodGet, "/api/nodes/w1?cluster=cellar", nil).want(200).into(&n)
+	if n.ToRemove == nil || len(n.ToRemove) != 0 || n.ToRemoveTotal != 0 {
+		t.Errorf("%+v", n)
+	}
+	for name, want := range map[string]int{"cellar": 150, "kitchen": 1} {
+		var c wire.Cluster
+		r.call("ida", http.MethodGet, "/api/cluster/"+name, nil).want(200).into(&c)
+		if c.ToRemoveTotal != want || len(c.ToRemove) != min(want, 100) {
+			t.Errorf("%s: %d of %d", name, len(c.ToRemove), c.ToRemoveTotal)
+		}
+		c = wire.Cluster{}
+		r.call("ann", http.MethodGet, "/api/cluster/"+name, nil).want(200).into(&c) // who may not see nodes
+		if c.ToRemoveTotal != 0 || c.ToRemove != nil {
+			t.Errorf("%s for a user: %+v", name, c.ToRemove)
+		}
 	}
 }
 

@@ -38,7 +38,8 @@ type query struct {
 	name, status string // lower case
 }
 
-// readQuery checks the four parameters and leaves others alone.
+// readQuery checks the four parameters and leaves others alone. What is no list
+// uses the limit only.
 func readQuery(v url.Values) (query, error) {
 	q := query{name: strings.ToLower(v.Get("name")), status: strings.ToLower(v.Get("status"))}
 	var wrong errs.Problems

@@ -67,7 +67,7 @@ func newRig(t *testing.T, change ...func(*Deps)) *rig {
 	r.auth = a
 	r.journal.Begin(1)
 	d := Deps{
-		Control: control.New(control.Deps{Store: s, Addresses: r.addresses, Below: r.below, Places: r.places, Events: r.journal, Logger: logger}),
+		Control: control.New(control.Deps{Store: s, Addresses: r.addresses, Below: r.below, Places: r.places, Dialogs: r.places, Events: r.journal, Logger: logger}),
 		Events:  r.journal,
 		Auth:    a, Below: r.below, Logger: logger, Version: "test",
 	}
@@ -263,10 +263,11 @@ func (f *fakeBelow) Facts(id model.InstanceID) (control.InstanceView, bool) {
 func (f *fakeBelow) Waits(model.InstanceID) (instance.Word, []instance.Reason) {
 	return "", nil
 }
-func (f *fakeBelow) Clusters() []control.ClusterView { return f.clusters }
-func (f *fakeBelow) Nodes() []control.NodeView       { return f.nodes }
-func (f *fakeBelow) Unknown() []control.UnknownView  { return f.unknown }
-func (f *fakeBelow) Recovery() (bool, []string)      { return f.recovers, f.waiting }
+func (f *fakeBelow) Clusters() []control.ClusterView             { return f.clusters }
+func (f *fakeBelow) Refusals(model.InstanceID) []control.Refusal { return nil }
+func (f *fakeBelow) Nodes() []control.NodeView                   { return f.nodes }
+func (f *fakeBelow) Unknown() []control.UnknownView              { return f.unknown }
+func (f *fakeBelow) Recovery() (bool, []string)                  { return f.recovers, f.waiting }
 func (f *fakeBelow) AcceptRecovery(context.Context) error {
 	f.recovers = false
 	return nil
@@ -327,6 +328,7 @@ type fakePlaces struct {
 	dry     control.DryRun
 	answers map[model.ClusterID]control.Answer
 	attach  func(ctx context.Context) session.Conn
+	ends    []control.Removal
 }
 
 func (f *fakePlaces) OrderNode(_ context.Context, cluster model.ClusterID, node model.NodeID, verb control.NodeVerb) (control.Ordered, error) {
@@ -362,6 +364,8 @@ func (f *fakePlaces) Ask(_ context.Context, id model.ClusterID, svc model.Servic
 	return a
 }
 
+func (f *fakePlaces) Removals(context.Context) ([]control.Removal, error) { return f.ends, nil }
+
 func (f *fakePlaces) RemoveCluster(_ context.Context, id model.ClusterID, force bool) ([]model.InstanceID, error) {
 	f.asked = append(f.asked, fmt.Sprintf("%s %v", id, force))
 	return f.orphans, f.err
@@ -370,6 +374,11 @@ func (f *fakePlaces) RemoveCluster(_ context.Context, id model.ClusterID, force 
 func (f *fakePlaces) ApproveCluster(_ context.Context, id model.ClusterID) (string, error) {
 	f.asked = append(f.asked, fmt.Sprintf("approve %s", id))
 	return "192.0.2.7", f.err
+}
+
+func (f *fakePlaces) EndOrphan(_ context.Context, u control.UnknownView) error {
+	f.asked = append(f.asked, fmt.Sprintf("end %s/%s %s %s %s", u.Cluster, u.Node, u.Instance, u.ServiceName, u.Epoch))
+	return f.err
 }
 
 func (f *fakePlaces) On() map[model.ClusterID]map[model.NodeID][]model.InstanceID { return f.on }

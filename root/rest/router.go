@@ -203,6 +203,9 @@ func (a *api) workloads() []route {
 		{operators, admin, post, "/api/nodes/:id/uncordon", a.uncordonNode},
 		{operators, admin, post, "/api/nodes/:id/drain", a.drainNode},
 
+		{operators, read, get, "/api/orphans", a.listOrphans},
+		{operators, admin, del, "/api/orphans/:cluster/:node/:service/:number", a.deleteOrphan},
+
 		{users, read, get, "/api/events", a.streamEvents},
 		{users, read, get, "/api/application/:id/events", a.applicationEvents},
 		{users, read, get, "/api/service/:id/events", a.serviceEvents},

@@ -30,7 +30,7 @@ import (
 //	@failure	422		{object}	wire.Error	"a query that cannot be"
 //	@router		/api/clusters/ [get]
 func (a *api) listClusters(c *gin.Context) {
-	a.answerClusters(c, a.Below.Clusters())
+	a.answerClusters(c, a.Control.Clusters())
 }
 
 // listActiveClusters answers the connected ones.
@@ -49,7 +49,7 @@ func (a *api) listClusters(c *gin.Context) {
 //	@router		/api/clusters/active [get]
 func (a *api) listActiveClusters(c *gin.Context) {
 	var active []control.ClusterView
-	for _, v := range a.Below.Clusters() {
+	for _, v := range a.Control.Clusters() {
 		if v.Active {
 			active = append(active, v)
 		}

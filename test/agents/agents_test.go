@@ -130,6 +130,29 @@ func TestAgentStartsAgain(t *testing.T) {
 	})
 }
 
+// What runs once and ends with 0 is done, whatever the word; with 1 it is tried
+// again.
+func TestRunsOnce(t *testing.T) {
+	each(t, func(t *testing.T, g Generation, m *manager) {
+		e := StartEngine(t, g, m.http, "vm", "m1", true)
+		m.oneShot = true
+		m.assign(0, 7, false)
+		m.reaches(0, instance.Running, nil)
+		e.Exit(1)
+		m.reaches(0, instance.Running, func(f fleet.Facts) bool { return f.Placement.Try == 2 })
+		e.Exit(0)
+		m.reaches(0, instance.Completed, nil)
+		m.stop()
+		m.start()
+		m.assign(1, 8, false)
+		m.reaches(1, instance.Running, nil) // so that it would have been started too
+		m.reaches(0, instance.Completed, func(f fleet.Facts) bool { return f.Placement.Try == 2 })
+		if n, _ := e.Counts(); n != 3 {
+			t.Errorf("%d starts", n)
+		}
+	})
+}
+
 // What ends on one worker goes on on the other.
 func TestEndsElsewhere(t *testing.T) {
 	each(t, func(t *testing.T, g Generation, m *manager) {

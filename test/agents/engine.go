@@ -267,14 +267,21 @@ func (e *Engine) Double(on bool) {
 	e.doubled = on
 }
 
-// Exit ends every container with a code that this engine may or may not read.
+// Exit ends every container with a code that this engine may or may not tell.
 func (e *Engine) Exit(code int) {
 	tasks := e.Tasks()
 	e.mu.Lock()
 	clear(e.tasks)
 	e.mu.Unlock()
 	for _, t := range tasks {
-		e.say(t, "DEAD", fmt.Sprintf("Container exited with status: %d", code))
+		word, detail := "DEAD", fmt.Sprintf("Container exited with status: %d", code)
+		if t.OneShot && code == 0 && e.gen.oneShot {
+			word = "COMPLETED"
+		}
+		if e.gen.percent {
+			detail = "Container is starting up"
+		}
+		e.say(t, word, detail)
 	}
 }
 

@@ -16,6 +16,7 @@ type Generation struct {
 	already    string // its words for a second deploy
 	background bool   // deletes are carried out beside other commands
 	unknown    bool   // the delete of something unknown is answered
+	oneShot    bool   // it knows COMPLETED
 	late       bool   // IPv6 is needed, cpu_percent or logs are sent
 	percent    bool   // usage in per cent, from v0.4.410 on
 	lists      int    // one per runtime
@@ -26,8 +27,8 @@ type Generation struct {
 func Generations() []Generation {
 	return []Generation{
 		{Name: "v0.4.2", started: "ACTIVE", already: "Service already deployed", unknown: true, lists: 1},
-		{Name: "v0.4.402", started: "CREATED", already: "Service already deployed", unknown: true, late: true, lists: 2},
-		{Name: "v0.4.410", started: "CREATED", already: "task already deployed", background: true, late: true, percent: true, lists: 2, same: true},
+		{Name: "v0.4.402", started: "CREATED", already: "Service already deployed", unknown: true, oneShot: true, late: true, lists: 2},
+		{Name: "v0.4.410", started: "CREATED", already: "task already deployed", background: true, oneShot: true, late: true, percent: true, lists: 2, same: true},
 	}
 }
 

@@ -60,6 +60,7 @@ type manager struct {
 	root        *root
 	fleet       *fleet.Fleet
 	assignments []fleet.Assignment
+	oneShot     bool // what is assigned from now on
 	stop        func()
 }
 
@@ -147,7 +148,7 @@ func (m *manager) assign(n int, grant instance.Grant, tombstone bool) {
 	m.assignments = append(m.assignments, fleet.Assignment{
 		Instance: slot(n), Grant: grant, Revision: uint64(grant), Tombstone: tombstone, Address: netip.MustParseAddr(fmt.Sprintf("10.30.0.%d", 10+n)),
 		Service: model.Service{ID: slot(n).Service, Name: name, Owner: "Admin", Address: netip.MustParseAddr("10.30.30.30"), Chosen: true, Spec: model.ServiceSpec{
-			Image: "docker.io/library/nginx:latest", Runtime: "container", PortText: "8080:80", Ports: p, Demand: model.Resources{MilliCPU: 500, MemoryMB: 100},
+			Image: "docker.io/library/nginx:latest", Runtime: "container", PortText: "8080:80", Ports: p, OneShot: m.oneShot, Demand: model.Resources{MilliCPU: 500, MemoryMB: 100},
 		}},
 	})
 	m.desire()

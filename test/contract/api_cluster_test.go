@@ -22,7 +22,8 @@ type fakeCluster struct {
 	stream linkv1.Link_ControlClient
 	id     string
 
-	mu      sync.Mutex // of Send
+	mu      sync.Mutex       // of Send
+	strays  []*linkv1.Orphan // of the test alone
 	drained []*linkv1.NodeInstance
 	end     func()
 }
@@ -39,7 +40,7 @@ func (r *apiRig) join(name string) *fakeCluster {
 	r.t.Cleanup(c.end)
 	c.stream, err = linkv1.NewLinkClient(conn).Control(ctx)
 	must(r.t, err)
-	c.say(&linkv1.Up{Body: &linkv1.Up_Hello{Hello: &linkv1.Hello{ClusterName: name, ClusterKey: "the secret key of " + name, Session: "s", Version: "test", Location: "48.1,11.5,1000"}}})
+	c.say(&linkv1.Up{Body: &linkv1.Up_Hello{Hello: &linkv1.Hello{ClusterName: name, ClusterKey: "the secret key of " + name, Session: "s", Version: "test", Location: "48.1,11.5,1000", Abilities: []string{"orphans"}}}})
 	first, err := c.stream.Recv()
 	must(r.t, err)
 	c.id = first.GetWelcome().GetClusterId()
@@ -75,12 +76,23 @@ func (c *fakeCluster) obey() {
 			done.Instances = c.drained
 		case linkv1.NodeVerb_NODE_VERB_REMOVE:
 			c.say(&linkv1.Up{Body: &linkv1.Up_Nodes{Nodes: &linkv1.NodeUpdate{Removed: []string{o.GetNodeId()}}}})
-		case linkv1.NodeVerb_NODE_VERB_CORDON, linkv1.NodeVerb_NODE_VERB_UNCORDON, linkv1.NodeVerb_NODE_VERB_CONFIRM_LOSS:
+		case linkv1.NodeVerb_NODE_VERB_CORDON, linkv1.NodeVerb_NODE_VERB_UNCORDON, linkv1.NodeVerb_NODE_VERB_CONFIRM_LOSS, linkv1.NodeVerb_NODE_VERB_END_ORPHAN:
 		default:
 			done.Result, done.Message = linkv1.OrderResult_ORDER_RESULT_CONFLICT, "not understood"
 		}
 		c.say(&linkv1.Up{Body: &linkv1.Up_NodeOrdered{NodeOrdered: done}})
 	}
+}
+
+// stray makes the worker w1 run one more container without a record, and is the
+// path to remove it, once the root has heard of it.
+func (r *apiRig) stray(name string) (path string) {
+	r.t.Helper()
+	job := "x.y." + name + ".z"
+	r.link.strays = append(r.link.strays, &linkv1.Orphan{NodeId: "w1", ServiceName: job})
+	r.link.say(&linkv1.Up{Body: &linkv1.Up_Report{Report: &linkv1.Report{Orphans: r.link.strays}}})
+	r.shows("/api/orphans", job)
+	return "/api/orphans/" + r.link.id + "/w1/" + job + "/0?epoch=0.0%2F0"
 }
 
 // worker adds one and waits until the API shows it.
@@ -127,6 +139,7 @@ func (r *apiRig) connected() {
 	r.worker("w1")
 	r.link.say(&linkv1.Up{Body: &linkv1.Up_Event{Event: &linkv1.EventNote{Kind: "node-joined", Subject: "w1", Message: "hello", UnixMs: 1_700_000_000_000}}})
 	r.shows("/api/nodes/w1/events", `"reason"`)
+	r.stray("kept")
 	r.app, r.service = r.newApp()
 	r.good(http.MethodPost, "/api/service/"+r.service+"/instance", r.token("owner"), nil, nil)
 	r.good(http.MethodPost, "/api/tokens", r.token("owner"), body{"name": "kept", "scopes": []string{"read"}}, nil)

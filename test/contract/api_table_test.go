@@ -45,13 +45,14 @@ const (
 	aService    = "_id:o microserviceID:s microservice_name:s microservice_namespace:s applicationID:s app_name:s app_ns:s status:s status_detail:s port:s " +
 		"code:s image:s virtualization:s RR_ip:s memory:i vcpus:i vgpus:i cmd:a environment:a constraints:a connectivity:a added_files:a instance_list:a " +
 		"job_name:s service_name:s service_ns:s next_instance_progressive_number:i args:a vm_images:a volumes:a arch:a privileged:b one_shot:b addresses:o rollout:o"
-	instances = "instance_list instance_number:i host_port:i status:s status_detail:s publicip:s cluster_id:s cluster_location:s host_ip:s worker_id:s " +
+	instances = "instance_list instance_number:i host_port:i status:s status_detail:s stale:b publicip:s cluster_id:s cluster_location:s host_ip:s worker_id:s " +
 		"disk:s cpu_percent:s memory_percent:s cpu:s memory:s logs:s cpu_history:a memory_history:a"
-	cluster = "_id:s cluster_name:s candidate_name:s ip:s cluster_location:s active:b active_nodes:i total_cpu_cores:i total_gpu_cores:i vcpus:i vgpus:i " +
+	cluster = "_id:s cluster_name:s candidate_name:s ip:s cluster_location:s active:b status_detail:s replacement_paused_until:s active_nodes:i total_cpu_cores:i total_gpu_cores:i vcpus:i vgpus:i " +
 		"memory_in_mb:i vram:i cpu_percent:n memory_percent:n gpu_percent:n aggregated_cpu_percent:n last_modified_timestamp:n virtualization:a csi_drivers:a " +
-		"supported_addons:a gpu_drivers:a"
-	aNode = "id:s host:s ip:s cluster_id:s cluster_name:s status:s architecture:s virtualization:a network:b cordoned:b draining:b vcpus:n memory_in_mb:i " +
-		"reserved_vcpus:n reserved_memory_in_mb:i cpu_percent:n memory_percent:n agent_version:s last_seen:s instances:a"
+		"supported_addons:a gpu_drivers:a orphans:i"
+	aNode = "id:s host:s ip:s cluster_id:s cluster_name:s status:s architecture:s virtualization:a network:b stale:b cordoned:b draining:b vcpus:n memory_in_mb:i " +
+		"reserved_vcpus:n reserved_memory_in_mb:i cpu_percent:n memory_percent:n agent_version:s last_seen:s instances:a to_remove:a to_remove_total:i"
+	orphan       = "cluster_id:s cluster_name:s node_id:s host:s microserviceID:s job_name:s instance_number:i epoch:s since:s status:s reason:s"
 	event        = "id:s time:s first_time:s count:i kind:s subject:o reason:s message:s"
 	aUser        = "_id:o name:s email:s roles:a organization:s created_at:s must_change_password:b"
 	organization = "_id:o organization_id:s name:s member:a"
@@ -251,6 +252,11 @@ func siteRows() []row {
 			return call{path: "/api/nodes/" + r.worker(r.fresh("w"))}
 		}},
 		{op: "GET /api/nodes/{id}/events", want: toSites, shape: "[]" + event, call: at("/api/nodes/w1/events")},
+
+		{op: "GET /api/orphans", want: toSites, shape: "[]" + orphan, call: at("/api/orphans")},
+		{op: "DELETE /api/orphans/{cluster}/{node}/{service}/{number}", want: toSites, shape: message, call: func(r *apiRig, _ caller) call {
+			return call{path: r.stray(r.fresh("stray"))}
+		}},
 
 		{op: "GET /api/events", want: toUsers, shape: ": ", call: func(*apiRig, caller) call { return call{path: "/api/events", enough: opened} }},
 		{op: "GET /api/admin/backup", want: toAdmins, shape: "", call: func(*apiRig, caller) call { return call{path: "/api/admin/backup", enough: bytesRead(512)} }},

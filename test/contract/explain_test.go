@@ -139,7 +139,7 @@ func TestAnExplanationReachesTheWorkers(t *testing.T) {
 	must(t, err)
 	id := list[0].ID
 
-	e, err := p.ctl.Explain(t.Context(), who, id)
+	e, err := p.ctl.Explain(t.Context(), who, id, 0)
 	must(t, err)
 	reason := func(name, detail string) *instance.Reason {
 		return &instance.Reason{Name: name, Count: 1, Detail: detail}
@@ -161,7 +161,7 @@ func TestAnExplanationReachesTheWorkers(t *testing.T) {
 	}
 	var waits control.WaitingOutlook
 	p.until("one runs and one waits with a reason", func() bool {
-		e, err = p.ctl.Explain(t.Context(), who, id)
+		e, err = p.ctl.Explain(t.Context(), who, id, 0)
 		must(t, err)
 		if e.Total != 1 {
 			return false

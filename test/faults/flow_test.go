@@ -165,6 +165,15 @@ func (v *visitor) since(from time.Time) []visit {
 	return nil
 }
 
+// say logs the visits since a time that failed.
+func (v *visitor) say(t testing.TB, from time.Time) {
+	for _, one := range v.since(from) {
+		if one.err != nil {
+			t.Logf("failed: the visit that began after %s: %v", one.at.Sub(from).Round(10*time.Millisecond), one.err)
+		}
+	}
+}
+
 // failures counts the visits since a time that failed, and how long after it
 // the last of them began.
 func (v *visitor) failures(from time.Time) (all, failed int, last time.Duration) {

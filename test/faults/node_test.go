@@ -49,6 +49,7 @@ func TestNodePartition(t *testing.T) {
 	promise(t, fmt.Sprintf("from the cut to %d replacements RUNNING", lost), time.Since(down), lostAfter+5*time.Second)
 	after(down, lostAfter+60*time.Second)
 	all, failed, last := stream.failures(down)
+	stream.say(t, down)
 	figure(t, "while the worker was away %d of %d requests failed, the last %s after the cut", failed, all, last.Round(10*time.Millisecond))
 
 	up := f.heal(away)

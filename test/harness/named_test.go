@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,6 +56,21 @@ func (s *stage) run(v Service, n int) model.ServiceID {
 	}
 	s.Rest(s.t, 30*time.Second)
 	return id
+}
+
+// paused counts the instances of which users read that they are not replaced.
+func (s *stage) paused(id model.ServiceID) (n int) {
+	s.t.Helper()
+	v, err := s.Root().Control.Service(s.t.Context(), admin, id)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, in := range v.Slots {
+		if strings.Contains(in.Detail, "is lost; replacement paused until ") && strings.HasSuffix(in.Detail, "oak cluster confirm-loss a") {
+			n++
+		}
+	}
+	return n
 }
 
 // on lists where the containers of a service live, by number.
@@ -243,8 +259,14 @@ func TestBrake(t *testing.T) {
 				t.Fatalf("brakes %d, replaced %d", s.Counts()["brake"], replaced)
 			}
 			t.Logf("COUNT: 6 of 10 workers lost at once: %d of their instances were replaced before the brake held", replaced)
+			if n := s.paused(id); n != 6-replaced {
+				t.Errorf("of %d instances users read that they are not replaced, want %d", n, 6-replaced)
+			}
 			if !returns {
 				time.Sleep(2 * time.Minute)
+				if n := s.paused(id); n != 0 {
+					t.Errorf("after the brake users read of %d instances that they are not replaced", n)
+				}
 				for n, l := range s.on(id) {
 					if slices.ContainsFunc(list[:6], func(m *Machine) bool { return before[n][0].machine == m }) && len(l) != 2 {
 						t.Errorf("slot %d lives %d times after the brake", n, len(l))

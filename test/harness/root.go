@@ -33,6 +33,14 @@ type sites struct {
 
 func (s sites) On() map[model.ClusterID]map[model.NodeID][]model.InstanceID { return s.book.On() }
 
+// EndOrphan goes to whoever has the order for it.
+func (s sites) EndOrphan(ctx context.Context, u control.UnknownView) error {
+	if u.Held {
+		return s.Desk.EndHeld(ctx, u)
+	}
+	return s.Server.EndOrphan(ctx, u)
+}
+
 // RemoveCluster forgets it at the desk, then what was reported of it.
 func (s sites) RemoveCluster(ctx context.Context, id model.ClusterID, force bool) ([]model.InstanceID, error) {
 	orphans, err := s.Desk.RemoveCluster(ctx, id, force)

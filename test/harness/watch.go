@@ -32,7 +32,8 @@ type watch struct {
 	atRoot map[instance.Attempt]instance.State
 	runs   map[model.InstanceID]map[instance.Epoch]time.Time
 	ends   map[instance.Attempt]time.Time
-	events []string // of containers, for people who read a failure
+	alive  map[instance.Attempt]time.Time // last
+	events []string                       // of containers, for people who read a failure
 }
 
 type nodeAttempt struct {
@@ -43,7 +44,7 @@ type nodeAttempt struct {
 func newWatch(w *World) *watch {
 	return &watch{
 		w: w, said: map[string]bool{}, atNode: map[nodeAttempt]instance.State{}, atRoot: map[instance.Attempt]instance.State{},
-		ends: map[instance.Attempt]time.Time{}, runs: map[model.InstanceID]map[instance.Epoch]time.Time{},
+		ends: map[instance.Attempt]time.Time{}, alive: map[instance.Attempt]time.Time{}, runs: map[model.InstanceID]map[instance.Epoch]time.Time{},
 	}
 }
 
@@ -95,6 +96,11 @@ func (v *watch) containers() {
 			}
 			at[a] = m.Name
 		}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for a := range at {
+		v.alive[a] = time.Now()
 	}
 }
 
@@ -218,8 +224,12 @@ func (v *watch) started(m *Machine, a instance.Attempt) {
 	}
 }
 
+// unheard is how long nobody can know that a worker and its containers are gone:
+// until it counts as lost, and a bit.
+const unheard = 15 * time.Second
+
 // stopping: a slot that is wanted must not lose what runs before something
-// else of it has run.
+// else of it has run: since it started, or its successor, as far as can be known.
 func (v *watch) stopping(m *Machine, a instance.Attempt) {
 	v.note(m, "stops", a)
 	v.mu.Lock()
@@ -243,7 +253,8 @@ func (v *watch) stopping(m *Machine, a instance.Attempt) {
 	v.mu.Lock()
 	mine, ran := v.runs[a.Instance][a.Epoch], false
 	for e, at := range v.runs[a.Instance] {
-		ran = ran || e != a.Epoch && !at.Before(mine)
+		successor := a.Epoch.Less(e) && time.Since(v.alive[instance.Attempt{Instance: a.Instance, Epoch: e}]) < unheard
+		ran = ran || e != a.Epoch && (successor || !at.Before(mine))
 	}
 	v.mu.Unlock()
 	if !ran {

@@ -251,6 +251,8 @@ const (
 	// Of the whole cluster, node_id is "": workers that are lost really are, and a
 	// pause of replacement ends.
 	NodeVerb_NODE_VERB_CONFIRM_LOSS NodeVerb = 5
+	// Remove a container that nothing explains: a tombstone for that one alone.
+	NodeVerb_NODE_VERB_END_ORPHAN NodeVerb = 6
 )
 
 // Enum value maps for NodeVerb.
@@ -262,6 +264,7 @@ var (
 		3: "NODE_VERB_DRAIN",
 		4: "NODE_VERB_REMOVE",
 		5: "NODE_VERB_CONFIRM_LOSS",
+		6: "NODE_VERB_END_ORPHAN",
 	}
 	NodeVerb_value = map[string]int32{
 		"NODE_VERB_UNSPECIFIED":  0,
@@ -270,6 +273,7 @@ var (
 		"NODE_VERB_DRAIN":        3,
 		"NODE_VERB_REMOVE":       4,
 		"NODE_VERB_CONFIRM_LOSS": 5,
+		"NODE_VERB_END_ORPHAN":   6,
 	}
 )
 
@@ -587,8 +591,9 @@ type Hello struct {
 	Held            []*Held                `protobuf:"bytes,8,rep,name=held,proto3" json:"held,omitempty"`                                               // every assignment this cluster holds
 	Blocks          []string               `protobuf:"bytes,9,rep,name=blocks,proto3" json:"blocks,omitempty"`                                           // address blocks it holds, CIDR
 	ManagerPort     uint32                 `protobuf:"varint,10,opt,name=manager_port,json=managerPort,proto3" json:"manager_port,omitempty"`
-	// What this cluster can be asked besides: "explain", "logs", "exec". A root
-	// asks nothing that is not named here.
+	// What this cluster can be asked besides: "explain", "logs", "exec",
+	// "orphans" (that is NODE_VERB_END_ORPHAN). A root asks nothing that is not
+	// named here.
 	Abilities     []string `protobuf:"bytes,11,rep,name=abilities,proto3" json:"abilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -896,6 +901,7 @@ type InstanceFacts struct {
 	NodeLiveness  NodeLiveness           `protobuf:"varint,7,opt,name=node_liveness,json=nodeLiveness,proto3,enum=oakestra.link.v1.NodeLiveness" json:"node_liveness,omitempty"`
 	Gone          bool                   `protobuf:"varint,8,opt,name=gone,proto3" json:"gone,omitempty"`                            // tombstone carried out: nothing of the slot is left in this cluster
 	CountedBy     uint64                 `protobuf:"varint,9,opt,name=counted_by,json=countedBy,proto3" json:"counted_by,omitempty"` // the first Aggregate.number that counts this placement
+	LeftOn        []string               `protobuf:"bytes,10,rep,name=left_on,json=leftOn,proto3" json:"left_on,omitempty"`          // of a tombstone: ids of the workers that may hold something of it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -991,6 +997,13 @@ func (x *InstanceFacts) GetCountedBy() uint64 {
 		return x.CountedBy
 	}
 	return 0
+}
+
+func (x *InstanceFacts) GetLeftOn() []string {
+	if x != nil {
+		return x.LeftOn
+	}
+	return nil
 }
 
 type Placement struct {
@@ -1347,6 +1360,7 @@ type Orphan struct {
 	Number        uint32                 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
 	Grant         uint64                 `protobuf:"varint,5,opt,name=grant,proto3" json:"grant,omitempty"`
 	Try           uint32                 `protobuf:"varint,6,opt,name=try,proto3" json:"try,omitempty"`
+	Ending        bool                   `protobuf:"varint,7,opt,name=ending,proto3" json:"ending,omitempty"` // its removal was ordered and is not carried out yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1423,6 +1437,13 @@ func (x *Orphan) GetTry() uint32 {
 	return 0
 }
 
+func (x *Orphan) GetEnding() bool {
+	if x != nil {
+		return x.Ending
+	}
+	return false
+}
+
 // Aggregate is the cluster in one message, every 5 s.
 type Aggregate struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -1440,8 +1461,11 @@ type Aggregate struct {
 	Number        uint64       `protobuf:"varint,10,opt,name=number,proto3" json:"number,omitempty"` // grows with every one, over restarts too; 0: an older cluster, without kinds
 	Kinds         []*Kind      `protobuf:"bytes,11,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	Partial       bool         `protobuf:"varint,12,opt,name=partial,proto3" json:"partial,omitempty"` // some worker has more room than kinds say
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Until when nothing is replaced that ran on lost workers, since many were
+	// lost at once; 0: everything is.
+	PausedUntilUnixMs int64 `protobuf:"varint,13,opt,name=paused_until_unix_ms,json=pausedUntilUnixMs,proto3" json:"paused_until_unix_ms,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Aggregate) Reset() {
@@ -1556,6 +1580,13 @@ func (x *Aggregate) GetPartial() bool {
 		return x.Partial
 	}
 	return false
+}
+
+func (x *Aggregate) GetPausedUntilUnixMs() int64 {
+	if x != nil {
+		return x.PausedUntilUnixMs
+	}
+	return 0
 }
 
 // Kind is the room of workers that run the same things. Cordoned and silent
@@ -4219,6 +4250,7 @@ type NodeOrder struct {
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	Verb          NodeVerb               `protobuf:"varint,3,opt,name=verb,proto3,enum=oakestra.link.v1.NodeVerb" json:"verb,omitempty"`
+	Orphan        *Orphan                `protobuf:"bytes,4,opt,name=orphan,proto3" json:"orphan,omitempty"` // of END_ORPHAN: as the report has it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4272,6 +4304,13 @@ func (x *NodeOrder) GetVerb() NodeVerb {
 		return x.Verb
 	}
 	return NodeVerb_NODE_VERB_UNSPECIFIED
+}
+
+func (x *NodeOrder) GetOrphan() *Orphan {
+	if x != nil {
+		return x.Orphan
+	}
+	return nil
 }
 
 // Explain asks which worker would take one more instance of a service, and
@@ -4393,7 +4432,7 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06Report\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12=\n" +
 	"\tinstances\x18\x02 \x03(\v2\x1f.oakestra.link.v1.InstanceFactsR\tinstances\x122\n" +
-	"\aorphans\x18\x03 \x03(\v2\x18.oakestra.link.v1.OrphanR\aorphans\"\xf6\x02\n" +
+	"\aorphans\x18\x03 \x03(\v2\x18.oakestra.link.v1.OrphanR\aorphans\"\x8f\x03\n" +
 	"\rInstanceFacts\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x12\x16\n" +
@@ -4405,7 +4444,9 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\rnode_liveness\x18\a \x01(\x0e2\x1e.oakestra.link.v1.NodeLivenessR\fnodeLiveness\x12\x12\n" +
 	"\x04gone\x18\b \x01(\bR\x04gone\x12\x1d\n" +
 	"\n" +
-	"counted_by\x18\t \x01(\x04R\tcountedBy\"\xd5\x01\n" +
+	"counted_by\x18\t \x01(\x04R\tcountedBy\x12\x17\n" +
+	"\aleft_on\x18\n" +
+	" \x03(\tR\x06leftOn\"\xd5\x01\n" +
 	"\tPlacement\x12\x10\n" +
 	"\x03try\x18\x01 \x01(\rR\x03try\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1b\n" +
@@ -4437,7 +4478,7 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\tpublic_ip\x18\b \x01(\tR\bpublicIp\x12\x18\n" +
 	"\ahealthy\x18\t \x01(\bR\ahealthy\x12\x19\n" +
 	"\blog_tail\x18\n" +
-	" \x01(\tR\alogTail\"\xa3\x01\n" +
+	" \x01(\tR\alogTail\"\xbb\x01\n" +
 	"\x06Orphan\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1d\n" +
 	"\n" +
@@ -4445,7 +4486,8 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\fservice_name\x18\x03 \x01(\tR\vserviceName\x12\x16\n" +
 	"\x06number\x18\x04 \x01(\rR\x06number\x12\x14\n" +
 	"\x05grant\x18\x05 \x01(\x04R\x05grant\x12\x10\n" +
-	"\x03try\x18\x06 \x01(\rR\x03try\"\xe6\x03\n" +
+	"\x03try\x18\x06 \x01(\rR\x03try\x12\x16\n" +
+	"\x06ending\x18\a \x01(\bR\x06ending\"\x97\x04\n" +
 	"\tAggregate\x12!\n" +
 	"\factive_nodes\x18\x01 \x01(\rR\vactiveNodes\x127\n" +
 	"\bcapacity\x18\x02 \x01(\v2\x1b.oakestra.link.v1.ResourcesR\bcapacity\x127\n" +
@@ -4460,7 +4502,8 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06number\x18\n" +
 	" \x01(\x04R\x06number\x12,\n" +
 	"\x05kinds\x18\v \x03(\v2\x16.oakestra.link.v1.KindR\x05kinds\x12\x18\n" +
-	"\apartial\x18\f \x01(\bR\apartial\"x\n" +
+	"\apartial\x18\f \x01(\bR\apartial\x12/\n" +
+	"\x14paused_until_unix_ms\x18\r \x01(\x03R\x11pausedUntilUnixMs\"x\n" +
 	"\x04Kind\x12\x1a\n" +
 	"\bruntimes\x18\x01 \x03(\tR\bruntimes\x12$\n" +
 	"\rarchitectures\x18\x02 \x03(\tR\rarchitectures\x12\x18\n" +
@@ -4696,11 +4739,12 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x05ready\x18\n" +
 	" \x01(\bR\x05ready\x12!\n" +
 	"\fstdin_closed\x18\v \x01(\bR\vstdinClosed\x12\x14\n" +
-	"\x05class\x18\f \x01(\tR\x05class\"d\n" +
+	"\x05class\x18\f \x01(\tR\x05class\"\x96\x01\n" +
 	"\tNodeOrder\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12.\n" +
-	"\x04verb\x18\x03 \x01(\x0e2\x1a.oakestra.link.v1.NodeVerbR\x04verb\"\x7f\n" +
+	"\x04verb\x18\x03 \x01(\x0e2\x1a.oakestra.link.v1.NodeVerbR\x04verb\x120\n" +
+	"\x06orphan\x18\x04 \x01(\v2\x18.oakestra.link.v1.OrphanR\x06orphan\"\x7f\n" +
 	"\aExplain\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -4729,14 +4773,15 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\vOrderResult\x12\x15\n" +
 	"\x11ORDER_RESULT_DONE\x10\x00\x12\x1a\n" +
 	"\x16ORDER_RESULT_NOT_FOUND\x10\x01\x12\x19\n" +
-	"\x15ORDER_RESULT_CONFLICT\x10\x02*\x9a\x01\n" +
+	"\x15ORDER_RESULT_CONFLICT\x10\x02*\xb4\x01\n" +
 	"\bNodeVerb\x12\x19\n" +
 	"\x15NODE_VERB_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10NODE_VERB_CORDON\x10\x01\x12\x16\n" +
 	"\x12NODE_VERB_UNCORDON\x10\x02\x12\x13\n" +
 	"\x0fNODE_VERB_DRAIN\x10\x03\x12\x14\n" +
 	"\x10NODE_VERB_REMOVE\x10\x04\x12\x1a\n" +
-	"\x16NODE_VERB_CONFIRM_LOSS\x10\x052\x92\x01\n" +
+	"\x16NODE_VERB_CONFIRM_LOSS\x10\x05\x12\x18\n" +
+	"\x14NODE_VERB_END_ORPHAN\x10\x062\x92\x01\n" +
 	"\x04Link\x12;\n" +
 	"\aControl\x12\x14.oakestra.link.v1.Up\x1a\x16.oakestra.link.v1.Down(\x010\x01\x12M\n" +
 	"\aSession\x12\x1e.oakestra.link.v1.SessionFrame\x1a\x1e.oakestra.link.v1.SessionFrame(\x010\x01B\x1dZ\x1boakestra/api/link/v1;linkv1b\x06proto3"
@@ -4868,16 +4913,17 @@ var file_api_link_v1_link_proto_depIdxs = []int32{
 	21, // 57: oakestra.link.v1.ServiceTable.slices:type_name -> oakestra.link.v1.Slice
 	27, // 58: oakestra.link.v1.PeerSet.peers:type_name -> oakestra.link.v1.Peer
 	4,  // 59: oakestra.link.v1.NodeOrder.verb:type_name -> oakestra.link.v1.NodeVerb
-	41, // 60: oakestra.link.v1.Explain.spec:type_name -> oakestra.link.v1.ServiceSpec
-	5,  // 61: oakestra.link.v1.Link.Control:input_type -> oakestra.link.v1.Up
-	47, // 62: oakestra.link.v1.Link.Session:input_type -> oakestra.link.v1.SessionFrame
-	37, // 63: oakestra.link.v1.Link.Control:output_type -> oakestra.link.v1.Down
-	47, // 64: oakestra.link.v1.Link.Session:output_type -> oakestra.link.v1.SessionFrame
-	63, // [63:65] is the sub-list for method output_type
-	61, // [61:63] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	15, // 60: oakestra.link.v1.NodeOrder.orphan:type_name -> oakestra.link.v1.Orphan
+	41, // 61: oakestra.link.v1.Explain.spec:type_name -> oakestra.link.v1.ServiceSpec
+	5,  // 62: oakestra.link.v1.Link.Control:input_type -> oakestra.link.v1.Up
+	47, // 63: oakestra.link.v1.Link.Session:input_type -> oakestra.link.v1.SessionFrame
+	37, // 64: oakestra.link.v1.Link.Control:output_type -> oakestra.link.v1.Down
+	47, // 65: oakestra.link.v1.Link.Session:output_type -> oakestra.link.v1.SessionFrame
+	64, // [64:66] is the sub-list for method output_type
+	62, // [62:64] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_api_link_v1_link_proto_init() }

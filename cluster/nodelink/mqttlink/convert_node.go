@@ -207,6 +207,20 @@ var states = map[string]instance.State{
 // FAILED, yet the first one runs on.
 const alreadyDeployed = " already deployed"
 
+// exited begins what engines up to v0.4.402 say of a container that ended by
+// itself; the code follows. They say it with DEAD, and with COMPLETED if they
+// know one-shots.
+const exited = "Container exited with status: "
+
+func exitCode(state instance.State, detail string) (code int32, said bool) {
+	text, ok := strings.CutPrefix(detail, exited)
+	n, err := strconv.ParseUint(text, 10, 32)
+	if !ok || err != nil || strconv.FormatUint(n, 10) != text || state != instance.Dead && state != instance.Completed {
+		return 0, false
+	}
+	return int32(uint32(n)), true
+}
+
 func decodeJob(payload []byte) (nodelink.Inbound, error) {
 	w, err := read[mqtt.Job](payload)
 	if err != nil {
@@ -225,12 +239,16 @@ func decodeJob(payload []byte) (nodelink.Inbound, error) {
 			JobName: w.Name, Number: w.Instance, Word: w.Status, PublicIP: w.PublicIP, Original: true, Present: true,
 		}}, nil
 	}
+	code, said := w.ExitCode, false
+	if original {
+		code, said = exitCode(state, w.StatusDetail)
+	}
 	return nodelink.Inbound{Change: &nodelink.StateChange{
 		Service: model.ServiceID(w.ServiceID), JobName: w.Name, Number: w.Instance,
 		Observed: instance.Observed{
 			Epoch: instance.Epoch{Grant: instance.Grant(w.Grant), Try: w.Try},
-			State: state, Seq: w.StateSeq, Reason: w.StatusDetail, Exit: w.ExitCode,
+			State: state, Seq: w.StateSeq, Reason: w.StatusDetail, Exit: code,
 		},
-		Word: w.Status, PublicIP: w.PublicIP, Original: original,
+		Word: w.Status, PublicIP: w.PublicIP, Original: original, Exited: said,
 	}}, nil
 }

@@ -150,3 +150,47 @@ func TestAlreadyDeployed(t *testing.T) {
 		}
 	}
 }
+
+// TestHowItExited: what an original says of its end, word for word. From
+// v0.4.410 on the text is a stale one.
+func TestHowItExited(t *testing.T) {
+	for detail, code := range map[string]int32{
+		"Container exited with status: 0":          0,
+		"Container exited with status: 1":          1,
+		"Container exited with status: 255":        255,
+		"Container exited with status: 4294967295": 4294967295 - 1<<32,
+		"Container exited with status: 4294967296": none,
+		"Container exited with status: ":           none,
+		"Container exited with status: 00":         none,
+		"Container exited with status: -1":         none,
+		"Container exited with status: 0 ":         none,
+		"container exited with status: 0":          none,
+		"Container is starting up":                 none,
+		"0":                                        none,
+		"":                                         none,
+	} {
+		for _, word := range []string{"DEAD", "COMPLETED", "FAILED", "UNDEPLOYED"} {
+			want := code
+			if word == "FAILED" || word == "UNDEPLOYED" {
+				want = none
+			}
+			body, err := json.Marshal(map[string]any{"sname": "a", "status": word, "status_detail": detail})
+			if err != nil {
+				t.Fatal(err)
+			}
+			in, err := decode(mqtt.UpJob, body)
+			if err != nil {
+				t.Fatalf("%s: %v", body, err)
+			}
+			if c := in.Change; c.Exited != (want != none) || c.Exited && c.Observed.Exit != want || !c.Exited && c.Observed.Exit != 0 {
+				t.Errorf("%s: %+v", body, c)
+			}
+		}
+	}
+	in, err := decode(mqtt.UpJob, []byte(`{"sname":"a","status":"DEAD","status_detail":"Container exited with status: 3","service_id":"5f","grant":1,"exit_code":7}`))
+	if err != nil || in.Change.Exited || in.Change.Observed.Exit != 7 {
+		t.Errorf("ours is read as an original: %+v, %v", in.Change, err)
+	}
+}
+
+const none = -1 << 31

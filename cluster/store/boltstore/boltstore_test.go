@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -26,7 +27,8 @@ func TestReopenReadsWhatWasWritten(t *testing.T) {
 	rev, blocks := uint64(9), []netip.Prefix{netip.MustParsePrefix("10.18.0.0/22")}
 	slot := store.Slot{Instance: model.InstanceID{Service: "s", Number: 3}, Grant: instance.MakeGrant(5, 1), Address: netip.MustParseAddr("10.30.0.9"),
 		Placement: instance.Placement{Try: 2, Node: "w1", Verdict: instance.Placed, HostIP: netip.MustParseAddr("192.0.2.1")}, LastTry: 2,
-		Old: []store.Old{{Epoch: instance.Epoch{Grant: 4, Try: 1}, Node: "w2"}}}
+		Old:   []store.Old{{Epoch: instance.Epoch{Grant: 4, Try: 1}, Node: "w2"}},
+		Pulls: []store.Pull{{Old: store.Old{Epoch: instance.Epoch{Grant: 4, Try: 1}, Node: "w2"}, At: time.Unix(1_700_000_000, 5).UTC()}}}
 	gone := store.Slot{Instance: model.InstanceID{Service: "s", Number: 4}}
 	node := store.Node{Node: model.Node{ID: "w1", Host: "w1", Cordoned: true}, Key: "k"}
 	for _, b := range []store.Batch{{Slots: []store.Slot{slot, gone}, Nodes: []store.Node{node}, Blocks: &blocks, Revision: &rev},

@@ -34,6 +34,8 @@ type Host struct {
 	released []Released
 	fail     map[string]error
 	unknown  chan netip.Addr
+	echoes   chan netip.Addr
+	reached  map[netip.Addr]bool
 	address  netip.Addr
 	mtu      int
 }
@@ -43,7 +45,7 @@ var _ host.Host = (*Host)(nil)
 // New is a machine at 192.0.2.1 with an MTU of 1500.
 func New() *Host {
 	return &Host{attached: map[string]host.Attachment{}, dead: map[int]bool{}, mute: map[int]bool{}, busy: map[netip.Addr]bool{},
-		fail: map[string]error{}, unknown: make(chan netip.Addr, 256), address: netip.MustParseAddr("192.0.2.1"), mtu: 1500}
+		fail: map[string]error{}, unknown: make(chan netip.Addr, 256), echoes: make(chan netip.Addr, 256), reached: map[netip.Addr]bool{}, address: netip.MustParseAddr("192.0.2.1"), mtu: 1500}
 }
 
 // SetUnderlay changes what Underlay answers.
@@ -245,6 +247,31 @@ func (h *Host) Idle(ctx context.Context, services []netip.Addr) ([]netip.Addr, e
 	}
 	return slices.DeleteFunc(slices.Clone(services), func(a netip.Addr) bool { return h.busy[a] }), nil
 }
+
+// Reach says whether a worker's bridge answers; none does by itself.
+func (h *Host) Reach(bridge netip.Addr, answers bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reached[bridge] = answers
+}
+
+// Echo has what Reach named, and the own bridge, answer at once.
+func (h *Host) Echo(ctx context.Context, to []netip.Addr) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, a := range to {
+		if h.reached[a] || h.desired.Node.Subnet.IsValid() && a == rules.Gateway(h.desired.Node.Subnet) {
+			select {
+			case h.echoes <- a:
+			default: // nobody listens
+			}
+		}
+	}
+	return h.fail["Echo"]
+}
+
+// Echoes delivers the answers.
+func (h *Host) Echoes() <-chan netip.Addr { return h.echoes }
 
 // Unknown delivers what Ask asked.
 func (h *Host) Unknown() <-chan netip.Addr { return h.unknown }

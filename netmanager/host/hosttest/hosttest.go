@@ -5,10 +5,12 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"oakestra/netmanager/host"
 	"oakestra/netmanager/rules"
 	"oakestra/pkg/errs"
+	"oakestra/pkg/testkit"
 )
 
 // Machine is one fresh Host, with processes to attach.
@@ -16,6 +18,8 @@ type Machine struct {
 	Host host.Host
 	// Underlay is an address of the machine, which Host.Underlay answers.
 	Underlay netip.Addr
+	// Run serves what Host needs running, until the test ends.
+	Run func(t *testing.T)
 	// Process starts a process in a network namespace of its own; stop ends it
 	// and waits until it is gone.
 	Process func(t *testing.T) (pid int, stop func())
@@ -33,6 +37,7 @@ func Run(t *testing.T, factory func(t *testing.T) Machine) {
 		"idle":                     idles,
 		"remove":                   removes,
 		"underlay":                 underlay,
+		"echo":                     echoes,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, factory(t)) })
 	}
@@ -174,4 +179,25 @@ func underlay(t *testing.T, m Machine) {
 	if got != m.Underlay || mtu != 1500 {
 		t.Errorf("underlay %s, %d", got, mtu)
 	}
+}
+
+// echoes: what is there answers, what is not does not.
+func echoes(t *testing.T, m Machine) {
+	ctx := context.Background()
+	must(t, m.Host.Apply(ctx, desired(m)))
+	m.Run(t)
+	testkit.Eventually(t, 5*time.Second, func() error {
+		if err := m.Host.Echo(ctx, []netip.Addr{rules.Gateway(netip.MustParsePrefix("10.18.2.0/26")), rules.Gateway(subnet)}); err != nil {
+			return err
+		}
+		select {
+		case a := <-m.Host.Echoes():
+			if a != rules.Gateway(subnet) {
+				t.Errorf("%s answered", a)
+			}
+			return nil
+		case <-time.After(time.Second):
+			return errors.New("no answer")
+		}
+	})
 }

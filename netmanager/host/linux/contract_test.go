@@ -21,7 +21,8 @@ import (
 func TestContract(t *testing.T) {
 	hosttest.Run(t, func(t *testing.T) hosttest.Machine {
 		needKernel(t)
-		return hosttest.Machine{Host: machine(t), Underlay: underlay(1), Process: func(t *testing.T) (int, func()) {
+		h := machine(t)
+		return hosttest.Machine{Host: h, Underlay: underlay(1), Run: func(t *testing.T) { running(t, h) }, Process: func(t *testing.T) (int, func()) {
 			return process(t, nshost.New(t))
 		}}
 	})
@@ -44,6 +45,20 @@ func machine(t testing.TB) *linux.Host {
 		}
 	})
 	return h
+}
+
+// running serves h until the end of t.
+func running(t testing.TB, h *linux.Host) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- h.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
 }
 
 // process keeps the namespace until stop or the end of t.

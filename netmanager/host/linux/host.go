@@ -29,6 +29,7 @@ type Host struct {
 	fdb   *fdb
 	table *table
 	hold  *hold
+	echo  *echo
 	fw    *firewall
 
 	underlay underlay // the last choice, for the log
@@ -66,6 +67,7 @@ func New(cfg Config, logger *slog.Logger) (*Host, error) {
 		return nil, errors.Join(err, h.fdb.close(), f.Close())
 	}
 	h.hold = newHold(cfg, int(f.Fd()), logger)
+	h.echo = newEcho(h.in)
 	h.fw = &firewall{queue: cfg.Queue, in: h.in}
 	return h, nil
 }
@@ -76,14 +78,21 @@ func (h *Host) Close() error {
 	return errors.Join(h.table.close(), h.fdb.close(), h.ns.Close())
 }
 
-// Run reads held packets and watches over the iptables rules until ctx ends.
+// Run reads held packets and answers to echoes, and watches over the iptables rules until ctx ends.
 // While it does not run, unknown addresses are refused at once.
 func (h *Host) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return h.hold.run(ctx) })
+	g.Go(func() error { return h.echo.run(ctx) })
 	g.Go(func() error { return h.watchFirewall(ctx) })
 	return g.Wait()
 }
+
+// Echo asks bridges of other workers for an answer; it needs Run.
+func (h *Host) Echo(ctx context.Context, to []netip.Addr) error { return h.echo.ask(to) }
+
+// Echoes delivers the answers.
+func (h *Host) Echoes() <-chan netip.Addr { return h.echo.answers }
 
 // Unknown delivers held addresses, each once per hold.
 func (h *Host) Unknown() <-chan netip.Addr { return h.hold.unknown }

@@ -202,3 +202,43 @@ func TestTunnelKnowsItsSenders(t *testing.T) {
 		}
 	}
 }
+
+// TestEchoes: a worker's bridge answers through the tunnel, also where INPUT is
+// closed and whatever other pings there are; one whose cable is out does not.
+func TestEchoes(t *testing.T) {
+	s := newSite(t, 2)
+	w, other := s.workers[0], s.workers[1]
+	other.Exec(t, "iptables", "-P", "INPUT", "DROP")
+	there := rules.Gateway(subnet(2))
+	asks := func() (answered bool) {
+		t.Helper()
+		if err := w.h.Echo(context.Background(), []netip.Addr{there, rules.Gateway(subnet(3))}); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case a := <-w.h.Echoes():
+			if a != there {
+				t.Errorf("%s answered", a)
+			}
+			return true
+		case <-time.After(500 * time.Millisecond):
+			return false
+		}
+	}
+	testkit.Eventually(t, patience, func() error {
+		if !asks() {
+			return fmt.Errorf("no answer")
+		}
+		return nil
+	})
+	w.Exec(t, "ping", "-c1", "-W2", there.String())
+	select {
+	case a := <-w.h.Echoes():
+		t.Errorf("the answer to another program's ping was taken: %s", a)
+	default:
+	}
+	other.Exec(t, "ip", "link", "set", "up0", "down")
+	if asks() {
+		t.Error("a worker without its cable answered")
+	}
+}

@@ -2,6 +2,8 @@ package instance
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"oakestra/pkg/core/model"
 )
@@ -51,6 +53,22 @@ func (e Epoch) IsZero() bool { return e == Epoch{} }
 // String is "<incarnation>.<count>/<try>".
 func (e Epoch) String() string {
 	return fmt.Sprintf("%d.%d/%d", e.Grant.Incarnation(), uint32(e.Grant), e.Try)
+}
+
+// ParseEpoch reads the String form.
+func ParseEpoch(s string) (Epoch, error) {
+	grant, try, ok := strings.Cut(s, "/")
+	incarnation, count, ok2 := strings.Cut(grant, ".")
+	var part [3]uint32
+	for i, text := range []string{incarnation, count, try} {
+		n, err := strconv.ParseUint(text, 10, 32)
+		ok = ok && err == nil
+		part[i] = uint32(n)
+	}
+	if !ok || !ok2 {
+		return Epoch{}, fmt.Errorf("epoch %q: want <incarnation>.<count>/<try>", s)
+	}
+	return Epoch{MakeGrant(part[0], part[1]), part[2]}, nil
 }
 
 // Attempt names one run of one slot.

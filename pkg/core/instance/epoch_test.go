@@ -62,3 +62,17 @@ func TestEpochText(t *testing.T) {
 		t.Error("IsZero is for agents without epochs only")
 	}
 }
+
+func TestEpochsReadWhatTheyWrite(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		e := drawEpoch(t, "e")
+		if got, err := ParseEpoch(e.String()); err != nil || got != e {
+			t.Fatalf("%s was read as %s, %v", e, got, err)
+		}
+	})
+	for _, text := range []string{"", "1", "1.2", "1/2", "1.2/", ".2/3", "1.2/3/4", "1.2.3/4", "-1.2/3", "4294967296.0/0", "1.2/x", " 1.2/3"} {
+		if got, err := ParseEpoch(text); err == nil {
+			t.Errorf("%q was read as %s", text, got)
+		}
+	}
+}

@@ -54,6 +54,8 @@ func TestEveryFilter(t *testing.T) {
 		{"named by host", worker, Request{Restricted: true, Only: []string{"host1"}}, "", ""},
 		{"not named", worker, Request{Restricted: true, Only: []string{"x", "y"}}, "constraint", "host1: not one of x;y"},
 		{"constraints that exclude each other", worker, Request{Restricted: true}, "constraint", "host1: not one of "},
+		{"where its name is taken", worker, Request{Taken: []string{"x", "w1"}}, "name", "host1: has another service of that name"},
+		{"where its name is free", worker, Request{Taken: []string{"x"}}, "", ""},
 		{"cordoned", change(func(c *Candidate) { c.Cordoned = true }), Request{}, "cordon", "host1"},
 		{"silent", change(func(c *Candidate) { c.Inactive = true }), Request{}, "inactive", "host1"},
 	} {

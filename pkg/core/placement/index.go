@@ -41,6 +41,7 @@ type Request struct {
 	Only       []string
 	Restricted bool
 	Exclude    []string // ids that have refused
+	Taken      []string // ids that have another service's instance of this very name
 	Avoid      []string // ids to take only when nobody else qualifies
 }
 

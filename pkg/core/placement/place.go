@@ -225,6 +225,8 @@ func rejectKind(e *entry, r Request, no complaint) *instance.Reason {
 		return no("architecture", "no %s", strings.Join(r.Architectures, " or "))
 	case r.Network && !e.Network:
 		return no("network", "no overlay")
+	case slices.Contains(r.Taken, e.ID):
+		return no("name", "has another service of that name")
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func drawRequest(t *rapid.T, ids []string) Request {
 	if rapid.IntRange(0, 3).Draw(t, "restricted") == 0 {
 		r.Restricted, r.Only = true, some.Draw(t, "only")
 	}
-	r.Exclude, r.Avoid = some.Draw(t, "exclude"), some.Draw(t, "avoid")
+	r.Exclude, r.Avoid, r.Taken = some.Draw(t, "exclude"), some.Draw(t, "avoid"), some.Draw(t, "taken")
 	return r
 }
 

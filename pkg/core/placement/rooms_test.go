@@ -144,7 +144,7 @@ func TestTheRootPromisesWhatClustersHave(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"place": func(t *rapid.T) {
 				r := drawRequest(t, []string{"none"})
-				r.Ports, r.Only, r.Restricted, r.Exclude, r.Avoid = nil, nil, false, nil, nil
+				r.Ports, r.Only, r.Restricted, r.Exclude, r.Avoid, r.Taken = nil, nil, false, nil, nil, nil
 				if rapid.Bool().Draw(t, "large") {
 					r.Demand = model.Resources{MilliCPU: 500 * rapid.Int64Range(0, 10).Draw(t, "cpu"), MemoryMB: 128 * rapid.Int64Range(0, 10).Draw(t, "mem")}
 				}
