@@ -119,6 +119,7 @@ func TestASessionHasAStreamOfItsOwn(t *testing.T) {
 
 		r.link.attach(attach)
 		d = <-r.root.dialogs
+		hears("ready:true")
 		close(d.end) // the user is gone
 		time.Sleep(time.Second)
 		e.mu.Lock()

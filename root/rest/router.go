@@ -118,7 +118,7 @@ func (a *api) routes(e *gin.Engine) {
 
 // table is every route of the API: who may call it, the scope an API token
 // needs, the method and the path.
-func (a *api) table() []route { return slices.Concat(a.accounts(), a.workloads()) }
+func (a *api) table() []route { return slices.Concat(a.accounts(), a.workloads(), a.insides()) }
 
 // accounts are the routes of logins, users and probes.
 func (a *api) accounts() []route {
@@ -182,8 +182,6 @@ func (a *api) workloads() []route {
 
 		{deployers, deploy, post, "/api/service/:id/instance", a.deploy},
 		{deployers, deploy, del, "/api/service/:id/instance/:number", a.undeploy},
-		{users, read, get, "/api/service/:id/instance/:number/logs", a.logs},
-		{deployers, deploy, get, "/api/service/:id/instance/:number/exec", a.exec},
 
 		{users, read, get, "/api/clusters", a.listClusters},
 		{users, read, get, "/api/clusters/active", a.listActiveClusters},
@@ -217,6 +215,14 @@ func (a *api) workloads() []route {
 		{administrators, admin, get, "/api/admin/backup", a.backup},
 		{users, read, get, "/api/recovery", a.recovery},
 		{administrators, admin, post, "/api/recovery/accept", a.acceptRecovery},
+	}
+}
+
+// insides are the routes of what goes on in an instance.
+func (a *api) insides() []route {
+	return []route{
+		{users, auth.ScopeRead, http.MethodGet, "/api/service/:id/instance/:number/logs", a.logs},
+		{deployers, auth.ScopeDeploy, http.MethodGet, "/api/service/:id/instance/:number/exec", a.exec},
 	}
 }
 
