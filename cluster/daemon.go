@@ -12,8 +12,11 @@ import (
 	"oakestra/cluster/metrics"
 	"oakestra/cluster/nodelink"
 	"oakestra/cluster/rootlink"
+	"oakestra/cluster/sessions"
 	"oakestra/cluster/store"
 	"oakestra/cluster/tables"
+	"oakestra/pkg/core/instance"
+	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 	"oakestra/pkg/httpx"
 	"oakestra/pkg/lifecycle"
@@ -45,12 +48,18 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	_, portText, _ := net.SplitHostPort(ln.Addr().String())
 	port, _ := strconv.ParseUint(portText, 10, 16)
-	root := rootlink.New(rootlink.Config{Root: d.cfg.Root, Name: d.cfg.Name, Location: d.cfg.Location, Version: d.cfg.Version, Port: uint16(port)}, d.deps.Logger)
 	var workers *fleet.Fleet
+	users := sessions.New(sessions.Fleet{
+		Seat: func(ctx context.Context, id model.InstanceID) (fleet.Seat, error) { return workers.Seat(ctx, id) },
+		Liveness: func(ctx context.Context, id model.NodeID) (instance.Liveness, error) {
+			return workers.Liveness(ctx, id)
+		},
+	}, d.deps.Link, d.deps.Logger)
+	root := rootlink.New(rootlink.Config{Root: d.cfg.Root, Name: d.cfg.Name, Location: d.cfg.Location, Version: d.cfg.Version, Port: uint16(port), Sessions: users}, d.deps.Logger)
 	m := metrics.New(metrics.Sources{Count: func(ctx context.Context) (fleet.Count, error) { return workers.Count(ctx) }, Connected: root.Connected})
 	plane := tables.New(tables.Deps{Link: d.deps.Link, Uplink: root, Subnets: d.deps.Store, Logger: d.deps.Logger})
 	workers = fleet.New(fleet.Config{LostAfter: d.cfg.LostAfter}, fleet.Deps{Book: d.deps.Store, Link: d.deps.Link, Network: plane, Root: root, RootHeard: root.Heard, Logger: d.deps.Logger, Lag: m.Lag})
-	handler := http.Handler(http.Config{Name: d.cfg.Name, MQTTHost: d.cfg.MQTTHost, MQTTPort: d.cfg.MQTTPort}, workers, root, m.Handler())
+	handler := http.Handler(http.Config{Name: d.cfg.Name, MQTTHost: d.cfg.MQTTHost, MQTTPort: d.cfg.MQTTPort, Sessions: users}, workers, root, m.Handler())
 	parts := []lifecycle.Part{
 		{Name: "fleet", Run: workers.Run},
 		{Name: "tables", Run: plane.Run},

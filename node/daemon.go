@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"oakestra/api/local"
@@ -12,6 +15,7 @@ import (
 	"oakestra/node/netclient"
 	"oakestra/node/runner"
 	"oakestra/node/runtime"
+	"oakestra/node/sessions"
 	"oakestra/node/telemetry"
 	"oakestra/pkg/lifecycle"
 )
@@ -22,6 +26,7 @@ const NetManagerWait = 30 * time.Second
 // Deps are the daemon's effects.
 type Deps struct {
 	Runtime runtime.Runtime
+	Console runtime.Console   // nil: no logs and commands for users
 	Net     *netclient.Client // nil: loopback only
 	Machine *telemetry.Machine
 	Log     *slog.Logger
@@ -61,9 +66,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 		Runtime: d.deps.Runtime, Network: network, Journal: journal, Log: d.deps.Log,
 		Changed: func(r runner.Record) { link.Changed(r) },
 	})
-	link = clusterlink.New(clusterlink.Config{Address: d.cfg.Address, Port: d.cfg.Port, Data: d.cfg.Data,
-		Name: d.cfg.Name, VCPUs: d.cfg.VCPUs, NetPort: d.cfg.NetPort}, work, d.deps.Machine, d.deps.Log, d.identify)
-	return lifecycle.Run(ctx, lifecycle.Part{Name: "runner", Run: work.Run}, lifecycle.Part{Name: "cluster link", Run: link.Run})
+	parts := []lifecycle.Part{{Name: "runner", Run: work.Run}}
+	cfg := clusterlink.Config{Address: d.cfg.Address, Port: d.cfg.Port, Data: d.cfg.Data, Name: d.cfg.Name, VCPUs: d.cfg.VCPUs, NetPort: d.cfg.NetPort}
+	if d.deps.Console != nil {
+		users := sessions.New(net.JoinHostPort(strings.Trim(d.cfg.Address, "[]"), strconv.Itoa(d.cfg.Port)), d.deps.Console, d.deps.Log)
+		cfg.Ring, cfg.Abilities = users.Ring, sessions.Abilities()
+		parts = append(parts, lifecycle.Part{Name: "sessions", Run: users.Run})
+	}
+	link = clusterlink.New(cfg, work, d.deps.Machine, d.deps.Log, d.identify)
+	return lifecycle.Run(ctx, append(parts, lifecycle.Part{Name: "cluster link", Run: link.Run})...)
 }
 
 // remember tells NetManager's client who this worker was when it ran last.

@@ -84,7 +84,7 @@ func (d *Daemon) newTerm() (*term, error) {
 	t := &term{desk: desk, users: users, links: clusters.NewServer(book, desk, deps.Logger, journal), stopped: make(chan struct{})}
 	t.handler = rest.New(rest.Deps{
 		Control: control.New(control.Deps{
-			Store: deps.Store, Addresses: desk, Below: seen, Places: sites{t.links, desk, book}, Events: journal, Logger: deps.Logger, Now: time.Now,
+			Store: deps.Store, Addresses: desk, Below: seen, Places: sites{t.links, desk, book}, Dialogs: t.links, Events: journal, Logger: deps.Logger, Now: time.Now,
 		}),
 		Events: journal, Meter: meter(deps.Store, seen, desk, journal), Stopping: t.stopped, Backup: backupOf(deps.Store),
 		Auth: users, Below: seen, Logger: deps.Logger, Version: deps.Version, Ready: desk.Ready, Quoted: cfg.Quoted,

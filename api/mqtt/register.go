@@ -32,6 +32,8 @@ type Register struct {
 	MemoryMB int64  `json:"memory_total_mb,omitempty"`
 	DiskMB   int64  `json:"disk_total_mb,omitempty"`
 	MilliCPU int64  `json:"milli_cpu,omitempty"`
+	// Abilities are what the node can be asked besides, see AbilityLogs.
+	Abilities []string `json:"abilities,omitempty"`
 }
 
 // Registered is the answer. ID and MQTTPort must be JSON strings.

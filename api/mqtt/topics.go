@@ -11,7 +11,7 @@ const (
 	DownDeploy    = "control/deploy"  // Deploy
 	DownDelete    = "control/delete"  // Delete
 	DownProbe     = "control/probe"   // ours: answer with a report at once
-	DownSession   = "control/session" // ours, reserved: dial 10100 /session/<id>
+	DownSession   = "control/session" // ours: Session; dial 10100 /session/<id>
 
 	UpSubnet            = "net/subnet"             // SubnetRequest
 	DownSubnet          = "net/subnetwork/result"  // SubnetResult

@@ -113,6 +113,7 @@ type Registration struct {
 	Capacity     model.Resources
 	Network      bool
 	Version      string
+	Abilities    []string // what it can be asked besides
 }
 
 // Status is the cluster in a line.

@@ -156,7 +156,7 @@ func (c *core) register(r Registration) (model.NodeID, error) {
 	changed := store.Node{
 		Node: model.Node{ID: id, Host: r.Host, Address: r.Address, Architecture: r.Architecture, Runtimes: r.Runtimes,
 			Capacity: r.Capacity, Network: r.Network, Cordoned: n.Cordoned},
-		Key: r.Key, Machine: r.Machine, Version: r.Version, Original: r.Key == "", Draining: n.Draining, Ending: n.Ending,
+		Key: r.Key, Machine: r.Machine, Version: r.Version, Original: r.Key == "", Draining: n.Draining, Ending: n.Ending, Abilities: r.Abilities,
 	}
 	if changed.Original && known {
 		changed.Network = changed.Network || n.Network // see networked

@@ -48,7 +48,7 @@ func registrationFrom(body []byte, peer netip.Addr) (fleet.Registration, error) 
 	return fleet.Registration{
 		Host: host, Key: w.NodeKey, Machine: machine(w.SystemInfo["full_stats"]), Boot: w.Boot, Address: peer, Version: w.Version,
 		Architecture: architecture(cmp.Or(w.Architecture, w.SystemInfo["architecture"])), Runtimes: runtimes(o.virtualization),
-		Capacity: capacity, Network: w.Overlay || w.NetManagerPort > 0,
+		Capacity: capacity, Network: w.Overlay || w.NetManagerPort > 0, Abilities: w.Abilities,
 	}, p.Err()
 }
 

@@ -34,6 +34,8 @@ type Config struct {
 	Name     string
 	MQTTHost string // "" = the address they registered at
 	MQTTPort string
+	// Sessions is where workers that were rung open theirs; nil: nowhere.
+	Sessions http.Handler
 }
 
 // Handler serves port 10100. metrics decides itself who may read it.
@@ -47,9 +49,9 @@ func Handler(cfg Config, f Fleet, r Root, metrics http.Handler) http.Handler {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	mux.HandleFunc("GET /api/cluster/status", s.status)
 	mux.Handle("GET /metrics", metrics)
-	mux.HandleFunc("/session/", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusNotImplemented, map[string]string{"message": "sessions are not served by this version"})
-	})
+	if cfg.Sessions != nil {
+		mux.Handle("GET "+mqtt.SessionPath, cfg.Sessions)
+	}
 	return mux
 }
 

@@ -152,6 +152,7 @@ type Outbound struct {
 	Subnet  *SubnetResult
 	Table   *TableResult
 	Net     *NetState
+	Session *Session
 	Updates *UpdatesAvailable // goes to everyone who subscribed; Node is ignored
 }
 
@@ -176,6 +177,22 @@ type Delete struct {
 
 // Probe asks for a report at once.
 type Probe struct{}
+
+// Session rings a worker to open a session for one attempt: its output, or a
+// command inside it.
+type Session struct {
+	ID      string
+	Kind    string // mqtt.AbilityLogs or mqtt.AbilityExec
+	Attempt instance.Attempt
+
+	Follow  bool
+	Tail    int64 // lines, 0: all
+	SinceMS int64 // 0: all
+
+	Command       []string
+	Stdin, TTY    bool
+	Columns, Rows uint32
+}
 
 // SubnetResult answers SubnetRequest; Error says why there is none yet.
 type SubnetResult struct {

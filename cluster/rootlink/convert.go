@@ -76,7 +76,7 @@ func resourcesTo(r model.Resources) *linkv1.Resources {
 func helloTo(c Config, id store.Identity, session string, h fleet.Holdings) *linkv1.Up {
 	m := &linkv1.Hello{
 		ClusterName: c.Name, Location: c.Location, ClusterId: string(id.Cluster), ClusterKey: id.Key, Session: session, Version: c.Version,
-		RootIncarnation: id.Incarnation, Blocks: texts(h.Blocks), ManagerPort: uint32(c.Port), Abilities: []string{abilityExplain, abilityOrphans, linkv1.AbilityParts},
+		RootIncarnation: id.Incarnation, Blocks: texts(h.Blocks), ManagerPort: uint32(c.Port), Abilities: abilities(c),
 	}
 	for _, s := range h.Slots {
 		m.Held = append(m.Held, &linkv1.Held{ServiceId: string(s.Instance.Service), Number: uint32(s.Instance.Number), Grant: uint64(s.Grant), Revision: s.Revision})

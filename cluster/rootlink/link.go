@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,6 +65,8 @@ type Config struct {
 	Port     uint16 // of our HTTP
 	// Client opens streams; nil: gRPC to Root.
 	Client linkv1.LinkClient
+	// Sessions answers logs and exec; nil: the root is told that we cannot.
+	Sessions Sessions
 }
 
 // Target is host:port of a root as users write it.
@@ -122,7 +125,8 @@ type Link struct {
 	heard     atomic.Int64                                                // the root, in ns since began: the wall clock may jump
 	cluster   atomic.Value                                                // string
 	dial      func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
-	said      struct {                                                    // of Run: the last reason logged
+	asked     chan *linkv1.Attach
+	said      struct { // of Run: the last reason logged
 		text string
 		at   time.Time
 	}
@@ -138,7 +142,7 @@ func New(cfg Config, logger *slog.Logger) *Link {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	return &Link{cfg: cfg, log: logger.With("part", "rootlink"), session: random(), out: newOutbox(), began: time.Now()}
+	return &Link{cfg: cfg, log: logger.With("part", "rootlink"), session: random(), out: newOutbox(), began: time.Now(), asked: make(chan *linkv1.Attach, mostSessions)}
 }
 
 func random() string {
@@ -176,6 +180,9 @@ func (l *Link) Run(ctx context.Context, book store.Store, f Fleet, t Tables) err
 		return err
 	}
 	l.cluster.Store(string(id.Cluster))
+	var users sync.WaitGroup
+	defer users.Wait()
+	users.Go(func() { l.attend(ctx) })
 	pause, lost := lifecycle.NewBackoff(pauseMin, pauseMax), time.Now()
 	for {
 		// Each session has a connection of its own: one that a cut has left
@@ -220,7 +227,7 @@ func (l *Link) sayAlone(err error, wait time.Duration) {
 }
 
 // connect makes the client of the root and what ends it. It does not dial.
-func (l *Link) connect() (c linkv1.LinkClient, hangUp func(), err error) {
+func (l *Link) connect(more ...grpc.DialOption) (c linkv1.LinkClient, hangUp func(), err error) {
 	if l.cfg.Client != nil {
 		return l.cfg.Client, func() {}, nil
 	}
@@ -232,6 +239,7 @@ func (l *Link) connect() (c linkv1.LinkClient, hangUp func(), err error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithConnectParams(connecting),
 	}
+	options = append(options, more...)
 	if l.dial != nil {
 		options = append(options, grpc.WithContextDialer(l.dial))
 	}

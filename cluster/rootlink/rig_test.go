@@ -39,6 +39,7 @@ type root struct {
 	claimed  func(*linkv1.Claims, int)    // gets claims and their size, which are then not noted
 	wire     *bufconn.Listener
 	server   *grpc.Server
+	dialogs  chan dialog
 }
 
 type stream struct {
@@ -221,13 +222,14 @@ func (b *book) SaveIdentity(_ context.Context, id store.Identity) error {
 }
 
 type rig struct {
-	t      *testing.T
-	root   *root
-	holder *holder
-	book   *book
-	link   *Link
-	logger *slog.Logger // nil: the test's
-	stop   func()
+	t        *testing.T
+	root     *root
+	holder   *holder
+	book     *book
+	link     *Link
+	logger   *slog.Logger // nil: the test's
+	sessions Sessions
+	stop     func()
 }
 
 // bubble runs a test with a scripted root and a cluster that is linked to it,
@@ -263,7 +265,7 @@ func (r *rig) start(name string) {
 	if log == nil {
 		log = testkit.Logger(r.t)
 	}
-	l := New(Config{Root: "root", Name: name, Location: "48.15,11.58,1000", Version: "test", Port: 10100}, log)
+	l := New(Config{Root: "root", Name: name, Location: "48.15,11.58,1000", Version: "test", Port: 10100, Sessions: r.sessions}, log)
 	l.dial = func(ctx context.Context, _ string) (net.Conn, error) {
 		r.root.mu.Lock()
 		wire := r.root.wire

@@ -146,7 +146,7 @@ func (s *session) handle(ctx context.Context, m *linkv1.Down, up chan<- *linkv1.
 			return s.fleet.Blocks(ctx, list)
 		}
 	case *linkv1.Down_Attach:
-		s.link.log.Warn("sessions are not served yet", "session", b.Attach.GetSessionId())
+		s.link.attach(b.Attach)
 	}
 	return nil
 }

@@ -106,6 +106,8 @@ type Node struct {
 	Version  string
 	Original bool
 	Draining bool // cordoned, and its instances move elsewhere
+	// Abilities are what it can be asked besides, see mqtt.AbilityLogs.
+	Abilities []string
 	// Ending are containers that nothing explains and that somebody ordered to
 	// be removed: each until the worker has reported without it.
 	Ending []Orphan

@@ -12,10 +12,11 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
-	"time"
+	"sync"
 
 	"oakestra/node"
 	"oakestra/node/netclient"
+	"oakestra/node/runtime"
 	"oakestra/node/runtime/containerd"
 	"oakestra/node/telemetry"
 	"oakestra/pkg/errs"
@@ -27,6 +28,7 @@ type options struct {
 	log     *slog.Logger
 	version bool
 	rest    []string
+	byHand  bool // a person runs a command
 }
 
 const usage = `NodeEngine runs the containers that a cluster sends to this machine.
@@ -90,7 +92,7 @@ func socket(ctx context.Context, cfg node.Config, start bool) (string, error) {
 }
 
 func engine(o options, socket string) (*containerd.Engine, error) {
-	cfg := containerd.Config{Socket: socket, Data: o.cfg.Data}
+	cfg := containerd.Config{Socket: socket, Data: o.cfg.Data, ByHand: o.byHand}
 	text, err := os.ReadFile(o.cfg.Registries)
 	if err == nil {
 		if err := json.Unmarshal(text, &cfg.Registries); err != nil {
@@ -129,7 +131,14 @@ func serve(ctx context.Context, o options) error {
 		return err
 	}
 	o.log.Info("containerd answers", "socket", at, "version", v)
-	deps := node.Deps{Runtime: rt, Machine: telemetry.New(o.cfg.Data), Log: o.log}
+	var leftover sync.WaitGroup
+	defer leftover.Wait()
+	leftover.Go(func() { // asks every container, so nothing waits for it
+		if err := rt.EndCommands(ctx); err != nil && ctx.Err() == nil {
+			o.log.Warn("commands of before may still run", "error", err)
+		}
+	})
+	deps := node.Deps{Runtime: rt, Console: rt, Machine: telemetry.New(o.cfg.Data), Log: o.log}
 	if o.cfg.NetPort != 0 {
 		deps.Net = netclient.New(o.cfg.NetPort)
 	}
@@ -176,6 +185,7 @@ func execute(ctx context.Context, o options) (int, error) {
 	if err != nil {
 		return 1, err
 	}
+	o.byHand = true
 	rt, err := engine(o, at)
 	if err != nil {
 		return 1, err
@@ -188,6 +198,5 @@ func execute(ctx context.Context, o options) (int, error) {
 	if !found {
 		return 1, fmt.Errorf("no running instance %d of %s on this machine: %w", number, o.rest[0], errs.NotFound)
 	}
-	name := fmt.Sprintf("exec-%d-%d", os.Getpid(), time.Now().UnixNano())
-	return rt.Exec(ctx, c.Spec.ID(), name, o.rest[2:], nil, os.Stdout, os.Stderr)
+	return rt.Exec(ctx, c.Spec.ID(), runtime.Command{Args: o.rest[2:], Stdout: os.Stdout, Stderr: os.Stderr})
 }

@@ -20,6 +20,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := command().ExecuteContext(ctx); err != nil {
+		var code exitCode
+		if errors.As(err, &code) {
+			os.Exit(int(code))
+		}
 		fmt.Fprintln(os.Stderr, "oak:", err)
 		os.Exit(1)
 	}
@@ -35,6 +39,8 @@ func command() *cobra.Command {
   sudo oak up -d                     start root, cluster and worker here
   oak deploy deploy/deploy_curl_application.json --wait
   oak services                       what runs, where, at which address
+  oak logs nginx -f                  what its instances write
+  oak exec nginx/0 -it -- sh         a shell inside one of them
   oak scale nginx 3                  three instances behind one address
   oak update nginx --image IMAGE     replace them one after the other
   sudo oak down                      stop and remove everything
@@ -55,6 +61,7 @@ the login of "oak login", or $OAK_TOKEN, or $OAK_USER and $OAK_PASSWORD.`,
 		applyCommand(a), scaleCommand(a), updateCommand(a), rollbackCommand(a), rolloutCommand(a),
 		appsCommand(a), servicesCommand(a), nodesCommand(a), clustersCommand(a),
 		instanceCommand(a), deleteCommand(a), recoverCommand(a),
+		logsCommand(a), execCommand(a),
 		nodeCommand(a), clusterCommand(a), orphansCommand(a), orphanCommand(a), eventsCommand(a), explainCommand(a), backupCommand(a), simCommand(a),
 	)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"oakestra/api/mqtt"
@@ -39,7 +40,7 @@ func register(c Config, i Identity, boot string, f telemetry.Facts, l telemetry.
 		Technology: []string{technology}, Overlay: c.NetPort != 0, NetManagerPort: c.NetPort,
 		Architecture: f.Architecture,
 		NodeKey:      i.Key, Boot: boot, Version: version.Version,
-		MemoryMB: f.MemoryMB, DiskMB: f.DiskMB, MilliCPU: milli,
+		MemoryMB: f.MemoryMB, DiskMB: f.DiskMB, MilliCPU: milli, Abilities: c.Abilities,
 	}
 }
 
@@ -159,4 +160,17 @@ func decodeDelete(payload []byte) (runner.Target, time.Duration, error) {
 	}
 	return runner.Target{Service: w.ServiceID, JobName: w.JobName, Number: w.InstanceNumber,
 		Epoch: instance.Epoch{Grant: instance.Grant(w.Grant), Try: w.Try}}, time.Duration(w.GraceMS) * time.Millisecond, nil
+}
+
+// decodeSession takes an order to dial; its id becomes a part of a path.
+func decodeSession(payload []byte) (mqtt.Session, error) {
+	var w mqtt.Session
+	if err := json.Unmarshal(payload, &w); err != nil {
+		return w, fmt.Errorf("session: %w: %w", err, errs.Invalid)
+	}
+	plain := strings.Trim(w.ID, "0123456789abcdef") == ""
+	if !plain || w.ID == "" || w.ServiceID == "" {
+		return w, fmt.Errorf("session %q of service %q: %w", w.ID, w.ServiceID, errs.Invalid)
+	}
+	return w, nil
 }

@@ -33,6 +33,10 @@ type Config struct {
 	Name    string // host name to register as; "" = the machine's
 	VCPUs   int    // cores to offer; 0 = all
 	NetPort int    // of NetManager; 0 = none
+	// Ring is told of sessions that the cluster asks for; it must not block. nil:
+	// none are served.
+	Ring      func(mqtt.Session)
+	Abilities []string // what the cluster may ask besides
 }
 
 // Engine is what the cluster commands.
@@ -237,9 +241,11 @@ func (l *Link) converse(ctx context.Context, node, broker string, agreed mqtt.Re
 	if err := wait(t.client.Connect()); err != nil {
 		return fmt.Errorf("connect to the broker at %s: %w: %w", broker, errUnreachable, err)
 	}
-	for suffix, handle := range map[string]func(context.Context, []byte) error{
-		mqtt.DownDeploy: t.deploy, mqtt.DownDelete: t.delete, mqtt.DownProbe: t.probed,
-	} {
+	handlers := map[string]func(context.Context, []byte) error{mqtt.DownDeploy: t.deploy, mqtt.DownDelete: t.delete, mqtt.DownProbe: t.probed}
+	if l.cfg.Ring != nil {
+		handlers[mqtt.DownSession] = t.rung
+	}
+	for suffix, handle := range handlers {
 		token := t.client.Subscribe(mqtt.NodeTopic(node, suffix), 1, func(_ paho.Client, m paho.Message) {
 			if err := handle(ctx, m.Payload()); err != nil && ctx.Err() == nil {
 				l.log.Warn("command refused", "topic", m.Topic(), "error", err)
@@ -330,6 +336,14 @@ func (t *talk) delete(ctx context.Context, payload []byte) error {
 		return err
 	}
 	return t.engine.Delete(ctx, target, grace)
+}
+
+func (t *talk) rung(_ context.Context, payload []byte) error {
+	s, err := decodeSession(payload)
+	if err == nil {
+		t.cfg.Ring(s)
+	}
+	return err
 }
 
 func (t *talk) probed(context.Context, []byte) error {

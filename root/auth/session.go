@@ -44,7 +44,7 @@ func (a *Auth) session(u store.User, acc Account, f family) (Session, error) {
 // of them is a thief. Errors: Unauthenticated for a bad, expired, replaced or
 // revoked one, NotFound when the user is gone.
 func (a *Auth) Refresh(ctx context.Context, refreshToken string) (Session, error) {
-	c, u, err := a.holder(ctx, refreshToken, typeRefresh)
+	c, u, err := a.holder(ctx, a.tokens, refreshToken, typeRefresh)
 	if err != nil {
 		return Session{}, err
 	}
@@ -140,7 +140,7 @@ func (a *Auth) Verify(ctx context.Context, bearer string) (Identity, error) {
 	if isAPIToken(bearer) {
 		h.Identity, h.ends, err = a.verifyAPI(ctx, bearer)
 	} else {
-		h.Identity, h.ends, err = a.verifyAccess(ctx, bearer)
+		h.Identity, h.ends, err = a.verifyAccess(ctx, a.tokens, bearer)
 	}
 	if err != nil {
 		return Identity{}, err
@@ -149,9 +149,23 @@ func (a *Auth) Verify(ctx context.Context, bearer string) (Identity, error) {
 	return h.Identity, nil
 }
 
+// Lasts says who holds a token that Verify has accepted at a time, for what goes
+// on since: an access token lives for minutes, a shell for hours. That it has
+// expired meanwhile is no reason to end; a logout, another password, or that the
+// user is gone is. Error: Unauthenticated.
+func (a *Auth) Lasts(ctx context.Context, bearer string, since time.Time) (Identity, error) {
+	if isAPIToken(bearer) {
+		return a.Verify(ctx, bearer)
+	}
+	then := a.tokens
+	then.now = func() time.Time { return since }
+	id, _, err := a.verifyAccess(ctx, then, bearer)
+	return id, err
+}
+
 // verifyAccess looks an access token up, and says when it ends.
-func (a *Auth) verifyAccess(ctx context.Context, token string) (Identity, time.Time, error) {
-	c, u, err := a.holder(ctx, token, typeAccess)
+func (a *Auth) verifyAccess(ctx context.Context, by tokens, token string) (Identity, time.Time, error) {
+	c, u, err := a.holder(ctx, by, token, typeAccess)
 	if errors.Is(err, errs.NotFound) {
 		return Identity{}, time.Time{}, fmt.Errorf("the user of this token is gone: %w", errs.Unauthenticated)
 	}
@@ -184,8 +198,8 @@ func (a *Auth) notEnded(ctx context.Context, c claims) error {
 	return nil
 }
 
-func (a *Auth) holder(ctx context.Context, token, kind string) (claims, store.User, error) {
-	c, err := a.tokens.parse(token, kind)
+func (a *Auth) holder(ctx context.Context, by tokens, token, kind string) (claims, store.User, error) {
+	c, err := by.parse(token, kind)
 	if err != nil {
 		return claims{}, store.User{}, err
 	}

@@ -99,11 +99,12 @@ func (d *desk) Service(id model.ServiceID) (model.Service, bool) {
 
 // rig is a server with its desk and book.
 type rig struct {
-	t    *testing.T
-	desk *desk
-	book *Book
-	wire *bufconn.Listener
-	told told
+	t      *testing.T
+	desk   *desk
+	book   *Book
+	wire   *bufconn.Listener
+	told   told
+	server *Server
 }
 
 // told keeps events.
@@ -135,7 +136,8 @@ func bubble(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t, desk: &desk{}, book: NewBook(nil), wire: bufconn.Listen(64 << 10)}
-		server := NewServer(r.book, r.desk, testkit.Logger(t), &r.told).GRPC()
+		r.server = NewServer(r.book, r.desk, testkit.Logger(t), &r.told)
+		server := r.server.GRPC()
 		var done sync.WaitGroup
 		done.Go(func() { _ = server.Serve(r.wire) })
 		t.Cleanup(func() {

@@ -26,6 +26,7 @@ const (
 	heartbeat    = 5 * time.Second
 	streamSilent = 3 * heartbeat
 	maxMessage   = 64 << 20 // a resync of a cluster that does not take parts is one message
+	window       = 512 << 10
 )
 
 var (
@@ -37,13 +38,14 @@ var (
 // Server answers clusters.
 type Server struct {
 	linkv1.UnimplementedLinkServer
-	book   *Book
-	desk   Desk
-	tables *tables
-	orders *orders[*linkv1.NodeOrdered]
-	asked  *orders[*linkv1.Explained]
-	events events.Recorder
-	log    *slog.Logger
+	book    *Book
+	desk    Desk
+	tables  *tables
+	orders  *orders[*linkv1.NodeOrdered]
+	asked   *orders[*linkv1.Explained]
+	dialogs *dialogs
+	events  events.Recorder
+	log     *slog.Logger
 
 	refusals *refusals
 }
@@ -51,7 +53,7 @@ type Server struct {
 // NewServer answers with what desk decides and writes reports into book. A
 // Recorder, if one is given, is told what happens.
 func NewServer(book *Book, desk Desk, logger *slog.Logger, tell ...events.Recorder) *Server {
-	s := &Server{book: book, desk: desk, tables: newTables(book, desk), orders: newOrders[*linkv1.NodeOrdered](), asked: newOrders[*linkv1.Explained](), events: events.Discard{}, log: logger.With("part", "clusters"), refusals: newRefusals()}
+	s := &Server{book: book, desk: desk, tables: newTables(book, desk), orders: newOrders[*linkv1.NodeOrdered](), asked: newOrders[*linkv1.Explained](), dialogs: newDialogs(), events: events.Discard{}, log: logger.With("part", "clusters"), refusals: newRefusals()}
 	if len(tell) > 0 {
 		s.events = tell[0]
 	}
@@ -69,14 +71,12 @@ func (s *Server) GRPC() *grpc.Server {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		// Links are few and long: small buffers keep an idle root small.
 		grpc.ReadBufferSize(8<<10), grpc.WriteBufferSize(8<<10),
+		// Else they grow to 16 MiB by themselves, for each session whose user
+		// reads slowly. A message that is larger has room all the same.
+		grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window),
 	)
 	linkv1.RegisterLinkServer(g, s)
 	return g
-}
-
-// Session is reserved for logs and exec.
-func (s *Server) Session(grpc.BidiStreamingServer[linkv1.SessionFrame, linkv1.SessionFrame]) error {
-	return status.Error(codes.Unimplemented, "sessions are not offered by this version")
 }
 
 // Control is the life of one cluster's stream.

@@ -21,7 +21,8 @@ type Deps struct {
 	Store     store.Store
 	Addresses Addresses
 	Below     Below
-	Places    Sites // may be nil where no cluster is ever changed
+	Places    Sites   // may be nil where no cluster is ever changed
+	Dialogs   Dialogs // may be nil where nobody opens a session
 	Events    events.Recorder
 	Logger    *slog.Logger
 	Now       func() time.Time
@@ -34,6 +35,7 @@ type Control struct {
 	addresses Addresses
 	below     Below
 	places    Sites
+	dialogs   Dialogs
 	events    events.Recorder
 	log       *slog.Logger
 	now       func() time.Time
@@ -60,7 +62,7 @@ func New(d Deps) *Control {
 		d.Events = events.Discard{}
 	}
 	return &Control{
-		store: d.Store, addresses: d.Addresses, below: d.Below, places: d.Places, events: d.Events, log: d.Logger, now: d.Now,
+		store: d.Store, addresses: d.Addresses, below: d.Below, places: d.Places, dialogs: d.Dialogs, events: d.Events, log: d.Logger, now: d.Now,
 		ids: newIDs(), turn: make(chan struct{}, 1), parsing: make(chan struct{}, parsedAtOnce),
 	}
 }

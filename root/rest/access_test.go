@@ -53,6 +53,9 @@ var restricted = map[string][]string{
 	"POST /api/services":              {auth.RoleAdmin, auth.RoleApplication},
 	"DELETE /api/service":             {auth.RoleAdmin, auth.RoleApplication},
 	"POST /api/service/instance":      {auth.RoleAdmin, auth.RoleApplication},
+	"GET /api/service/instance/exec": {
+		auth.RoleAdmin, auth.RoleApplication,
+	},
 	"DELETE /api/service/instance": {
 		auth.RoleAdmin, auth.RoleApplication,
 	},

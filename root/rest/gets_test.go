@@ -56,6 +56,7 @@ var gets = []get{
 	{route: "/api/application/:id/events", golden: "events-application", path: "/api/application/{app}/events", bare: "/api/application/{bareapp}/events"},
 	{route: "/api/service/:id/events", golden: "events-service", path: "/api/service/{nginx}/events", bare: "/api/service/{bare}/events"},
 	{route: "/api/service/:id/instance/:number/events", golden: "events-instance", path: "/api/service/{nginx}/instance/1/events", bare: "/api/service/{bare}/instance/0/events"},
+	{route: "/api/service/:id/instance/:number/logs", golden: "logs.txt", path: "/api/service/{nginx}/instance/1/logs?tail=2"},
 	{route: "/api/cluster/:id/events", golden: "events-cluster", path: "/api/cluster/c1/events", bare: "/api/cluster/c2/events"},
 	{route: "/api/clusters/:id/events", golden: "events-cluster", path: "/api/clusters/c1/events", bare: "/api/clusters/c2/events"},
 	{route: "/api/nodes/:id/events", golden: "events-node", path: "/api/nodes/w1/events", bare: "/api/nodes/w2/events"},
@@ -79,7 +80,7 @@ var gets = []get{
 func TestEveryGetHasAGolden(t *testing.T) {
 	var want, have []string
 	for _, route := range newEngine(Deps{}).Routes() {
-		if route.Method == http.MethodGet && !documentation(route.Path) { // that has tests of its own
+		if route.Method == http.MethodGet && !documentation(route.Path) && !strings.Contains(route.Path, "/exec") { // those have tests of their own
 			want = append(want, strings.TrimSuffix(route.Path, "/"))
 		}
 	}
@@ -138,7 +139,7 @@ func readAsText(t *testing.T, a answer) string {
 	for line := range strings.Lines(a.Body.String()) {
 		switch name, _, _ := strings.Cut(strings.TrimPrefix(line, "# TYPE "), " "); {
 		case strings.HasPrefix(name, "go_"), strings.HasPrefix(name, "process_"): // of the library
-		case strings.HasPrefix(line, "# TYPE "), !strings.HasPrefix(a.Header().Get("Content-Type"), "text/plain"):
+		case strings.HasPrefix(line, "# TYPE "), !strings.HasPrefix(a.Header().Get("Content-Type"), "text/plain; version"):
 			b.WriteString(line)
 		}
 	}

@@ -47,14 +47,21 @@ func plainWord(s string) bool {
 func idOf(c *gin.Context) string { return c.Writer.Header().Get(headerRequest) }
 
 // audit writes one line per request that may change something, with who, what
-// and how it ended. Bodies and queries are left out: they may hold secrets.
+// and how it ended. Bodies and queries are left out: they may hold secrets. A
+// session that begins has lines of its own, see attach.
 func (a *api) audit(c *gin.Context) {
+	upgrade := false
 	switch c.Request.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		return
+		if upgrade = c.GetHeader("Upgrade") != ""; !upgrade {
+			return
+		}
 	}
 	start := time.Now()
 	c.Next()
+	if upgrade && c.Writer.Status() < http.StatusBadRequest {
+		return
+	}
 	if !a.Logger.Enabled(c.Request.Context(), slog.LevelInfo) {
 		return
 	}
@@ -101,8 +108,20 @@ func (a *api) bearer(c *gin.Context) {
 	c.Set(keyIdentity, id)
 }
 
+// bearerProtocol begins the subprotocol that carries a token: a page in a
+// browser cannot give a WebSocket a header. No other page's script can set it
+// either, for it has no token.
+const bearerProtocol = "bearer."
+
 func bearerToken(r *http.Request) (string, error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if scheme == "" && r.Header.Get("Upgrade") != "" {
+		for p := range strings.SplitSeq(strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ","), ",") {
+			if rest, found := strings.CutPrefix(strings.TrimSpace(p), bearerProtocol); found {
+				scheme, token = "Bearer", rest
+			}
+		}
+	}
 	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return "", inClass(errs.Unauthenticated, `Missing authentication token: send the header "Authorization: Bearer <token>"`)
 	}

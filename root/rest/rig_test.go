@@ -22,6 +22,7 @@ import (
 	"oakestra/pkg/core/address"
 	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
+	"oakestra/pkg/session"
 	"oakestra/root/auth"
 	"oakestra/root/control"
 	"oakestra/root/events"
@@ -66,7 +67,7 @@ func newRig(t *testing.T, change ...func(*Deps)) *rig {
 	r.auth = a
 	r.journal.Begin(1)
 	d := Deps{
-		Control: control.New(control.Deps{Store: s, Addresses: r.addresses, Below: r.below, Places: r.places, Events: r.journal, Logger: logger}),
+		Control: control.New(control.Deps{Store: s, Addresses: r.addresses, Below: r.below, Places: r.places, Dialogs: r.places, Events: r.journal, Logger: logger}),
 		Events:  r.journal,
 		Auth:    a, Below: r.below, Logger: logger, Version: "test",
 	}
@@ -326,12 +327,28 @@ type fakePlaces struct {
 	asked   []string
 	dry     control.DryRun
 	answers map[model.ClusterID]control.Answer
+	attach  func(ctx context.Context) session.Conn
 	ends    []control.Removal
 }
 
 func (f *fakePlaces) OrderNode(_ context.Context, cluster model.ClusterID, node model.NodeID, verb control.NodeVerb) (control.Ordered, error) {
 	f.asked = append(f.asked, fmt.Sprintf("%s/%s %d", cluster, node, verb))
 	return control.Ordered{Moves: f.moves, Said: f.said}, f.err
+}
+
+// Attach answers with what a test scripted.
+func (f *fakePlaces) Attach(ctx context.Context, cluster model.ClusterID, id model.InstanceID, a control.Ask) (session.Conn, error) {
+	f.asked = append(f.asked, fmt.Sprintf("%s %s %+v", cluster, id, a))
+	if f.err != nil {
+		return nil, f.err
+	}
+	if f.attach == nil {
+		end := &instanceEnd{says: make(chan session.Frame, 3)}
+		end.prints("a line\n", "another\n")
+		end.says <- session.Frame{Kind: session.End}
+		return end, nil
+	}
+	return f.attach(ctx), nil
 }
 
 func (f *fakePlaces) DryRun(context.Context, model.Service) (control.DryRun, error) {

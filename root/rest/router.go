@@ -118,7 +118,7 @@ func (a *api) routes(e *gin.Engine) {
 
 // table is every route of the API: who may call it, the scope an API token
 // needs, the method and the path.
-func (a *api) table() []route { return slices.Concat(a.accounts(), a.workloads()) }
+func (a *api) table() []route { return slices.Concat(a.accounts(), a.workloads(), a.insides()) }
 
 // accounts are the routes of logins, users and probes.
 func (a *api) accounts() []route {
@@ -215,6 +215,14 @@ func (a *api) workloads() []route {
 		{administrators, admin, get, "/api/admin/backup", a.backup},
 		{users, read, get, "/api/recovery", a.recovery},
 		{administrators, admin, post, "/api/recovery/accept", a.acceptRecovery},
+	}
+}
+
+// insides are the routes of what goes on in an instance.
+func (a *api) insides() []route {
+	return []route{
+		{users, auth.ScopeRead, http.MethodGet, "/api/service/:id/instance/:number/logs", a.logs},
+		{deployers, auth.ScopeDeploy, http.MethodGet, "/api/service/:id/instance/:number/exec", a.exec},
 	}
 }
 

@@ -235,6 +235,10 @@ func siteRows() []row {
 		// Nobody asks for its name; one who does is in root/assign's TestALostKeyIsApproved.
 		{op: "POST /api/cluster/{id}/approve", want: "401 401 403 403 403 404 404", call: at("/api/cluster/{cluster}/approve")},
 		{op: "POST /api/clusters/{id}/approve", want: "401 401 403 403 403 404 404", call: at("/api/clusters/{cluster}/approve")},
+		// No cluster has been given the instance: there is nothing to open. What
+		// comes of it is in root/rest and in test/e2e.
+		{op: "GET /api/service/{id}/instance/{number}/logs", want: "401 401 404 409 404 404 409", call: at("/api/service/{service}/instance/0/logs")},
+		{op: "GET /api/service/{id}/instance/{number}/exec", want: "401 401 404 422 403 403 422", call: at("/api/service/{service}/instance/0/exec")},
 		{op: "GET /api/cluster/{id}/events", want: toUsers, shape: "[]" + event, call: at("/api/cluster/{cluster}/events")},
 		{op: "GET /api/clusters/{id}/events", want: toUsers, shape: "[]" + event, call: at("/api/clusters/{cluster}/events")},
 

@@ -591,9 +591,9 @@ type Hello struct {
 	Held            []*Held                `protobuf:"bytes,8,rep,name=held,proto3" json:"held,omitempty"`                                               // every assignment this cluster holds
 	Blocks          []string               `protobuf:"bytes,9,rep,name=blocks,proto3" json:"blocks,omitempty"`                                           // address blocks it holds, CIDR
 	ManagerPort     uint32                 `protobuf:"varint,10,opt,name=manager_port,json=managerPort,proto3" json:"manager_port,omitempty"`
-	// What this cluster can be asked besides: "explain", "orphans" (that is
-	// NODE_VERB_END_ORPHAN). A root asks nothing
-	// that is not named here.
+	// What this cluster can be asked besides: "explain", "logs", "exec",
+	// "orphans" (that is NODE_VERB_END_ORPHAN). A root asks nothing that is not
+	// named here.
 	Abilities     []string `protobuf:"bytes,11,rep,name=abilities,proto3" json:"abilities,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4004,7 +4004,8 @@ func (x *PeerSet) GetPeers() []*Peer {
 	return nil
 }
 
-// Attach asks the cluster to open a Session stream for a log or exec session.
+// Attach asks the cluster to open a Session stream for a log or exec session,
+// within 10 s. The id is good for one stream.
 type Attach struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
@@ -4014,6 +4015,11 @@ type Attach struct {
 	Command       []string               `protobuf:"bytes,5,rep,name=command,proto3" json:"command,omitempty"`
 	Tty           bool                   `protobuf:"varint,6,opt,name=tty,proto3" json:"tty,omitempty"`
 	Follow        bool                   `protobuf:"varint,7,opt,name=follow,proto3" json:"follow,omitempty"`
+	Tail          int64                  `protobuf:"varint,8,opt,name=tail,proto3" json:"tail,omitempty"`                      // the last so many lines; 0: all
+	SinceMs       int64                  `protobuf:"varint,9,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"` // only output of the last so many ms; 0: all
+	Columns       uint32                 `protobuf:"varint,10,opt,name=columns,proto3" json:"columns,omitempty"`               // of the terminal, 0: not known
+	Rows          uint32                 `protobuf:"varint,11,opt,name=rows,proto3" json:"rows,omitempty"`
+	Stdin         bool                   `protobuf:"varint,12,opt,name=stdin,proto3" json:"stdin,omitempty"` // the command has an input
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4097,7 +4103,43 @@ func (x *Attach) GetFollow() bool {
 	return false
 }
 
-// SessionFrame is one piece of a session.
+func (x *Attach) GetTail() int64 {
+	if x != nil {
+		return x.Tail
+	}
+	return 0
+}
+
+func (x *Attach) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *Attach) GetColumns() uint32 {
+	if x != nil {
+		return x.Columns
+	}
+	return 0
+}
+
+func (x *Attach) GetRows() uint32 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
+func (x *Attach) GetStdin() bool {
+	if x != nil {
+		return x.Stdin
+	}
+	return false
+}
+
+// SessionFrame is one piece of a session. What flows up ends with end; ready
+// comes first, unless end does.
 type SessionFrame struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"` // first frame only
@@ -4107,8 +4149,11 @@ type SessionFrame struct {
 	Columns       uint32                 `protobuf:"varint,5,opt,name=columns,proto3" json:"columns,omitempty"`
 	Rows          uint32                 `protobuf:"varint,6,opt,name=rows,proto3" json:"rows,omitempty"`
 	End           bool                   `protobuf:"varint,7,opt,name=end,proto3" json:"end,omitempty"`
-	ExitCode      int32                  `protobuf:"varint,8,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
-	Error         string                 `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`
+	ExitCode      int32                  `protobuf:"varint,8,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"` // of the command
+	Error         string                 `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`                        // why it ended, "" when nothing went wrong
+	Ready         bool                   `protobuf:"varint,10,opt,name=ready,proto3" json:"ready,omitempty"`                      // the output is open, the command runs
+	StdinClosed   bool                   `protobuf:"varint,11,opt,name=stdin_closed,json=stdinClosed,proto3" json:"stdin_closed,omitempty"`
+	Class         string                 `protobuf:"bytes,12,opt,name=class,proto3" json:"class,omitempty"` // of the error: "not found", "conflict", "unavailable", ...
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4202,6 +4247,27 @@ func (x *SessionFrame) GetExitCode() int32 {
 func (x *SessionFrame) GetError() string {
 	if x != nil {
 		return x.Error
+	}
+	return ""
+}
+
+func (x *SessionFrame) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *SessionFrame) GetStdinClosed() bool {
+	if x != nil {
+		return x.StdinClosed
+	}
+	return false
+}
+
+func (x *SessionFrame) GetClass() string {
+	if x != nil {
+		return x.Class
 	}
 	return ""
 }
@@ -4674,7 +4740,7 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\aPeerSet\x12\x1d\n" +
 	"\n" +
 	"service_id\x18\x01 \x01(\tR\tserviceId\x12,\n" +
-	"\x05peers\x18\x02 \x03(\v2\x16.oakestra.link.v1.PeerR\x05peers\"\xb6\x01\n" +
+	"\x05peers\x18\x02 \x03(\v2\x16.oakestra.link.v1.PeerR\x05peers\"\xa9\x02\n" +
 	"\x06Attach\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x12\n" +
@@ -4684,7 +4750,13 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x06number\x18\x04 \x01(\rR\x06number\x12\x18\n" +
 	"\acommand\x18\x05 \x03(\tR\acommand\x12\x10\n" +
 	"\x03tty\x18\x06 \x01(\bR\x03tty\x12\x16\n" +
-	"\x06follow\x18\a \x01(\bR\x06follow\"\xe6\x01\n" +
+	"\x06follow\x18\a \x01(\bR\x06follow\x12\x12\n" +
+	"\x04tail\x18\b \x01(\x03R\x04tail\x12\x19\n" +
+	"\bsince_ms\x18\t \x01(\x03R\asinceMs\x12\x18\n" +
+	"\acolumns\x18\n" +
+	" \x01(\rR\acolumns\x12\x12\n" +
+	"\x04rows\x18\v \x01(\rR\x04rows\x12\x14\n" +
+	"\x05stdin\x18\f \x01(\bR\x05stdin\"\xb5\x02\n" +
 	"\fSessionFrame\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x16\n" +
@@ -4695,7 +4767,11 @@ const file_api_link_v1_link_proto_rawDesc = "" +
 	"\x04rows\x18\x06 \x01(\rR\x04rows\x12\x10\n" +
 	"\x03end\x18\a \x01(\bR\x03end\x12\x1b\n" +
 	"\texit_code\x18\b \x01(\x05R\bexitCode\x12\x14\n" +
-	"\x05error\x18\t \x01(\tR\x05error\"\x96\x01\n" +
+	"\x05error\x18\t \x01(\tR\x05error\x12\x14\n" +
+	"\x05ready\x18\n" +
+	" \x01(\bR\x05ready\x12!\n" +
+	"\fstdin_closed\x18\v \x01(\bR\vstdinClosed\x12\x14\n" +
+	"\x05class\x18\f \x01(\tR\x05class\"\x96\x01\n" +
 	"\tNodeOrder\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12.\n" +

@@ -172,6 +172,8 @@ func Downs() []nodelink.Outbound {
 		}},
 		{Delete: &nodelink.Delete{Attempt: at, Name: name, Runtime: "docker", GraceMS: 500}},
 		{Probe: &nodelink.Probe{}},
+		{Session: &nodelink.Session{ID: "0af1", Kind: "logs", Attempt: at, Follow: true, Tail: 10, SinceMS: 60000}},
+		{Session: &nodelink.Session{ID: "0af2", Kind: "exec", Attempt: at, Command: []string{"sh", "-c", "x"}, Stdin: true, TTY: true, Columns: 80, Rows: 24}},
 		{Subnet: &nodelink.SubnetResult{Subnet: netip.MustParsePrefix("10.18.0.64/26")}},
 		{Subnet: &nodelink.SubnetResult{Error: "none yet"}},
 		{Table: &nodelink.TableResult{Key: "10.30.30.30", Known: true, Service: answer, Version: 1 << 50}},

@@ -33,7 +33,7 @@ func newAgent(t testing.TB, url string, id model.NodeID) *agent {
 	o.SetOnConnectHandler(func(c paho.Client) {
 		subs := map[string]byte{"jobs/+/updates_available": 1}
 		for _, s := range []string{
-			mqtt.DownDeploy, mqtt.DownDelete, mqtt.DownProbe, mqtt.DownSubnet, mqtt.DownTableResult, mqtt.DownNetState,
+			mqtt.DownDeploy, mqtt.DownDelete, mqtt.DownProbe, mqtt.DownSession, mqtt.DownSubnet, mqtt.DownTableResult, mqtt.DownNetState,
 		} {
 			subs[mqtt.NodeTopic(a.id, s)] = 1
 		}
@@ -187,6 +187,13 @@ func wireDown(topic string, payload []byte) (out nodelink.Outbound, ok bool) {
 		}
 	case mqtt.DownProbe:
 		out.Probe = &nodelink.Probe{}
+	case mqtt.DownSession:
+		var w mqtt.Session
+		w, err = read[mqtt.Session](payload)
+		out.Session = &nodelink.Session{
+			ID: w.ID, Kind: w.Kind, Attempt: downAttempt(w.ServiceID, w.InstanceNumber, w.Grant, w.Try), Follow: w.Follow, Tail: w.Tail,
+			SinceMS: w.SinceMS, Command: w.Command, Stdin: w.Stdin, TTY: w.TTY, Columns: w.Columns, Rows: w.Rows,
+		}
 	case mqtt.DownSubnet:
 		var w mqtt.SubnetResult
 		w, err = read[mqtt.SubnetResult](payload)

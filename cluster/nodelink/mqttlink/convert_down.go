@@ -33,15 +33,10 @@ func encode(node model.NodeID, m nodelink.Outbound) (string, []byte, error) {
 		topic, wire = mqtt.NodeTopic(id, mqtt.DownTableResult), wireTableResult(m.Table)
 	case m.Net != nil:
 		topic, wire = mqtt.NodeTopic(id, mqtt.DownNetState), wireNetState(m.Net)
+	case m.Session != nil:
+		topic, wire = mqtt.NodeTopic(id, mqtt.DownSession), wireSession(m.Session)
 	case m.Updates != nil:
-		if m.Updates.JobName == "" || strings.ContainsAny(m.Updates.JobName, "/+#\x00") {
-			return "", nil, fmt.Errorf("service %q cannot be part of a topic: %w", m.Updates.JobName, errs.Invalid)
-		}
-		u := mqtt.UpdatesAvailable{Type: "DEPLOYMENT"}
-		if m.Updates.Removed {
-			u.Type = "UNDEPLOYMENT"
-		}
-		topic, wire = mqtt.UpdatesTopic(m.Updates.JobName), u
+		return bell(m.Updates)
 	default:
 		return "", nil, fmt.Errorf("empty message to %s: %w", id, errs.Invalid)
 	}
@@ -50,6 +45,22 @@ func encode(node model.NodeID, m nodelink.Outbound) (string, []byte, error) {
 		return "", nil, fmt.Errorf("message to %s: %w: %w", id, err, errs.Internal)
 	}
 	return topic, payload, nil
+}
+
+// bell is for everybody who listens for a service.
+func bell(m *nodelink.UpdatesAvailable) (string, []byte, error) {
+	if m.JobName == "" || strings.ContainsAny(m.JobName, "/+#\x00") {
+		return "", nil, fmt.Errorf("service %q cannot be part of a topic: %w", m.JobName, errs.Invalid)
+	}
+	u := mqtt.UpdatesAvailable{Type: "DEPLOYMENT"}
+	if m.Removed {
+		u.Type = "UNDEPLOYMENT"
+	}
+	payload, err := json.Marshal(u)
+	if err != nil {
+		return "", nil, fmt.Errorf("bell of %s: %w: %w", m.JobName, err, errs.Internal)
+	}
+	return mqtt.UpdatesTopic(m.JobName), payload, nil
 }
 
 func wireDeploy(d *nodelink.Deploy) mqtt.Deploy {
@@ -74,6 +85,15 @@ func wireDelete(d *nodelink.Delete) mqtt.Delete {
 		JobName: d.Name.String(), Virtualization: d.Runtime, InstanceNumber: d.Attempt.Instance.Number,
 		ServiceID: string(d.Attempt.Instance.Service),
 		Grant:     uint64(d.Attempt.Epoch.Grant), Try: d.Attempt.Epoch.Try, GraceMS: d.GraceMS,
+	}
+}
+
+func wireSession(s *nodelink.Session) mqtt.Session {
+	a := s.Attempt
+	return mqtt.Session{
+		ID: s.ID, Kind: s.Kind, ServiceID: string(a.Instance.Service), InstanceNumber: a.Instance.Number,
+		Grant: uint64(a.Epoch.Grant), Try: a.Epoch.Try, Follow: s.Follow, Tail: s.Tail, SinceMS: s.SinceMS,
+		Command: s.Command, Stdin: s.Stdin, TTY: s.TTY, Columns: s.Columns, Rows: s.Rows,
 	}
 }
 

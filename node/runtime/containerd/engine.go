@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ type Config struct {
 	Registries Registries
 	LogBytes   int64         // size at which a container's log rotates; default 8 MiB
 	PullLimit  time.Duration // longest pull; default 15 min
+	ByHand     bool          // its commands are a person's on this machine: EndCommands of another leaves them alone
 }
 
 // Engine implements runtime.Runtime.
@@ -46,12 +48,18 @@ type Engine struct {
 	client *client.Client
 	log    *slog.Logger
 	pulls  singleflight.Group
+	logs   logs
+	// commands begins the names of what this Engine runs in containers.
+	commands string
 
 	mu          sync.Mutex
 	snapshotter string // "" until asked for
 }
 
-var _ runtime.Runtime = (*Engine)(nil)
+var (
+	_ runtime.Runtime = (*Engine)(nil)
+	_ runtime.Console = (*Engine)(nil)
+)
 
 // New connects lazily: an absent daemon shows at the first call.
 func New(cfg Config, log *slog.Logger) (*Engine, error) {
@@ -68,7 +76,11 @@ func New(cfg Config, log *slog.Logger) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to containerd at %s: %w: %w", cfg.Socket, err, errs.Unavailable)
 	}
-	return &Engine{cfg: cfg, client: c, log: log}, nil
+	commands := commandPrefix + rand.Text() + "-"
+	if cfg.ByHand {
+		commands = "by-hand-"
+	}
+	return &Engine{cfg: cfg, client: c, log: log, commands: commands}, nil
 }
 
 // Close ends the connection; containers stay.

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"oakestra/node/runtime"
 	"oakestra/pkg/errs"
@@ -24,42 +24,13 @@ func (e *Engine) LogPath(id string) string { return filepath.Join(e.logDir(), id
 
 func (e *Engine) removeLogs(id string) error {
 	var all []error
+	e.logs.forget(id)
 	for _, p := range []string{e.LogPath(id), e.LogPath(id) + ".1"} {
 		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			all = append(all, err)
 		}
 	}
 	return errors.Join(all...)
-}
-
-// rotate copies a log that has grown too large aside and empties it. The shim
-// holds the file open for appending, so its next line starts at the beginning;
-// a line written between copy and truncate is lost.
-func rotate(path string, limit int64) error {
-	info, err := os.Stat(path)
-	if err != nil || info.Size() < limit {
-		return err
-	}
-	from, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	if _, err := from.Seek(-limit, io.SeekEnd); err != nil {
-		return err
-	}
-	to, err := os.OpenFile(path+".1", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o640)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(to, from); err != nil {
-		to.Close()
-		return err
-	}
-	if err := to.Close(); err != nil {
-		return err
-	}
-	return os.Truncate(path, 0)
 }
 
 func tail(path string) string {
@@ -81,7 +52,7 @@ func tail(path string) string {
 // when it is too large.
 func (e *Engine) Stats(_ context.Context, s runtime.Spec) (runtime.Stats, error) {
 	path := e.LogPath(s.ID())
-	if err := rotate(path, e.cfg.LogBytes); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := e.logs.of(s.ID(), path).keep(e.cfg.LogBytes, time.Now()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		e.log.Warn("log not rotated", "container", s.ID(), "error", err)
 	}
 	out := runtime.Stats{LogTail: tail(path)}

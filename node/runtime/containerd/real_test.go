@@ -85,7 +85,7 @@ func serve(t *testing.T) string {
 	}
 	_ = w.WriteHeader(&tar.Header{Name: "bin/busybox", Mode: 0o755, Size: int64(len(body)), Typeflag: tar.TypeReg})
 	_, _ = w.Write(body)
-	for _, n := range []string{"sh", "sleep", "cat", "echo"} {
+	for _, n := range []string{"sh", "sleep", "cat", "echo", "stty"} {
 		_ = w.WriteHeader(&tar.Header{Name: "bin/" + n, Typeflag: tar.TypeSymlink, Linkname: "busybox", Mode: 0o777})
 	}
 	_ = w.Close()
@@ -114,7 +114,7 @@ func serve(t *testing.T) string {
 }
 
 func TestContract(t *testing.T) {
-	runtimetest.Run(t, func(t *testing.T) (runtime.Runtime, string) {
+	runtimetest.Run(t, func(t *testing.T) (runtimetest.Whole, string) {
 		e, _, image := private(t)
 		return e, image
 	})
@@ -146,7 +146,7 @@ func TestAdoptLogsAndExit(t *testing.T) {
 		t.Fatalf("%+v, %v", list, err)
 	}
 	var out, stderr bytes.Buffer
-	if code, err := second.Exec(ctx, s.ID(), "x", []string{"sh", "-c", "echo inside; exit 3"}, nil, &out, &stderr); err != nil || code != 3 || out.String() != "inside\n" {
+	if code, err := second.Exec(ctx, s.ID(), runtime.Command{Args: []string{"sh", "-c", "echo inside; exit 3"}, Stdout: &out, Stderr: &stderr}); err != nil || code != 3 || out.String() != "inside\n" {
 		t.Errorf("exec: %d %v %q", code, err, out.String())
 	}
 	stats, err := second.Stats(ctx, s)
@@ -174,4 +174,67 @@ func TestAdoptLogsAndExit(t *testing.T) {
 	if list[0].Exit != 7 {
 		t.Errorf("exit %d", list[0].Exit)
 	}
+}
+
+// What a process that was killed has left is ended by the next one, and nothing else.
+func TestCommandsOfBeforeAreEnded(t *testing.T) {
+	e, cfg, image := private(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s := cutSpec(image, 1)
+	if err := e.Pull(ctx, image, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Create(ctx, s); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Start(ctx, s.ID()); err != nil {
+		t.Fatal(err)
+	}
+	runs := func(e *containerd.Engine) <-chan int {
+		started, done := make(chan struct{}), make(chan int, 1)
+		go func() {
+			code, err := e.Exec(ctx, s.ID(), runtime.Command{Args: []string{"sleep", "777"}, Stdout: io.Discard, Stderr: io.Discard, Started: func() { close(started) }})
+			if err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+			done <- code
+		}()
+		<-started
+		return done
+	}
+	engine := func(byHand bool) *containerd.Engine {
+		cfg.ByHand = byHand
+		e, err := containerd.New(cfg, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = e.Close() })
+		return e
+	}
+	before, hand, own := runs(engine(false)), runs(engine(true)), runs(e)
+	if err := e.EndCommands(ctx); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case code := <-before:
+		if code != 137 {
+			t.Errorf("exit %d", code)
+		}
+	case <-ctx.Done():
+		t.Fatal("it runs on")
+	}
+	select {
+	case <-hand:
+		t.Error("a person's command was ended")
+	case <-own:
+		t.Error("our own command was ended")
+	case <-time.After(200 * time.Millisecond): // nothing is to come
+	}
+	if c, err := e.List(ctx); err != nil || len(c) != 1 || c[0].Phase != runtime.Running {
+		t.Errorf("%+v %v", c, err)
+	}
+	cancel()
+	<-hand
+	<-own
 }

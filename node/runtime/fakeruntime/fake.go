@@ -22,13 +22,16 @@ type Fake struct {
 	nextPid    uint32
 	rings      map[int]chan struct{}
 	nextRing   int
+	output     map[string][]byte        // by container; it stays until Remove with logs
+	written    map[string]chan struct{} // closed when something happens to a container
 	calls      []string
 }
 
 // New returns an empty runtime.
 func New() *Fake {
 	return &Fake{containers: map[string]runtime.Container{}, pulled: map[string]bool{},
-		fail: map[string]error{}, stubborn: map[string]bool{}, rings: map[int]chan struct{}{}, nextPid: 1000}
+		fail: map[string]error{}, stubborn: map[string]bool{}, rings: map[int]chan struct{}{}, nextPid: 1000,
+		output: map[string][]byte{}, written: map[string]chan struct{}{}}
 }
 
 // Fail makes a method ("Pull", "Create", "Start", "Stop", "Remove", "List")
@@ -46,6 +49,7 @@ func (f *Fake) Exit(id string, code int32) {
 	if ok && c.Phase == runtime.Running {
 		c.Phase, c.Exit = runtime.Exited, code
 		f.containers[id] = c
+		f.moved(id)
 	}
 	f.mu.Unlock()
 	f.ring()
@@ -127,6 +131,7 @@ func (f *Fake) Create(_ context.Context, s runtime.Spec) (runtime.Container, err
 	f.nextPid++
 	c = runtime.Container{Spec: s, Phase: runtime.Ready, Pid: f.nextPid}
 	f.containers[id] = c
+	f.output[id] = append(f.output[id], []byte{}...)
 	return c, nil
 }
 
@@ -142,6 +147,7 @@ func (f *Fake) Start(_ context.Context, id string) error {
 	case c.Phase == runtime.Ready:
 		c.Phase = runtime.Running
 		f.containers[id] = c
+		f.first(c)
 	}
 	f.mu.Unlock()
 	f.ring()
@@ -169,6 +175,7 @@ func (f *Fake) Stop(ctx context.Context, id string, grace time.Duration) error {
 	if c, ok := f.containers[id]; ok && (c.Phase == runtime.Running || c.Phase == runtime.Ready) {
 		c.Phase, c.Exit = runtime.Exited, code
 		f.containers[id] = c
+		f.moved(id)
 	}
 	f.mu.Unlock()
 	f.ring()
@@ -176,11 +183,15 @@ func (f *Fake) Stop(ctx context.Context, id string, grace time.Duration) error {
 }
 
 // Remove forgets a container.
-func (f *Fake) Remove(_ context.Context, id string, _ bool) error {
+func (f *Fake) Remove(_ context.Context, id string, logs bool) error {
 	f.mu.Lock()
 	err := f.begin("Remove", id)
 	if err == nil {
 		delete(f.containers, id)
+		if logs {
+			delete(f.output, id)
+		}
+		f.moved(id)
 	}
 	f.mu.Unlock()
 	f.ring()

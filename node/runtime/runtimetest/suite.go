@@ -8,8 +8,15 @@ import (
 	"oakestra/node/runtime"
 )
 
-// Image is what a factory must be able to pull; "sleep" runs in it.
-type Factory func(t *testing.T) (rt runtime.Runtime, image string)
+// Whole is what is tested.
+type Whole interface {
+	runtime.Runtime
+	runtime.Console
+}
+
+// Factory makes a runtime and names an image that it can pull; "sh", "sleep",
+// "cat", "echo" and "stty" run in it.
+type Factory func(t *testing.T) (rt Whole, image string)
 
 // patience is for calls that may wait for the disk, not for one another.
 const patience = 20 * time.Second
@@ -64,6 +71,8 @@ func Run(t *testing.T, factory Factory) {
 			t.Fatalf("removed, yet listed: %+v", c)
 		}
 	})
+	t.Run("output", func(t *testing.T) { testOutput(t, factory) })
+	t.Run("commands", func(t *testing.T) { testCommands(t, factory) })
 }
 
 func must(t *testing.T, err error) {
