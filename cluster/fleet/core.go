@@ -84,6 +84,7 @@ type core struct {
 	revision     uint64
 	synced       bool
 	started      time.Time
+	called       bool                      // callRoll has nothing to do any more
 	heard        time.Time                 // a worker, last
 	lonely       bool                      // nobody was heard since we were alone
 	blank        bool                      // the book held nothing at the start, or not yet all that the root says first
@@ -236,6 +237,7 @@ func (c *core) tick() {
 	if c.alone() {
 		c.lonely, c.brakeUntil = true, later(c.brakeUntil, c.now.Add(returnWithin))
 	}
+	c.callRoll()
 	c.judgeDue()
 	if !c.brakeUntil.IsZero() && !c.now.Before(c.brakeUntil) {
 		c.release("the pause is over")

@@ -26,6 +26,23 @@ func (c *core) gathering() bool {
 	return len(c.where.unheard) > 0 && c.now.Sub(c.started) < gatherFor
 }
 
+// callRoll ends what a start gave to those that are still away once nine of ten
+// workers are back. That time is for agents that all wait for their next try,
+// and these would come one by one: who is missing now is not waiting.
+func (c *core) callRoll() {
+	known := len(c.nodes) - c.dead
+	if c.called || len(c.where.unheard)*10 > known {
+		return
+	}
+	c.called = true
+	for id := range c.where.unheard {
+		if n := c.nodes[id]; n != nil && n.Base.After(c.now) {
+			n.Base = c.now
+			c.liveness(n)
+		}
+	}
+}
+
 // rootBeats is within what a root that can be reached is heard.
 const rootBeats = 7 * time.Second
 

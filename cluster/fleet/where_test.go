@@ -85,6 +85,35 @@ func TestManyWorkersHaveLongerToComeBack(t *testing.T) {
 	})
 }
 
+// TestWhoIsMissingAmongManyIsLostInTime: of twenty workers nineteen report after
+// a start; the last has ten seconds from then on, and no more because others
+// might have been slow. Where three are missing all have the time of a start.
+func TestWhoIsMissingAmongManyIsLostInTime(t *testing.T) {
+	for away, within := range map[int]time.Duration{1: 13 * time.Second, 3: 21 * time.Second} {
+		bubble(t, func(t *testing.T) {
+			var names []string
+			for i := range 20 {
+				names = append(names, fmt.Sprint("w", i))
+			}
+			r := newRig(t, names...)
+			time.Sleep(5 * time.Second)
+			r.stop()
+			for _, n := range names[:away] {
+				r.nodes[n].link.Disconnect()
+			}
+			r.start()
+			time.Sleep(within - 3*time.Second)
+			if n := r.root.noted("node-lost"); n != 0 {
+				t.Errorf("%d away: %d lost before their time", away, n)
+			}
+			time.Sleep(3 * time.Second)
+			if n := r.root.noted("node-lost"); n != away {
+				t.Errorf("%d away: %d lost after %s", away, n, within)
+			}
+		})
+	}
+}
+
 // told counts how often the root hears of each worker, and of how many at once.
 type told struct {
 	above

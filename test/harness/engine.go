@@ -109,7 +109,10 @@ func (e *engine) session(ctx context.Context) error {
 		Host: m.Name, Key: m.Key, Boot: e.boot, Address: m.Address, Architecture: "amd64", Runtimes: []string{"docker", "container"},
 		Capacity: m.Room, Network: true, Version: "test",
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, errRefused): // as a dial that fails
+		return fmt.Errorf("%w: %w", errUnreachable, err)
+	case err != nil:
 		return err
 	}
 	m.attach(l, id)
