@@ -21,7 +21,7 @@ func (c *core) ofOne(s *slot) Have {
 	h := Have{Nodes: map[model.NodeID]NodeHave{}, Synced: c.synced, Recovering: s.Recovering, Braked: c.now.Before(c.brakeUntil), Running: s.running, Unheard: len(c.where.unheard) > 0}
 	for _, id := range c.involved(s) {
 		if n := c.nodes[id]; n != nil {
-			h.Nodes[id] = NodeHave{n.live, n.completeAt, n.Original, n.Draining}
+			h.Nodes[id] = NodeHave{n.live, n.completeAt, n.Original, n.Draining, oldOn(s, id) && !c.index.Room(string(id), s.Instance.String(), request(s))}
 			h.Seen = append(h.Seen, n.seen[s.Instance]...)
 		}
 	}

@@ -98,6 +98,8 @@ type NodeHave struct {
 	CompleteAt time.Time // last complete report since start, zero: none
 	Original   bool
 	Draining   bool
+	// Full: what an attempt of the slot there needs was given to others since.
+	Full bool
 }
 
 // Seen is an attempt in a worker's last complete report.
@@ -284,7 +286,8 @@ func (p *planner) ended(why string) {
 }
 
 // revert finds the attempt of a returned node while its replacement does not
-// run. Once that runs it stays, and the returned attempt ends.
+// run. Once that runs it stays, and the returned attempt ends. So it does where
+// its room or its host port was given to another service in between.
 func (p *planner) revert() bool {
 	if o := p.w.Observed.State; o == instance.Running || o == instance.Completed || p.w.Placement.Try == 0 || p.unsure() {
 		return false
@@ -295,7 +298,7 @@ func (p *planner) revert() bool {
 			continue // its replacement is on the way
 		}
 		if s.State == instance.Running && !s.Restarting && s.Epoch.Grant == p.w.Grant && p.isOld(o) && p.w.DeletedAt[o].IsZero() &&
-			p.h.Nodes[s.Node].Liveness == instance.Alive {
+			p.h.Nodes[s.Node].Liveness == instance.Alive && !p.h.Nodes[s.Node].Full {
 			p.add(Revert, s.Node, s.Epoch, "the node returned")
 			return true
 		}

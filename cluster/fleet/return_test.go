@@ -137,6 +137,7 @@ func TestPlanOfAReturnAfterARestart(t *testing.T) {
 		loaded   bool
 		reported bool
 		lost     bool
+		full     bool
 		state    instance.State
 		want     Kind
 		nothing  bool
@@ -145,6 +146,7 @@ func TestPlanOfAReturnAfterARestart(t *testing.T) {
 		{name: "its worker reported, without it", loaded: true, reported: true, want: Revert},
 		{name: "its worker is lost", loaded: true, lost: true, want: Revert},
 		{name: "placed by this manager", want: Revert},
+		{name: "its room was given away", full: true, want: Deploy},
 		{name: "it runs", loaded: true, reported: true, state: instance.Running, want: Delete},
 	} {
 		old := store.Old{Epoch: instance.Epoch{Grant: 7, Try: 1}, Node: "w1"}
@@ -159,7 +161,7 @@ func TestPlanOfAReturnAfterARestart(t *testing.T) {
 			second.Liveness = instance.Lost
 		}
 		acts, _ := Plan(w, Have{
-			Synced: true, Nodes: map[model.NodeID]NodeHave{"w1": {Liveness: instance.Alive, CompleteAt: now}, "w2": second},
+			Synced: true, Nodes: map[model.NodeID]NodeHave{"w1": {Liveness: instance.Alive, CompleteAt: now, Full: c.full}, "w2": second},
 			Seen: []Seen{{Node: "w1", Epoch: old.Epoch, State: instance.Running}},
 		}, now)
 		if c.nothing && len(acts) != 0 || !c.nothing && (len(acts) == 0 || acts[0].Kind != c.want) {

@@ -263,6 +263,26 @@ func (x *Index) Reserved(key string) (candidate string, ok bool) {
 	return v.on.ID, true
 }
 
+// Room says whether a candidate has the room and the host ports that a request
+// needs once what is reserved under key is given back. It looks at nothing else:
+// callers ask about what runs there already.
+func (x *Index) Room(id, key string, r Request) bool {
+	e := x.byID[id]
+	if e == nil || !e.known {
+		return false
+	}
+	for _, p := range r.Ports {
+		if use, taken := e.ports[portKey{p.Host, p.Protocol}]; taken && use.service != r.Service {
+			return false
+		}
+	}
+	free := e.free()
+	if v := x.held[key]; v != nil && v.on == e {
+		free = free.Add(v.demand)
+	}
+	return judgeDemand(free, r.Demand).none()
+}
+
 func (x *Index) book(v *reservation, sign int) {
 	x.generation++
 	e := v.on

@@ -377,3 +377,31 @@ func BenchmarkPlace(b *testing.B) {
 		})
 	}
 }
+
+// TestRoom: of what a candidate has left, with one's own reservation given back.
+func TestRoom(t *testing.T) {
+	x := NewIndex()
+	x.Apply(Delta{Upsert: []Candidate{{ID: "w", Capacity: model.Resources{MemoryMB: 100}, Cordoned: true}}})
+	web := Request{Service: "web", Demand: model.Resources{MemoryMB: 60}, Ports: []model.Port{{Host: 80, Container: 80, Protocol: model.TCP}}}
+	room := func(what string, r Request, want bool) {
+		t.Helper()
+		if got := x.Room("w", "web/0", r); got != want {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
+	room("empty, and cordoned", web, true)
+	x.Reserve("web/0", "w", web)
+	room("its own", web, true)
+	x.Reserve("web/1", "w", Request{Service: "web", Demand: model.Resources{MemoryMB: 40}, Ports: web.Ports})
+	room("beside another of its service", web, true)
+	x.Reserve("web/2", "w", Request{Service: "web", Demand: model.Resources{MemoryMB: 1}})
+	room("its memory was given away", web, false)
+	x.Release("web/2")
+	x.Release("web/0")
+	x.Release("web/1")
+	x.Reserve("db/0", "w", Request{Service: "db", Ports: web.Ports})
+	room("its port was given away", web, false)
+	if x.Room("nobody", "web/0", web) {
+		t.Error("room on a candidate that does not exist")
+	}
+}
