@@ -77,32 +77,30 @@ func (c *Control) Clusters() []ClusterView {
 // for "". NotFound when there is no such cluster, or no such worker there.
 func (c *Control) Orphans(ctx context.Context, cluster, node string) ([]OrphanView, error) {
 	var of model.ClusterID
+	where := ""
 	if cluster != "" {
-		site, err := c.Cluster(cluster)
+		site, err := c.site(cluster)
 		if err != nil {
 			return nil, err
 		}
-		of = site.ID
+		of, where = site.ID, fmt.Sprintf(" of cluster %q", cluster)
+	}
+	within := func(at model.ClusterID, id model.NodeID, host string) bool {
+		return (of == "" || of == at) && (node == "" || node == string(id) || node == host)
 	}
 	hosts := c.workers()
-	known := node == ""
-	for id, list := range hosts {
-		for _, w := range list {
-			known = known || (of == "" || of == id) && (node == string(w.ID) || node == w.Host)
+	list, err := c.pick(ctx, hosts, func(u UnknownView, host string) bool { return within(u.Cluster, u.Node, host) })
+	if err != nil || len(list) > 0 || node == "" {
+		return list, err
+	}
+	for at, workers := range hosts {
+		for _, w := range workers {
+			if within(at, w.ID, w.Host) {
+				return nil, nil
+			}
 		}
 	}
-	list, err := c.pick(ctx, hosts, func(u UnknownView, host string) bool {
-		return (of == "" || of == u.Cluster) && (node == "" || node == string(u.Node) || node == host)
-	})
-	switch {
-	case err != nil:
-		return nil, err
-	case !known && len(list) == 0 && cluster != "":
-		return nil, fmt.Errorf("node %q of cluster %q: %w", node, cluster, errs.NotFound)
-	case !known && len(list) == 0:
-		return nil, fmt.Errorf("node %q: %w", node, errs.NotFound)
-	}
-	return list, nil
+	return nil, fmt.Errorf("node %q%s: %w", node, where, errs.NotFound)
 }
 
 // pick makes views of the orphans that are meant; host is "" while the worker
@@ -178,7 +176,7 @@ func (c *Control) RemoveOrphan(ctx context.Context, who Caller, id OrphanID) (sa
 
 // orphan finds the one that is meant.
 func (c *Control) orphan(ctx context.Context, id OrphanID) (OrphanView, error) {
-	site, err := c.Cluster(id.Cluster)
+	site, err := c.site(id.Cluster)
 	if err != nil {
 		return OrphanView{}, err
 	}
