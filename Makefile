@@ -18,6 +18,10 @@ ifneq ($(SUDO_USER),)
 export GOMODCACHE ?= $(shell sudo -u $(SUDO_USER) $(GO) env GOMODCACHE 2>/dev/null)
 endif
 
+# Whether a site is on this machine. Its directory is root's alone: one that
+# cannot be looked into holds one.
+HAS_SITE = { [ -e "$(STATE)/site.json" ] || { [ -d "$(STATE)" ] && [ ! -x "$(STATE)" ]; }; }
+
 .DEFAULT_GOAL := help
 .PHONY: help setup build up down demo test unit mongotest hosttest e2e crash faults harness check fuzz-smoke bench sim generate browser test-long clean need-go images
 
@@ -39,7 +43,8 @@ up: setup build ## start root, cluster and worker on this machine
 	@$(SUDO) bin/oak up --state $(STATE)
 
 down: ## stop them and remove everything they made
-	@if [ -x bin/oak ]; then $(SUDO) bin/oak down --state $(STATE); else echo "nothing to remove: bin/oak was never built"; fi
+	@if $(HAS_SITE) && ! { [ -x bin/oak ] && [ -x bin/NodeEngine ] && [ -x bin/NetManager ]; }; then $(MAKE) --no-print-directory build; fi
+	@if $(HAS_SITE); then $(SUDO) bin/oak down --state "$(STATE)"; else echo "nothing to remove: $(STATE) holds no site"; fi
 	@$(SUDO) deploy/demo/run.sh stop-registry
 
 demo: need-go ## run the quick start end to end (DEMO_OFFLINE=1: without an image registry)
@@ -94,5 +99,6 @@ generate: need-go ## rebuild protobuf code and the OpenAPI documents
 images: need-go ## build the quick start's images into build/images and serve them on 127.0.0.1:5555
 	@$(GO) run ./test/images/demo-registry
 
-clean: ## remove what builds leave
+clean: ## remove what builds leave (not while a site is on this machine)
+	@! $(HAS_SITE) || { echo "a site is in $(STATE), and its daemons start from bin/: run \"make down\" first, which removes the site, too" >&2; exit 1; }
 	@rm -rf bin build test/browser/node_modules

@@ -49,7 +49,7 @@ type outlookView struct {
 }
 
 func explainCommand(a *app) *cobra.Command {
-	return &cobra.Command{Use: "explain SERVICE", Short: "see where a service would go, and why instances wait", Args: cobra.ExactArgs(1),
+	return &cobra.Command{Use: "explain SERVICE", Short: "see where a service would go, and why instances wait", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeServices,
 		Long: `Tries the placement of one more instance of a service (name or id), and of the
 instances that wait, and places nothing. Every cluster that is connected says of
 its workers whether they would take it, and if not, why.`,

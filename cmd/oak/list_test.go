@@ -5,8 +5,11 @@ import (
 	"testing"
 )
 
-func TestAListedWorkerSaysWhatIsStillToBeRemoved(t *testing.T) {
+func TestAListedWorkerSaysSinceWhenItIsStaleAndWhatIsStillToBeRemoved(t *testing.T) {
 	for answer, want := range map[string]string{
+		`{"stale":true,"cluster_name":"north","last_seen":"2025-01-02T03:04:05Z"}`:            "cluster north is not connected; as heard at 2025-01-02T03:04:05Z",
+		`{"stale":true,"cluster_name":"north","last_seen":"","to_remove_total":2}`:            "cluster north is not connected; 2 to be removed",
+		`{"stale":false,"cluster_name":"north","last_seen":"2025-01-02T03:04:05Z"}`:           "",
 		`{"to_remove":[],"to_remove_total":0}`:                                                "",
 		`{"to_remove":[{"waits_for":""}],"to_remove_total":1}`:                                "1 to be removed",
 		`{"to_remove":[{"waits_for":"worker w3 of cluster c1 is lost"}],"to_remove_total":7}`: "7 to be removed: worker w3 of cluster c1 is lost",

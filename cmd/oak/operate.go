@@ -39,8 +39,9 @@ func nodeCommand(a *app) *cobra.Command {
   oak node uncordon worker-1    back in use
   oak node rm worker-1          forget one that is switched off for good`}
 	cmd.PersistentFlags().StringVar(&cluster, "cluster", "", "name or id of its cluster, when several have a node of this name")
+	completeFlag(cmd, "cluster", a.completeClusters())
 	do := func(use, short, method, suffix string) {
-		cmd.AddCommand(&cobra.Command{Use: use + " NAME", Short: short, Args: cobra.ExactArgs(1),
+		cmd.AddCommand(&cobra.Command{Use: use + " NAME", Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: first(a.completeNodes()),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				return a.operate(cmd.Context(), method, "/api/nodes/"+url.PathEscape(args[0])+suffix+"?cluster="+url.QueryEscape(cluster))
 			}})
@@ -124,6 +125,7 @@ replaces nothing for five minutes: the fault is then more likely its own network
 			return a.operate(cmd.Context(), http.MethodPost, "/api/clusters/"+url.PathEscape(args[0])+"/confirm-loss")
 		}}
 	cmd.AddCommand(confirm)
+	confirm.ValidArgsFunction, rm.ValidArgsFunction = first(a.completeClusters()), first(a.completeClusters())
 	rm.Flags().BoolVar(&force, "force", false, "also when instances are assigned to it")
 	approve := &cobra.Command{Use: "approve NAME", Short: "let a site that lost its data directory be itself again", Args: cobra.ExactArgs(1),
 		Long: `A cluster manager without its data directory has a new key, and the root

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,22 @@ func (o orphanView) name() string {
 	return moveView{Service: o.Service, ID: o.ID, Number: o.Number}.name()
 }
 
+// called says whether a name means it: that of its service, in full or short,
+// or its id.
+func (o orphanView) called(name string) bool {
+	service, number, _ := strings.Cut(name, "/")
+	if number != strconv.Itoa(o.Number) || service == "" {
+		return false
+	}
+	parts := strings.Split(o.Service, ".") // application.namespace.service.namespace
+	return service == o.Service || service == o.ID || len(parts) == 4 && service == parts[2]
+}
+
+func isNumber(s string) bool {
+	n, err := strconv.Atoi(s)
+	return err == nil && strconv.Itoa(n) == s && n >= 0
+}
+
 func (o orphanView) line() string {
 	return fmt.Sprintf("%s (epoch %s) on node %s of cluster %s: %s", o.name(), o.Epoch, cmp.Or(o.Node, "-"), o.Cluster, o.Reason)
 }
@@ -46,9 +63,11 @@ func (o orphanView) route() string {
 // place is where to look for orphans.
 type place struct{ cluster, node string }
 
-func (p *place) flags(cmd *cobra.Command) {
+func (p *place) flags(a *app, cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.cluster, "cluster", "", "name or id of a cluster")
 	cmd.Flags().StringVar(&p.node, "node", "", "id or host name of a worker")
+	completeFlag(cmd, "cluster", a.completeClusters())
+	completeFlag(cmd, "node", a.completeNodes())
 }
 
 func (p *place) route() string {
@@ -65,7 +84,7 @@ They run on until somebody removes them: oak orphan rm.`,
 				return [][]any{{v.name(), v.Node, v.Cluster, v.Epoch, v.Since, v.Status, v.Reason}}
 			})
 		}}
-	at.flags(cmd)
+	at.flags(a, cmd)
 	return cmd
 }
 
@@ -80,7 +99,8 @@ func orphanCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "orphan", Short: "remove containers that no record explains"}
 	var p pick
 	rm := &cobra.Command{Use: "rm [SERVICE/NUMBER]", Short: "remove one, or all of a worker", Args: cobra.MaximumNArgs(1),
-		Long: `Removes containers that "oak orphans" lists, after asking. What belongs to an
+		Long: `Removes containers that "oak orphans" lists, after asking. SERVICE is the
+name of a service, in full or short, or its id. What belongs to an
 instance by the time the order arrives is not removed. The worker's cluster
 stores the order and must be connected; the worker need not be.`,
 		Example: "  oak orphan rm clientsrvr.test.nginx.test/0 --node worker-1\n  oak orphan rm --all --node worker-1 --yes",
@@ -92,11 +112,15 @@ stores the order and must be connected; the worker need not be.`,
 				return errors.New("all of which worker? give --node or --cluster with --all")
 			}
 			if !p.all {
+				if _, number, ok := strings.Cut(args[0], "/"); !ok || !isNumber(number) {
+					return fmt.Errorf("%q: want SERVICE/NUMBER, such as nginx/0; see: oak orphans", args[0])
+				}
 				p.name = args[0]
 			}
 			return a.removeOrphans(cmd, p)
 		}}
-	p.flags(rm)
+	p.flags(a, rm)
+	rm.ValidArgsFunction = first(offer(a, func(*cobra.Command) string { return p.route() }, orphanView.name))
 	rm.Flags().StringVar(&p.epoch, "epoch", "", "of several with one name, the one with this epoch")
 	rm.Flags().BoolVar(&p.all, "all", false, "all of a worker, or of a cluster")
 	rm.Flags().BoolVarP(&p.yes, "yes", "y", false, "do not ask")
@@ -145,8 +169,7 @@ func (c *client) orphans(ctx context.Context, p pick) ([]orphanView, error) {
 		return nil, err
 	}
 	for _, o := range all {
-		named := p.name == o.name() || p.name == fmt.Sprintf("%s/%d", o.ID, o.Number)
-		if (p.all || named) && (p.epoch == "" || p.epoch == o.Epoch) {
+		if (p.all || o.called(p.name)) && (p.epoch == "" || p.epoch == o.Epoch) {
 			found = append(found, o)
 		}
 	}

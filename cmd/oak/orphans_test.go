@@ -17,7 +17,8 @@ func TestOrphansByCommandLine(t *testing.T) {
 	s := newStandIn(t)
 	s.on("GET /api/orphans?cluster=&node=", 200, "["+strings.Join([]string{one, older, newer, held}, ",")+"]")
 	s.on("GET /api/orphans?cluster=kitchen&node=w2", 200, "["+older+","+newer+"]")
-	s.on("GET /api/orphans?cluster=&node=w9", 200, "[]")
+	s.on("GET /api/orphans?cluster=&node=w5", 200, "[]")
+	s.on("GET /api/orphans?cluster=&node=w9", 404, `{"code":404,"status":"Not Found","message":"node \"w9\": not found"}`)
 	const delOne, delOlder, delNewer, delHeld = "DELETE /api/orphans/c1/w1/a.b.c.d/0?epoch=0.0%2F0", "DELETE /api/orphans/c1/w2/abc/1?epoch=1.2%2F3",
 		"DELETE /api/orphans/c1/w2/abc/1?epoch=1.3%2F1", "DELETE /api/orphans/c2/-/held/2?epoch=1.2%2F0"
 	s.on(delOne, 200, `{"message":"a.b.c.d/0 is removed"}`)
@@ -31,7 +32,14 @@ func TestOrphansByCommandLine(t *testing.T) {
 		removed     []string
 	}{
 		{"orphans --cluster kitchen --node w2", "", "CONTAINER  NODE  CLUSTER  EPOCH  SINCE  STATUS    WHY\nabc/1      w2    kitchen  1.2/3  -      found     r\nabc/1      w2    kitchen  1.3/1  -      removing  r\n", false, nil},
-		{"orphans --node w9 --json", "", "[]\n", false, nil},
+		{"orphans --node w5 --json", "", "[]\n", false, nil},
+		{"orphans --node w9", "", `node "w9"`, true, nil},
+		{"orphan rm c/0 --yes", "", "a.b.c.d/0 is removed\n", false, []string{delOne}},
+		{"orphan rm b/0 --yes", "", "oak orphans", true, nil},
+		{"orphan rm nginx", "", "want SERVICE/NUMBER", true, nil},
+		{"orphan rm c/", "", "want SERVICE/NUMBER", true, nil},
+		{"orphan rm c/-1", "", "want SERVICE/NUMBER", true, nil},
+		{"orphan rm /0 --yes", "", "oak orphans", true, nil},
 		{"orphan rm a.b.c.d/0", "y\n", "a.b.c.d/0 is removed\n", false, []string{delOne}},
 		{"orphan rm a.b.c.d/0 --yes --json", "", `["a.b.c.d/0 is removed"]` + "\n", false, []string{delOne}},
 		{"orphan rm held/2 -y", "", "held/2 is removed\n", false, []string{delHeld}},
@@ -40,7 +48,7 @@ func TestOrphansByCommandLine(t *testing.T) {
 		{"orphan rm abc/1 --yes", "", "several are called abc/1", true, nil},
 		{"orphan rm abc/1 --yes --epoch 1.3/1", "", "abc/1 is removed\n", false, []string{delNewer}},
 		{"orphan rm a.b.c.d/1 --yes", "", "oak orphans", true, nil},
-		{"orphan rm --all --yes --node w9", "", "oak orphans", true, nil},
+		{"orphan rm --all --yes --node w5", "", "oak orphans", true, nil},
 		{"orphan rm --all --cluster kitchen --node w2", "yes\n", "belongs to instance abc/1", true, []string{delOlder, delNewer}},
 		{"orphan rm --all", "", "--node", true, nil},
 		{"orphan rm", "", "which one", true, nil},

@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // The parts of the root's answers that the command line shows.
 
@@ -103,14 +106,22 @@ type nodeView struct {
 
 // detail is what a user should know of a worker.
 func (n nodeView) detail() string {
-	if n.Removals == 0 {
-		return ""
+	var parts []string
+	if n.Stale {
+		text := "cluster " + n.Cluster + " is not connected"
+		if n.LastSeen != "" {
+			text += "; as heard at " + n.LastSeen
+		}
+		parts = append(parts, text)
 	}
-	text := fmt.Sprintf("%d to be removed", n.Removals)
-	if len(n.ToRemove) > 0 && n.ToRemove[0].Waits != "" {
-		text += ": " + n.ToRemove[0].Waits
+	if n.Removals > 0 {
+		text := fmt.Sprintf("%d to be removed", n.Removals)
+		if len(n.ToRemove) > 0 && n.ToRemove[0].Waits != "" {
+			text += ": " + n.ToRemove[0].Waits
+		}
+		parts = append(parts, text)
 	}
-	return text
+	return strings.Join(parts, "; ")
 }
 
 type clusterView struct {

@@ -22,35 +22,52 @@ fail() {
 	exit 1
 }
 
-# stop_registry stops the registry this script started, by its pid and only
-# when that pid still is the registry.
+# registry_pids prints the processes of this checkout's registry. It goes by
+# their program, not by a file: "make clean" removes files, also the program
+# itself, whose name then ends in " (deleted)".
+registry_pids() {
+	for exe in /proc/[0-9]*/exe; do
+		case "$(readlink "$exe" 2>/dev/null)" in
+		"$(pwd -P)/bin/demo-registry" | "$(pwd -P)/bin/demo-registry (deleted)")
+			exe=${exe#/proc/}
+			printf '%s\n' "${exe%/exe}"
+			;;
+		esac
+	done
+}
+
+# stop_registry stops the registry this script started.
 stop_registry() {
-	[ -f "$run_dir/registry.pid" ] || return 0
-	pid=$(cat "$run_dir/registry.pid")
-	if [ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = "$(pwd)/bin/demo-registry" ]; then
+	pids=$(registry_pids)
+	for pid in $pids; do
 		kill "$pid"
-		say "  image registry stopped"
-	fi
+	done
+	tries=0
+	while [ -n "$(registry_pids)" ]; do
+		tries=$((tries + 1))
+		[ $tries -le 100 ] || fail "the image registry (process $(registry_pids | tr '\n' ' ')) does not end"
+		sleep 0.1
+	done
+	[ -z "$pids" ] || say "  image registry stopped"
 	rm -rf "$run_dir"
 }
 
 start_registry() {
-	mkdir -p "$run_dir"
-	if [ -f "$run_dir/registry.pid" ] && [ -f "$run_dir/ready" ] &&
-		[ "$(readlink "/proc/$(cat "$run_dir/registry.pid")/exe" 2>/dev/null)" = "$(pwd)/bin/demo-registry" ]; then
+	if [ -f "$run_dir/ready" ] && [ -n "$(registry_pids)" ]; then
 		say "image registry already serves on $REGISTRY"
 		return
 	fi
+	stop_registry # one whose files are lost holds the port
+	mkdir -p "$run_dir"
 	say "building the two images from Debian packages (kept in build/images)"
 	"$GO" build -trimpath -o bin/demo-registry ./test/images/demo-registry
-	rm -f "$run_dir/ready"
 	setsid bin/demo-registry -listen "$REGISTRY" -cache build/images -ready "$run_dir/ready" \
 		>"$run_dir/registry.log" 2>&1 </dev/null &
-	echo $! >"$run_dir/registry.pid"
+	registry=$!
 	tries=0
 	until [ -f "$run_dir/ready" ]; do
 		tries=$((tries + 1))
-		if [ $tries -gt 600 ] || ! kill -0 "$(cat "$run_dir/registry.pid")" 2>/dev/null; then
+		if [ $tries -gt 600 ] || ! kill -0 "$registry" 2>/dev/null; then
 			cat "$run_dir/registry.log" >&2
 			fail "the image registry did not start; its log is above"
 		fi

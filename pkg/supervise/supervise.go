@@ -54,7 +54,9 @@ func (o Options) withDefaults() Options {
 
 // Run starts the children in order and keeps them running until ctx ends; then
 // it stops them in reverse order and returns nil. It returns an error only
-// when a child cannot be started at all (its program is missing, say).
+// when the first start of a child fails (its program is missing, say). A later
+// one that fails is tried again: the disk may be full, or the program about to
+// be replaced, and the other children have nothing to do with it.
 func Run(ctx context.Context, logger *slog.Logger, children []Child, opts Options) error {
 	opts = opts.withDefaults()
 	var stops []func()
@@ -101,20 +103,24 @@ func keep(ctx context.Context, logger *slog.Logger, c Child, opts Options) error
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	pause := opts.MinPause
+	ran := false
 	for ctx.Err() == nil {
-		started := time.Now()
-		err := once(ctx, c, opts)
+		began := time.Now()
+		started, err := once(ctx, c, opts)
 		if ctx.Err() != nil {
 			return nil
 		}
-		var notStarted *os.PathError
-		if errors.As(err, &notStarted) {
+		if ran = ran || started; !ran {
 			return err
 		}
-		if time.Since(started) > opts.Healthy {
+		if time.Since(began) > opts.Healthy {
 			pause = opts.MinPause
 		}
-		logger.Warn("ended, will be started again", "error", err, "pause", pause)
+		what := "ended, will be started again"
+		if !started {
+			what = "not started, will be tried again"
+		}
+		logger.Warn(what, "error", err, "pause", pause)
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -124,10 +130,11 @@ func keep(ctx context.Context, logger *slog.Logger, c Child, opts Options) error
 	return nil
 }
 
-func once(ctx context.Context, c Child, opts Options) error {
+// once runs the child until it ends. started says whether it ran at all.
+func once(ctx context.Context, c Child, opts Options) (started bool, err error) {
 	out, err := openLog(c.Log, opts.LogLimit)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer out.Close()
 	cmd := exec.Command(c.Path, c.Args...)
@@ -137,12 +144,12 @@ func once(ctx context.Context, c Child, opts Options) error {
 	// which then stops the children in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := cmd.Start(); err != nil {
-		return err
+		return false, err
 	}
 	if c.Pid != "" {
 		if p, err := Find(cmd.Process.Pid); err == nil {
 			if err := p.Save(c.Pid); err != nil {
-				return errors.Join(err, cmd.Process.Kill(), cmd.Wait())
+				return false, errors.Join(err, cmd.Process.Kill(), cmd.Wait())
 			}
 			defer os.Remove(c.Pid)
 		}
@@ -152,19 +159,19 @@ func once(ctx context.Context, c Child, opts Options) error {
 	select {
 	case err := <-ended:
 		if err == nil {
-			return errors.New("exit status 0")
+			return true, errors.New("exit status 0")
 		}
-		return err
+		return true, err
 	case <-ctx.Done():
 	}
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case err := <-ended:
-		return err
+		return true, err
 	case <-time.After(opts.Grace):
 	}
 	_ = cmd.Process.Kill()
-	return <-ended
+	return true, <-ended
 }
 
 func openLog(file string, limit int64) (*os.File, error) {

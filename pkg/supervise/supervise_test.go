@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -105,6 +106,80 @@ func TestAMissingProgramIsAnErrorAtOnce(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "ghost") {
 		t.Fatalf("error = %v, want one that names the child", err)
 	}
+}
+
+// What a start needs goes away while the site runs, and comes back: the child
+// is tried again, and no other child notices.
+func TestALaterStartThatFailsIsTriedAgain(t *testing.T) {
+	for name, c := range map[string]struct{ file string }{
+		"the program is being replaced":      {"program"},
+		"the pid file cannot be written":     {"pids"},
+		"the directory of the log is a file": {"logs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			at := func(n string) string { return filepath.Join(dir, n) }
+			program := []byte("#!/bin/sh\necho up >>" + at("starts") + "\nwhile [ ! -e " + at("end") + " ]; do sleep 0.02; done\n")
+			for _, d := range []string{"program", "pids", "logs"} {
+				if err := os.Mkdir(at(d), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(at("program/x"), program, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			var said lines
+			ctx, cancel := context.WithCancel(context.Background())
+			done := make(chan error, 1)
+			children := []Child{shell(t, dir, "other", "exec sleep 60"), {Name: "x", Path: at("program/x"), Log: at("logs/x.log"), Pid: at("pids/x.pid")}}
+			go func() {
+				done <- Run(ctx, slog.New(slog.NewTextHandler(&said, nil)), children, Options{MinPause: time.Millisecond, MaxPause: 5 * time.Millisecond})
+			}()
+			waitFor(t, "up", func() bool {
+				return read(at("starts")) == "up\n" && read(at("other.pid")) != "" && read(at("pids/x.pid")) != ""
+			})
+			other := read(at("other.pid"))
+			// What is no directory fails for root, too; permissions do not.
+			if err := errors.Join(os.Rename(at(c.file), at("away")), os.WriteFile(at(c.file), nil, 0o644), os.WriteFile(at("end"), nil, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "two failures are said", func() bool {
+				return strings.Count(said.String(), "not started, will be tried again") >= 2 || len(done) > 0
+			})
+			if err := errors.Join(os.Remove(at("end")), os.Remove(at(c.file)), os.Rename(at("away"), at(c.file))); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "up again", func() bool {
+				p, err := Load(at("pids/x.pid"))
+				return len(done) > 0 || err == nil && p.Alive() && strings.Count(read(at("starts")), "up") >= 2
+			})
+			if read(at("other.pid")) != other {
+				t.Error("the other child was stopped")
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// lines is what a logger said, safe to read meanwhile.
+type lines struct {
+	mu  sync.Mutex
+	buf strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
 
 func TestAPidFileOfAnEarlierProcessWithTheSamePidIsNotBelieved(t *testing.T) {

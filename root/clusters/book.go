@@ -176,7 +176,7 @@ func (b *Book) Unexplained(known func(model.InstanceID) bool) []control.UnknownV
 	list := b.unexplained(known)
 	b.date(list)
 	slices.SortFunc(list, func(a, b control.UnknownView) int {
-		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Instance.String(), b.Instance.String()))
+		return cmp.Or(cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Instance.Service, b.Instance.Service), cmp.Compare(a.Instance.Number, b.Instance.Number))
 	})
 	return list
 }

@@ -3,7 +3,6 @@ package control
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,7 +41,7 @@ type OrphanView struct {
 	ClusterName string
 	Host        string // "" while its worker is not known
 	Lost        bool   // its worker is lost: what is ordered waits for its return
-	Reason      string // why nothing explains it
+	Reason      string // why nothing explains it; see Control.Reasons
 }
 
 // Named is how people call it: by the name of its service, else by the id.
@@ -73,9 +72,50 @@ func (c *Control) Clusters() []ClusterView {
 	return list
 }
 
-// Orphans lists containers that no record explains: of one cluster (a name or
-// an id) and one worker (an id or a host name), or of all for "".
+// Orphans lists containers that no record explains, without the reasons: of one
+// cluster (a name or an id) and one worker (an id or a host name), or of all
+// for "". NotFound when there is no such cluster, or no such worker there.
 func (c *Control) Orphans(ctx context.Context, cluster, node string) ([]OrphanView, error) {
+	var of model.ClusterID
+	where := ""
+	if cluster != "" {
+		site, err := c.site(cluster)
+		if err != nil {
+			return nil, err
+		}
+		of, where = site.ID, fmt.Sprintf(" of cluster %q", cluster)
+	}
+	within := func(at model.ClusterID, id model.NodeID, host string) bool {
+		return (of == "" || of == at) && (node == "" || node == string(id) || node == host)
+	}
+	hosts := c.workers()
+	list, err := c.pick(ctx, hosts, func(u UnknownView, host string) bool { return within(u.Cluster, u.Node, host) })
+	if err != nil || len(list) > 0 || node == "" {
+		return list, err
+	}
+	for at, workers := range hosts {
+		for _, w := range workers {
+			if within(at, w.ID, w.Host) {
+				return nil, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("node %q%s: %w", node, where, errs.NotFound)
+}
+
+// pick makes views of the orphans that are meant; host is "" while the worker
+// is not known. It reads the store once when there are some, else not at all.
+func (c *Control) pick(ctx context.Context, hosts map[model.ClusterID]map[model.NodeID]NodeView, meant func(u UnknownView, host string) bool) ([]OrphanView, error) {
+	var out []OrphanView
+	sites := c.sites()
+	for _, u := range c.below.Unknown() {
+		if w := hosts[u.Cluster][u.Node]; meant(u, w.Host) {
+			out = append(out, OrphanView{UnknownView: u, ClusterName: sites[u.Cluster].Name, Host: w.Host, Lost: w.Liveness == instance.Lost})
+		}
+	}
+	if len(out) == 0 {
+		return nil, nil
+	}
 	names, err := c.names(ctx)
 	if err != nil {
 		return nil, err
@@ -84,24 +124,14 @@ func (c *Control) Orphans(ctx context.Context, cluster, node string) ([]OrphanVi
 	for id, name := range names {
 		ids[name] = id
 	}
-	sites, hosts := c.sites(), c.workers()
-	var out []OrphanView
-	for _, u := range c.below.Unknown() {
-		w := hosts[u.Cluster][u.Node]
-		v := OrphanView{UnknownView: u, ClusterName: sites[u.Cluster].Name, Host: w.Host, Lost: w.Liveness == instance.Lost}
-		if cluster != "" && cluster != v.ClusterName && cluster != string(u.Cluster) || node != "" && node != string(u.Node) && node != v.Host {
-			continue
-		}
+	for i := range out {
+		v := &out[i]
 		if v.Instance.Service == "" {
 			v.Instance.Service = ids[v.ServiceName]
 		}
 		if v.ServiceName == "" {
 			v.ServiceName = names[v.Instance.Service]
 		}
-		if v.Reason, err = c.unexplained(ctx, v, sites, names); err != nil {
-			return nil, err
-		}
-		out = append(out, v)
 	}
 	return out, nil
 }
@@ -115,36 +145,6 @@ func (c *Control) workers() map[model.ClusterID]map[model.NodeID]NodeView {
 		out[n.Cluster][n.ID] = n
 	}
 	return out
-}
-
-// unexplained says why no record explains a container.
-func (c *Control) unexplained(ctx context.Context, v OrphanView, sites map[model.ClusterID]ClusterView, names map[model.ServiceID]string) (string, error) {
-	if on, _ := c.below.Recovery(); on {
-		return "the root is in recovery and has not heard all of its clusters", nil
-	}
-	if v.Held {
-		return "its cluster has an order for it that this root has no record of", nil
-	}
-	if _, known := names[v.Instance.Service]; !known {
-		return "there is no such service", nil
-	}
-	in, err := c.store.Instances().Get(ctx, v.Instance)
-	switch {
-	case errors.Is(err, errs.NotFound):
-		return fmt.Sprintf("the service has no instance %d", v.Instance.Number), nil
-	case err != nil:
-		return "", fmt.Errorf("instance %s: %w", v.Instance, err)
-	case in.Tombstone:
-		return "the instance is being removed, and this is no container that its cluster knows of", nil
-	case in.Cluster == "":
-		return "the instance is assigned to no cluster", nil
-	case in.Cluster != v.Cluster:
-		return fmt.Sprintf("the instance is assigned to cluster %s", cmp.Or(sites[in.Cluster].Name, string(in.Cluster))), nil
-	}
-	if seen, ok := c.below.Facts(v.Instance); ok && seen.Placement.Node != "" && seen.Placement.Node != v.Node {
-		return fmt.Sprintf("the instance is placed on worker %s", seen.Placement.Node), nil
-	}
-	return "the instance is placed by its cluster, and this is no container of it that the cluster knows of", nil
 }
 
 // RemoveOrphan orders the removal of one container that no record explains, and
@@ -176,17 +176,19 @@ func (c *Control) RemoveOrphan(ctx context.Context, who Caller, id OrphanID) (sa
 
 // orphan finds the one that is meant.
 func (c *Control) orphan(ctx context.Context, id OrphanID) (OrphanView, error) {
-	site, err := c.Cluster(id.Cluster)
+	site, err := c.site(id.Cluster)
 	if err != nil {
 		return OrphanView{}, err
 	}
-	list, err := c.Orphans(ctx, string(site.ID), "")
+	list, err := c.pick(ctx, c.workers(), func(u UnknownView, _ string) bool {
+		return u.Cluster == site.ID && u.Node == id.Node && u.Instance.Number == id.Number
+	})
 	if err != nil {
 		return OrphanView{}, err
 	}
 	var others []string
 	for _, o := range list {
-		if o.Node != id.Node || o.Instance.Number != id.Number || string(o.Instance.Service) != id.Service && o.ServiceName != id.Service {
+		if string(o.Instance.Service) != id.Service && o.ServiceName != id.Service {
 			continue
 		}
 		if o.Epoch == id.Epoch {

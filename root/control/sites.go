@@ -189,8 +189,13 @@ func (c *Control) OrderNode(ctx context.Context, who Caller, id model.NodeID, cl
 }
 
 // Cluster finds one by id or name.
-func (c *Control) Cluster(id string) (ClusterView, error) {
-	for _, v := range c.Clusters() {
+func (c *Control) Cluster(id string) (ClusterView, error) { return find(c.Clusters(), id) }
+
+// site is Cluster without counting its orphans.
+func (c *Control) site(id string) (ClusterView, error) { return find(c.below.Clusters(), id) }
+
+func find(list []ClusterView, id string) (ClusterView, error) {
+	for _, v := range list {
 		if string(v.ID) == id || v.Name == id {
 			return v, nil
 		}

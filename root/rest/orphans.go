@@ -39,6 +39,7 @@ const noNode = "-"
 //	@success		200		{array}		wire.Orphan
 //	@failure		401		{object}	wire.Error
 //	@failure		403		{object}	wire.Error	"needs the role Admin or Infrastructure_Provider"
+//	@failure		404		{object}	wire.Error	"no such cluster, or no such worker there"
 //	@failure		422		{object}	wire.Error	"a query that cannot be"
 //	@router			/api/orphans/ [get]
 func (a *api) listOrphans(c *gin.Context) {
@@ -52,6 +53,10 @@ func (a *api) listOrphans(c *gin.Context) {
 	}
 	slices.SortFunc(list, func(a, b control.OrphanView) int { return strings.Compare(of(a).key, of(b).key) })
 	if list, err = paged(c, list, of); err != nil {
+		a.fail(c, err)
+		return
+	}
+	if err := a.Control.Reasons(c.Request.Context(), list); err != nil {
 		a.fail(c, err)
 		return
 	}

@@ -1,11 +1,14 @@
 package rest
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	wire "oakestra/api/rest"
@@ -20,6 +23,7 @@ import (
 func (r *rig) strays() (nginx string) {
 	r.sites()
 	r.below.nodes = append(r.below.nodes, control.NodeView{Node: model.Node{ID: "w3", Host: "host3"}, Cluster: "c2", ClusterName: "cellar", Liveness: instance.Lost})
+	r.below.nodes = append(r.below.nodes, control.NodeView{Node: model.Node{ID: "w4", Host: "host4"}, Cluster: "c2", ClusterName: "cellar"})
 	_, svcs := r.seed("ann")
 	nginx = svcs["nginx"]
 	epoch := instance.Epoch{Grant: instance.MakeGrant(1, 2), Try: 3}
@@ -47,11 +51,18 @@ func TestOrphansAreListed(t *testing.T) {
 	nginx := r.strays()
 	a, b, c, d := "kitchen/w1/clientsrvr.test.nginx.test"+nginx+"/4", "kitchen/w1/x.y.z.weeee/0", "cellar//held/1", "cellar/w3/x.y.z.w/0"
 	for query, want := range map[string][]string{
-		"": {a, b, c, d}, "?cluster=kitchen": {a, b}, "?cluster=c2": {c, d}, "?node=w1": {a, b}, "?node=host3": {d}, "?cluster=c1&node=w3": nil,
+		"": {a, b, c, d}, "?cluster=kitchen": {a, b}, "?cluster=c2": {c, d}, "?node=w1": {a, b}, "?node=host3": {d}, "?cluster=c2&node=host3": {d}, "?node=host4": nil,
 		"?status=removing": {b}, "?name=NGINX": {a}, "?limit=1": {a}, "?name=host": {d},
 	} {
 		if _, got := r.orphans(query); got != strings.Join(want, " ") {
 			t.Errorf("%s: %s, want %v", query, got, want)
+		}
+	}
+	for query, text := range map[string]string{
+		"?cluster=attic": "cluster attic:", "?node=attic": "node attic:", "?cluster=c1&node=w3": "node w3 of cluster c1:", "?cluster=attic&node=w1": "cluster attic:",
+	} {
+		if p := r.call("ida", http.MethodGet, "/api/orphans"+query, nil).refused(404); !strings.HasPrefix(strings.ReplaceAll(p.Message, `"`, ""), text) {
+			t.Errorf("%s: %s, want %q", query, p.Message, text)
 		}
 	}
 	all, _ := r.orphans("")
@@ -96,6 +107,46 @@ func TestPagesOfOrphansWithLongNames(t *testing.T) {
 	}
 	if len(seen) != 3 || next != "" {
 		t.Errorf("%d of 3, next %q", len(seen), next)
+	}
+}
+
+// counted is a store that counts the records of instances that are read.
+type counted struct {
+	store.Store
+	reads *atomic.Int64
+}
+
+type countedInstances struct {
+	store.Instances
+	reads *atomic.Int64
+}
+
+func (c counted) Instances() store.Instances { return countedInstances{c.Store.Instances(), c.reads} }
+
+func (c countedInstances) Get(ctx context.Context, id model.InstanceID) (store.Instance, error) {
+	c.reads.Add(1)
+	return c.Instances.Get(ctx, id)
+}
+
+// A cluster may have thousands of orphans, removed one by one: what one call
+// costs does not grow with them.
+func TestOnlyTheRecordsOfShownOrphansAreRead(t *testing.T) {
+	var reads atomic.Int64
+	r := newRig(t)
+	id := r.strays()
+	r.below.unknown = nil
+	for i := range 50 {
+		r.below.unknown = append(r.below.unknown, control.UnknownView{Cluster: "c1", Node: "w1", Instance: model.InstanceID{Service: model.ServiceID(id), Number: i}})
+	}
+	ctl := control.New(control.Deps{Store: counted{r.store, &reads}, Addresses: r.addresses, Below: r.below, Places: r.places, Dialogs: r.places, Events: r.journal, Logger: slog.New(slog.DiscardHandler)})
+	r.handler = New(Deps{Control: ctl, Events: r.journal, Auth: r.auth, Below: r.below, Logger: slog.New(slog.DiscardHandler), Version: "test"})
+	if list, _ := r.orphans("?limit=2"); len(list) != 2 || list[1].Reason == "" || reads.Load() != 2 {
+		t.Errorf("%+v; %d records were read for 2 on the page", list, reads.Load())
+	}
+	reads.Store(0)
+	r.call("ida", http.MethodDelete, "/api/orphans/c1/w1/"+id+"/7?epoch=0.0%2F0", nil).want(200)
+	if reads.Load() != 0 {
+		t.Errorf("%d records were read to remove one", reads.Load())
 	}
 }
 

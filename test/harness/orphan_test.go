@@ -159,6 +159,9 @@ func TestAnOriginalsOrphan(t *testing.T) {
 		if tasks, deletes := w.runs(); err != nil || len(list) != 1 || tasks != 2 || deletes != 0 {
 			t.Fatalf("orphans %+v, %v; %d containers, %d deletes", list, err, tasks, deletes)
 		}
+		if err := ctl.Reasons(t.Context(), list); err != nil {
+			t.Fatal(err)
+		}
 		o := list[0]
 		if !o.Epoch.IsZero() || !strings.Contains(o.ServiceName, "gone.") || o.Reason != "there is no such service" || ctl.Clusters()[0].Orphans != 1 {
 			t.Errorf("%+v", o)
