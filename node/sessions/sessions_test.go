@@ -187,6 +187,40 @@ func TestACommandEndsWithItsSession(t *testing.T) {
 	}
 }
 
+// So is one that does not read what is typed, where the close stands behind it.
+func TestACommandThatDoesNotReadEndsWithItsSession(t *testing.T) {
+	c := begin(t)
+	sock := c.rings(mqtt.Session{Kind: "exec", Command: []string{"sleep", "1000"}, Stdin: true})
+	c.expect(sock, session.Frame{Kind: session.Ready})
+	sent, done := make(chan int, 1<<16), make(chan error, 1)
+	go func() {
+		for {
+			if err := sock.Send(context.Background(), session.Frame{Kind: session.Stdin, Data: make([]byte, session.Chunk)}); err != nil {
+				done <- err
+				return
+			}
+			sent <- 1
+		}
+	}()
+	before := 0
+	testkit.Eventually(t, 20*time.Second, func() error {
+		n := len(sent)
+		if n == 0 || n != before {
+			before = n
+			return fmt.Errorf("%d frames are taken", n)
+		}
+		return nil
+	})
+	sock.Close()
+	<-done
+	testkit.Eventually(t, 12*time.Second, func() error {
+		if n := len(c.s.room); n != 0 {
+			return fmt.Errorf("%d commands run", n)
+		}
+		return nil
+	})
+}
+
 func TestSessionsOfAWorkerAreBounded(t *testing.T) {
 	c := begin(t)
 	for range most {
