@@ -212,7 +212,9 @@ func TestACommandThatDoesNotReadEndsWithItsSession(t *testing.T) {
 		return nil
 	})
 	sock.Close()
-	<-done
+	if err := <-done; err == nil {
+		t.Error("all of it was sent")
+	}
 	testkit.Eventually(t, 12*time.Second, func() error {
 		if n := len(c.s.room); n != 0 {
 			return fmt.Errorf("%d commands run", n)

@@ -71,7 +71,9 @@ func (s *Socket) Watch(ctx context.Context, gone func()) {
 			closed = !s.ping(ctx)
 		}
 		if closed {
-			gone()
+			if ctx.Err() == nil { // else it was this side
+				gone()
+			}
 			return
 		}
 	}

@@ -30,7 +30,9 @@ func pair(t *testing.T, l net.Listener, dial func(ctx context.Context, network, 
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	asking, err := Dial(t.Context(), "ws://"+l.Addr().String(), nil, &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}})
 	if err != nil {
@@ -166,7 +168,9 @@ func TestOneWhoIsGoneIsNoticedBehindWhatIsNotRead(t *testing.T) {
 	case <-time.After(12 * time.Second):
 		t.Error("nobody has noticed")
 	}
-	<-ended
+	if err := <-ended; err == nil {
+		t.Error("all of it was sent")
+	}
 }
 
 // The line below is found through what lies over it, TLS too.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -174,6 +175,55 @@ func TestARefusedExecIsInTheAudit(t *testing.T) {
 			}
 		}
 	})
+}
+
+// So are logs, also for who has not said who it is.
+func TestRefusedLogsAreInTheAudit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWeb(t)
+		path, end := w.serves("ann")
+		for _, c := range []struct {
+			user, query string
+			status      int
+		}{{"bob", "", 404}, {"ann", "?tail=0", 422}, {"ann", "", 503}, {"", "", 401}} {
+			if c.user != "" {
+				w.token(c.user)
+			}
+			w.log.Reset()
+			w.places.err = fmt.Errorf("worker w1 is lost: %w", errs.Unavailable)
+			w.call(c.user, http.MethodGet, path+"/logs"+c.query, nil).refused(c.status)
+			if text := w.log.String(); strings.Count(text, "msg=audit") != 1 || !strings.Contains(text, fmt.Sprintf("path=%s/logs status=%d user=%s", path, c.status, c.user)) || strings.Contains(text, "tail") {
+				t.Errorf("%+v: %s", c, text)
+			}
+		}
+		w.places.err = nil
+		w.log.Reset()
+		end.says <- session.Frame{Kind: session.End}
+		w.call("ann", http.MethodGet, path+"/logs", nil).want(200)
+		if text := w.log.String(); strings.Count(text, "msg=audit") != 2 {
+			t.Errorf("one that is answered: %s", text)
+		}
+	})
+}
+
+// A command does not run for a handshake that is refused.
+func TestAHandshakeIsCheckedBeforeTheCommandRuns(t *testing.T) {
+	r := newRig(t, func(d *Deps) { d.Origins = []string{"https://dash.example"} })
+	path, _ := r.serves("ann")
+	for name, status := range map[string]int{"Upgrade": 422, "Connection": 422, "Sec-WebSocket-Version": 422, "Sec-WebSocket-Key": 422, "Origin": 403} {
+		h := http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"MDEyMzQ1Njc4OTAxMjM0NQ=="}}
+		h.Set(name, "https://evil.example")
+		h.Set("Authorization", "Bearer "+r.token("ann"))
+		req := httptest.NewRequest(http.MethodGet, path+"/exec?command=ls", nil)
+		req.Header = h
+		p := r.do(req).refused(status)
+		if status == 422 && (len(p.Errors) != 1 || p.Errors[0].Path != name) || status == 403 && !strings.Contains(p.Message, "evil.example") {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	if len(r.places.asked) != 0 {
+		t.Errorf("it ran: %q", r.places.asked)
+	}
 }
 
 // dials opens a WebSocket as a user.
