@@ -225,12 +225,28 @@ func TestACommandThatDoesNotReadEndsWithItsSession(t *testing.T) {
 
 func TestSessionsOfAWorkerAreBounded(t *testing.T) {
 	c := begin(t)
-	for range most {
+	for range mostLogs {
 		c.expect(c.rings(mqtt.Session{Kind: "logs", Follow: true, Tail: 1}), session.Frame{Kind: session.Ready})
 	}
-	if _, _, end := c.hears(c.rings(mqtt.Session{Kind: "logs"})); end.Class != "exhausted" || !strings.Contains(end.Message, "32") {
+	if _, _, end := c.hears(c.rings(mqtt.Session{Kind: "logs"})); end.Class != "unavailable" || !strings.Contains(end.Message, "24 logs") {
 		t.Errorf("%+v", end)
 	}
+	var last *session.Socket
+	for range most - mostLogs { // what logs leave
+		last = c.rings(mqtt.Session{Kind: "exec", Command: []string{"sleep", "1000"}})
+		c.expect(last, session.Frame{Kind: session.Ready})
+	}
+	if _, _, end := c.hears(c.rings(mqtt.Session{Kind: "exec", Command: []string{"sleep", "1000"}})); end.Class != "unavailable" || !strings.Contains(end.Message, "32") {
+		t.Errorf("%+v", end)
+	}
+	last.Close()
+	testkit.Eventually(t, 20*time.Second, func() error {
+		if n := len(c.s.room); n != most-1 {
+			return fmt.Errorf("%d places are taken", n)
+		}
+		return nil
+	})
+	c.expect(c.rings(mqtt.Session{Kind: "exec", Command: []string{"sleep", "1000"}}), session.Frame{Kind: session.Ready})
 }
 
 // hasty is a console whose commands have written before they are known to run.

@@ -3,6 +3,7 @@ package rest
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,10 +17,13 @@ import (
 	"time"
 
 	wire "oakestra/api/rest"
+	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 	"oakestra/pkg/session"
+	"oakestra/pkg/testkit"
 	"oakestra/root/auth"
+	"oakestra/root/control"
 	"oakestra/root/store"
 )
 
@@ -118,11 +122,76 @@ func TestAnInstanceWithoutAClusterHasNoSession(t *testing.T) {
 	r := newRig(t)
 	_, services := r.seed("ann")
 	r.call("ann", http.MethodPost, "/api/service/"+services["curl"]+"/instance", nil).want(200)
-	if p := r.call("ann", http.MethodGet, "/api/service/"+services["curl"]+"/instance/0/logs", nil).refused(409); !strings.Contains(p.Message, "no cluster yet") {
+	if p := r.call("ann", http.MethodGet, "/api/service/"+services["curl"]+"/instance/0/logs", nil).refused(409); !strings.Contains(p.Message, "no cluster yet: ") || strings.HasSuffix(p.Message, "yet: ") {
 		t.Errorf("%+v", p)
 	}
 	r.call("ann", http.MethodDelete, "/api/service/"+services["curl"]+"/instance/0", nil).want(200)
 	r.call("ann", http.MethodGet, "/api/service/"+services["curl"]+"/instance/0/logs", nil).refused(404)
+}
+
+// What is to be waited for is said where a session was asked for, too.
+func TestASessionWithoutAWorkerSaysWhy(t *testing.T) {
+	r := newRig(t)
+	path, _ := r.serves("ann")
+	r.places.err = fmt.Errorf("instance 0 is on no worker yet: %w", errs.Conflict)
+	detail := r.call("ann", http.MethodGet, strings.Split(path, "/instance/")[0], nil)
+	var v wire.Service
+	must(t, json.Unmarshal(detail.Body.Bytes(), &v))
+	why := v.Instances[0].StatusDetail
+	if p := r.call("ann", http.MethodGet, path+"/logs", nil).refused(409); why == "" || p.Message != "instance 0 is on no worker yet: "+why {
+		t.Errorf("%+v, and the service says %q", p, why)
+	}
+	id := model.InstanceID{Service: model.ServiceID(strings.Split(path, "/")[3])}
+	r.below.facts[id] = control.InstanceView{Placement: instance.Placement{Verdict: instance.Placed, Node: "w1"}}
+	r.places.err = fmt.Errorf("instance 0 has ended: dead, exit code 137: %w", errs.Conflict)
+	if p := r.call("ann", http.MethodGet, path+"/logs", nil).refused(409); p.Message != "instance 0 has ended: dead, exit code 137" {
+		t.Errorf("%+v", p)
+	}
+}
+
+// One user cannot take the places of all.
+func TestSessionsOfAUserAreBounded(t *testing.T) {
+	r := newRig(t)
+	path, _ := r.serves("ann")
+	id := model.InstanceID{Service: model.ServiceID(strings.Split(path, "/")[3])}
+	c := control.New(control.Deps{Store: r.store, Addresses: r.addresses, Below: r.below, Places: r.places, Dialogs: r.places})
+	ann, admin := control.Caller{Name: "ann"}, control.Caller{Name: "Admin", Admin: true}
+	open := func(who control.Caller, node string, want string) (end func()) {
+		t.Helper()
+		r.below.facts[id] = control.InstanceView{Placement: instance.Placement{Verdict: instance.Placed, Node: model.NodeID(node)}}
+		ctx, cancel := context.WithCancel(t.Context())
+		t.Cleanup(cancel)
+		_, err := c.Attach(ctx, who, id, control.Ask{Kind: control.Logs})
+		if (err == nil) != (want == "") || err != nil && (!errors.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), want)) {
+			t.Fatalf("%s at %s: %v, want %q", who.Name, node, err, want)
+		}
+		return cancel
+	}
+	var last func()
+	for _, node := range []string{"w1", "w2", "w3", "w4"} {
+		for range 16 {
+			last = open(ann, node, "")
+		}
+		if node != "w4" {
+			open(ann, node, "16 log and exec sessions with worker "+node)
+		}
+	}
+	open(ann, "w5", "you have 64")
+	open(admin, "w1", "")
+	open(admin, "w5", "")
+	last()
+	testkit.Eventually(t, 20*time.Second, func() error {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		_, err := c.Attach(ctx, ann, id, control.Ask{Kind: control.Logs})
+		return err
+	})
+	r.places.err = errs.Conflict // one that does not begin takes no place
+	for range 100 {
+		if _, err := c.Attach(t.Context(), admin, id, control.Ask{Kind: control.Exec}); !errors.Is(err, errs.Conflict) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // Who may only read sees logs, and runs nothing.
