@@ -29,9 +29,10 @@ const (
 	idleExec = time.Hour
 	// farewell is how long a user may take to hear the end.
 	farewell = 5 * time.Second
-	// Bounds of one command.
+	// Bounds of one command. As a part of the URL it has to fit into the header,
+	// too, of which pkg/httpx takes 64 KiB.
 	mostArguments = 256
-	mostCommand   = 64 << 10
+	mostCommand   = 60 << 10
 )
 
 // logs sends the output of an instance.
@@ -104,7 +105,7 @@ func copyOutput(ctx context.Context, conn session.Conn, w http.ResponseWriter) s
 // exec runs a command in an instance.
 //
 //	@summary		Run a command in an instance
-//	@description	A WebSocket with the subprotocol session.oakestra.v1. Every message is binary: one byte that says what follows, then that. To the command: 0 input, 4 size of the terminal as JSON {"columns":80,"rows":24}, 255 end of the input. From it: 1 output, 2 error output, and at the end 3 with JSON {"exit_code":0,"error_class":"","message":""}. The command is killed when the connection ends. A page in a browser, which cannot set a header, sends its token as one more subprotocol, bearer.<token>. What is wrong before it runs is a plain answer, and nothing has run then. The arguments are a part of the URL, which proxies may log and bound.
+//	@description	A WebSocket with the subprotocol session.oakestra.v1. Every message is binary: one byte that says what follows, then that. To the command: 0 input, 4 size of the terminal as JSON {"columns":80,"rows":24}, 255 end of the input. From it: 1 output, 2 error output, and at the end 3 with JSON {"exit_code":0,"error_class":"","message":""}. The command is killed when the connection ends. A page in a browser, which cannot set a header, sends its token as one more subprotocol, bearer.<token>. What is wrong before it runs is a plain answer, and nothing has run then. The arguments are a part of the URL, which proxies may log, and which together with the header may have 64 KiB.
 //	@tags			instances
 //	@produce		json
 //	@security		Bearer
