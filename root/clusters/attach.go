@@ -122,6 +122,7 @@ func (s *Server) Attach(ctx context.Context, cluster model.ClusterID, id model.I
 	token := exchange.NewID()
 	came := s.dialogs.await(token)
 	sess.queue(attachTo(token, id, a))
+	context.AfterFunc(ctx, func() { s.over(cluster, token) })
 	limit := time.NewTimer(openWithin)
 	defer limit.Stop()
 	select {
@@ -136,6 +137,14 @@ func (s *Server) Attach(ctx context.Context, cluster model.ClusterID, id model.I
 		(<-came).hangUp()
 	}
 	return nil, err
+}
+
+// over tells a cluster that a session has ended: that its stream has would not
+// be heard behind what the cluster does not read.
+func (s *Server) over(cluster model.ClusterID, token string) {
+	if sess := s.book.sessions()[cluster]; sess != nil && slices.Contains(sess.abilities, linkv1.KindOver) {
+		sess.queue(&linkv1.Down{Body: &linkv1.Down_Attach{Attach: &linkv1.Attach{SessionId: token, Kind: linkv1.KindOver}}})
+	}
 }
 
 // begin waits until the worker serves.

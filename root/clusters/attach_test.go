@@ -246,6 +246,26 @@ func TestAReaderThatStopsHoldsTheWriter(t *testing.T) {
 	})
 }
 
+// A cluster that knows it is told on the control stream that a session is over.
+func TestTheEndOfASessionIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		p := r.dial(false).can("kitchen", "exec", linkv1.KindOver)
+		u := r.asks(control.Ask{Kind: control.Exec, Command: []string{"sh"}})
+		id := p.attach().GetSessionId()
+		s, _ := r.opens(id)
+		if err := s.Send(&linkv1.SessionFrame{Ready: true}); err != nil {
+			t.Fatal(err)
+		}
+		if <-u.done; u.err != nil {
+			t.Fatal(u.err)
+		}
+		u.end()
+		if a := p.attach(); a.GetKind() != linkv1.KindOver || a.GetSessionId() != id {
+			t.Errorf("told %v", a)
+		}
+	})
+}
+
 func TestSessionsAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		p := r.dial(false).can("kitchen", "logs", "exec")
