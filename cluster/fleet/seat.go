@@ -18,6 +18,7 @@ type Seat struct {
 	Original  bool
 	Abilities []string // what the worker can be asked besides
 	State     instance.State
+	Reason    string // why it ended, as its worker says
 	LogTail   string // the end of its output, as last reported
 }
 
@@ -39,7 +40,7 @@ func (c *core) seat(id model.InstanceID) *Seat {
 	if s == nil || s.Tombstone {
 		return nil
 	}
-	out := &Seat{Attempt: instance.Attempt{Instance: id, Epoch: s.Started()}, State: s.Observed.State, LogTail: s.vital.LogTail}
+	out := &Seat{Attempt: instance.Attempt{Instance: id, Epoch: s.Started()}, State: s.Observed.State, Reason: s.Observed.Reason, LogTail: s.vital.LogTail}
 	if s.Placement.Verdict != instance.Placed {
 		return out
 	}

@@ -44,13 +44,17 @@ type Sessions interface {
 func abilities(c Config) []string {
 	list := []string{abilityExplain, abilityOrphans, linkv1.AbilityParts}
 	if c.Sessions != nil {
-		list = append(list, mqtt.AbilityLogs, mqtt.AbilityExec)
+		list = append(list, mqtt.AbilityLogs, mqtt.AbilityExec, linkv1.KindOver)
 	}
 	return list
 }
 
 // attach takes what the root asks. It never blocks.
 func (l *Link) attach(a *linkv1.Attach) {
+	if a.GetKind() == linkv1.KindOver {
+		l.over(a.GetSessionId())
+		return
+	}
 	select {
 	case l.asked <- a:
 	default:
@@ -107,14 +111,24 @@ func (l *Link) serve(ctx context.Context, a *linkv1.Attach) error {
 	up := newFrames(stream)
 	defer up.wait()
 	defer cancel()
-	// The stream's end is the end of who asked, also while nothing is read from it.
+	// The stream's end is the end of who asked; see over for one that stands behind
+	// what is not read.
 	alive, gone := context.WithCancel(ctx)
 	defer gone()
+	l.ends.Store(a.GetSessionId(), cancel)
+	defer l.ends.Delete(a.GetSessionId())
 	defer context.AfterFunc(stream.Context(), gone)()
 	l.cfg.Sessions.Serve(alive, askFrom(a), up)
 	_ = stream.CloseSend()
 	up.drain(farewell)
 	return nil
+}
+
+// over ends a session whose user is gone.
+func (l *Link) over(id string) {
+	if end, open := l.ends.Load(id); open {
+		end.(context.CancelFunc)()
+	}
 }
 
 func askFrom(a *linkv1.Attach) sessions.Ask {

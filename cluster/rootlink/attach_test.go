@@ -76,7 +76,7 @@ func TestASessionHasAStreamOfItsOwn(t *testing.T) {
 	bubble(t, func(r *rig) { r.sessions = e; r.root.dialogs = make(chan dialog) }, func(t *testing.T, r *rig) {
 		synctest.Wait()
 		hello, _, _ := r.root.of(0)
-		if got := hello.GetAbilities(); !slices.Equal(got, []string{"explain", "orphans", "logs", "exec"}) {
+		if got := hello.GetAbilities(); !slices.Equal(got, []string{"explain", "orphans", "parts", "logs", "exec", "over"}) {
 			t.Errorf("abilities %q", got)
 		}
 		attach := &linkv1.Attach{SessionId: "0a", Kind: "exec", ServiceId: "s1", Number: 2, Command: []string{"sh"}, Stdin: true, Tty: true, Columns: 80, Rows: 24, Follow: true, Tail: 3, SinceMs: 4}
@@ -130,6 +130,54 @@ func TestASessionHasAStreamOfItsOwn(t *testing.T) {
 	})
 }
 
+// deaf takes nothing of what is typed.
+type deaf struct{ gone chan struct{} }
+
+func (d deaf) Serve(ctx context.Context, _ sessions.Ask, _ exchange.Conn) {
+	<-ctx.Done()
+	close(d.gone)
+}
+
+// That the user is gone is noticed while what was typed fills all the buffers.
+func TestOneWhoIsGoneIsNoticedWhileNothingIsRead(t *testing.T) {
+	s := deaf{make(chan struct{})}
+	bubble(t, func(r *rig) { r.sessions = s; r.root.dialogs = make(chan dialog) }, func(t *testing.T, r *rig) {
+		synctest.Wait()
+		r.link.attach(&linkv1.Attach{SessionId: "0a", Kind: "exec", Stdin: true})
+		d := <-r.root.dialogs
+		sent, done := make(chan int, 1<<10), make(chan error, 1)
+		go func() {
+			for {
+				if err := d.stream.Send(&linkv1.SessionFrame{Stdin: make([]byte, exchange.Chunk)}); err != nil {
+					done <- err
+					return
+				}
+				sent <- 1
+			}
+		}()
+		time.Sleep(12 * time.Second)
+		synctest.Wait()
+		select {
+		case err := <-done:
+			t.Fatal(err, "one that is slow was broken off")
+		case <-s.gone:
+			t.Fatal("one that is slow was broken off")
+		default:
+		}
+		began := time.Now()
+		r.link.attach(&linkv1.Attach{SessionId: "0b", Kind: linkv1.KindOver}) // another one's
+		synctest.Wait()
+		r.link.attach(&linkv1.Attach{SessionId: "0a", Kind: linkv1.KindOver})
+		<-s.gone
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("noticed after %s, %d frames typed", took, len(sent))
+		}
+		if err := <-done; err == nil {
+			t.Error("all of it was sent")
+		}
+	})
+}
+
 func TestMoreSessionsThanThereIsRoomForAreNotOpened(t *testing.T) {
 	e := &echo{}
 	bubble(t, func(r *rig) { r.sessions = e; r.root.dialogs = make(chan dialog, 2*mostSessions) }, func(t *testing.T, r *rig) {
@@ -154,7 +202,7 @@ func TestMoreSessionsThanThereIsRoomForAreNotOpened(t *testing.T) {
 func TestAClusterWithoutSessionsSaysSo(t *testing.T) {
 	bubble(t, nil, func(t *testing.T, r *rig) {
 		synctest.Wait()
-		if hello, _, _ := r.root.of(0); !slices.Equal(hello.GetAbilities(), []string{"explain", "orphans"}) {
+		if hello, _, _ := r.root.of(0); !slices.Equal(hello.GetAbilities(), []string{"explain", "orphans", "parts"}) {
 			t.Errorf("abilities %q", hello.GetAbilities())
 		}
 	})

@@ -126,6 +126,7 @@ type Link struct {
 	cluster   atomic.Value                                                // string
 	dial      func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
 	asked     chan *linkv1.Attach
+	ends      sync.Map // of open sessions: a context.CancelFunc by id
 	said      struct { // of Run: the last reason logged
 		text string
 		at   time.Time

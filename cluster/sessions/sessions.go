@@ -131,10 +131,21 @@ func (s *Sessions) seat(ctx context.Context, a Ask) (fleet.Seat, error) {
 		return seat, fmt.Errorf("worker %s is lost: %w", seat.Node, errs.Unavailable)
 	case seat.State == instance.Creating:
 		return seat, fmt.Errorf("instance %d is still being created: %w", a.Instance.Number, errs.Conflict)
+	case a.Kind == mqtt.AbilityExec && seat.State.Terminal():
+		return seat, ended(a.Instance, seat)
 	case !seat.Original && !slices.Contains(seat.Abilities, a.Kind):
 		return seat, fmt.Errorf("worker %s runs NodeEngine %s, which cannot serve %s: upgrade it: %w", seat.Node, seat.Version, a.Kind, errs.Conflict)
 	}
 	return seat, nil
+}
+
+// ended is why no command can run there any more.
+func ended(id model.InstanceID, seat fleet.Seat) error {
+	how := map[instance.State]string{instance.Completed: "completed", instance.Dead: "dead", instance.Failed: "failed", instance.Undeployed: "undeployed"}[seat.State]
+	if seat.Reason != "" {
+		how += ", " + seat.Reason
+	}
+	return fmt.Errorf("instance %d has ended: %s: %w", id.Number, how, errs.Conflict)
 }
 
 // original answers for an agent that cannot: the end of the output is all it

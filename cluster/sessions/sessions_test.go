@@ -224,6 +224,8 @@ func TestASessionThatNoWorkerServes(t *testing.T) {
 		"is still being created":                     {change: func(s *fleet.Seat) { s.State = instance.Creating }, class: errs.Conflict},
 		"worker w1 is lost":                          {change: func(s *fleet.Seat) { s.Live = instance.Lost }, class: errs.Unavailable},
 		"NodeEngine 1.0, which cannot serve logs":    {change: func(s *fleet.Seat) { s.Abilities = nil }, class: errs.Conflict},
+		"instance 2 has ended: dead, exit code 137":  {change: func(s *fleet.Seat) { s.State, s.Reason = instance.Dead, "exit code 137" }, kind: "exec", class: errs.Conflict},
+		"instance 2 has ended: completed":            {change: func(s *fleet.Seat) { s.State = instance.Completed }, kind: "exec", class: errs.Conflict},
 		"did not open the session within 10s":        {class: errs.Unavailable},
 		"original agent, which cannot run commands":  {change: func(s *fleet.Seat) { s.Original = true }, kind: "exec", class: errs.Conflict},
 		"original agent: of its logs only the last ": {change: func(s *fleet.Seat) { s.Original = true }, kind: "follow", class: errs.Conflict},

@@ -10,13 +10,19 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"oakestra/pkg/errs"
 	"oakestra/pkg/session"
 )
+
+// mostRoute bounds what a command may take in the URL: the root takes 64 KiB of
+// header, and the token is there, too.
+const mostRoute = 60 << 10
 
 // exitCode is how a command in an instance ended; oak ends like it.
 type exitCode int
@@ -30,8 +36,10 @@ func execCommand(a *app) *cobra.Command {
 		Long: `Runs a command in the container of an instance, beside what runs there. The
 number may be left out when there is only one instance. With -i the command
 reads what is typed, with -t it has a terminal; a shell needs both. oak ends
-with the exit code of the command. When oak ends first, the command is killed.`,
-		Example: "  oak exec nginx/0 -- cat /etc/hosts\n  oak exec nginx -it -- sh\n  echo hello | oak exec nginx/1 -i -- cat",
+with the exit code of the command. When oak ends first, the command is killed.
+The arguments are a part of the URL: proxies on the way may log them, and they
+may have about 60 KiB together. Give secrets and much data to its input.`,
+		Example: "  oak exec curl/0 -- cat /etc/hosts\n  oak exec curl -it -- sh\n  echo hello | oak exec curl/0 -i -- cat",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, t, err := a.target(cmd.Context(), args[0])
 			if err != nil {
@@ -97,13 +105,17 @@ func (c console) route(service string, number int, command []string) string {
 
 // exec runs a command. Error: exitCode for one that has ended with another than 0.
 func (c *client) exec(ctx context.Context, service string, number int, command []string, at console) error {
-	sock, err := session.Dial(ctx, c.base+at.route(service, number, command), http.Header{"Authorization": {"Bearer " + c.token}}, &http.Client{})
+	route := at.route(service, number, command)
+	if len(route) > mostRoute {
+		return fmt.Errorf("the command takes %d bytes in the URL, at most %d are possible: give it its data with -i instead", len(route), mostRoute)
+	}
+	sock, err := session.Dial(ctx, c.base+route, http.Header{"Authorization": {"Bearer " + c.token}}, &http.Client{})
 	var refused *session.Refused
 	switch {
 	case errors.As(err, &refused):
 		return &apiError{Code: refused.Status, Status: http.StatusText(refused.Status), Message: refused.Message}
 	case err != nil:
-		return fmt.Errorf("no answer from the root: %w", err)
+		return fmt.Errorf("no answer from the root: %s", strings.TrimSuffix(err.Error(), ": "+errs.Unavailable.Error()))
 	}
 	defer sock.Close()
 	if at.tty && at.stdin {
@@ -173,10 +185,13 @@ func (c console) show(ctx context.Context, sock *session.Socket) error {
 		case session.Stderr:
 			to = c.stderr
 		case session.End:
-			if f.Message == "" && f.Exit != 0 {
+			switch {
+			case f.Message != "":
+				return errors.New(f.Message)
+			case f.Exit != 0:
 				return exitCode(f.Exit)
 			}
-			return f.Err()
+			return nil
 		case session.Stdout, session.Stdin, session.StdinClosed, session.Resize, session.Ready:
 		}
 		if _, err := to.Write(f.Data); err != nil {

@@ -175,9 +175,16 @@ func TestExecFromTheCommandLine(t *testing.T) {
 		"exec nginx -- ls": "say which, such as nginx/0", "exec curl/0 -- nonsense": `no program "nonsense"`, "exec curl/0 -- lost": "worker w1 is lost",
 		"exec curl/0 -- cut": "the connection to the root broke off", "exec curl/0": "requires at least 2 arg", "exec empty -- ls": "has no instances",
 	} {
-		if out, err := oak(t, "", strings.Fields(words)...); err == nil || errors.As(err, &code) || !strings.Contains(err.Error(), want) {
+		if out, err := oak(t, "", strings.Fields(words)...); err == nil || errors.As(err, &code) || !strings.Contains(err.Error(), want) || strings.HasSuffix(err.Error(), ": unavailable") {
 			t.Errorf("oak %s: %v %q", words, err, out)
 		}
+	}
+	if _, err := oak(t, "", "exec", "curl/0", "--", "echo", strings.Repeat("/", 21<<10)); err == nil || !strings.Contains(err.Error(), "at most 61440") {
+		t.Errorf("much: %v", err)
+	}
+	c := newClient("http://127.0.0.1:1")
+	if err := c.exec(t.Context(), "s2", 0, []string{"ls"}, console{fd: -1}); err == nil || !strings.HasPrefix(err.Error(), "no answer from the root: ") || strings.HasSuffix(err.Error(), ": unavailable") {
+		t.Errorf("nobody there: %v", err)
 	}
 }
 

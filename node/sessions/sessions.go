@@ -21,8 +21,10 @@ import (
 )
 
 const (
-	// most sessions at once; one more is refused.
-	most = 32
+	// most sessions at once, and most of them that are logs: commands find a
+	// place when many follow. One more is refused.
+	most     = 32
+	mostLogs = 24
 	// dialWithin is less than the 10 s that a session waits for us.
 	dialWithin = 8 * time.Second
 )
@@ -38,13 +40,14 @@ type Sessions struct {
 	http    *http.Client
 	orders  chan mqtt.Session
 	room    chan struct{}
+	logRoom chan struct{} // of those, for logs
 }
 
 // New makes Sessions for the cluster manager at host:port; nothing happens
 // before Run.
 func New(at string, console runtime.Console, logger *slog.Logger) *Sessions {
 	return &Sessions{at: at, console: console, log: logger.With("part", "sessions"), http: client(),
-		orders: make(chan mqtt.Session, most), room: make(chan struct{}, most)}
+		orders: make(chan mqtt.Session, most), room: make(chan struct{}, most), logRoom: make(chan struct{}, mostLogs)}
 }
 
 // client keeps no connections and has no limit in time: a session is one, and
@@ -108,14 +111,12 @@ func attempt(o mqtt.Session) runtime.Spec {
 
 // answer serves the session and says how it ended.
 func (s *Sessions) answer(ctx context.Context, hangUp func(), sock *session.Socket, id string, o mqtt.Session) session.Frame {
-	select {
-	case s.room <- struct{}{}:
-		defer func() { <-s.room }()
-	default:
-		return session.EndWith(fmt.Errorf("the worker serves %d sessions already: %w", most, errs.Exhausted))
+	leave, err := s.enter(o.Kind)
+	if err != nil {
+		return session.EndWith(err)
 	}
+	defer leave()
 	var exit int
-	var err error
 	switch o.Kind {
 	case mqtt.AbilityLogs:
 		err = s.logs(ctx, hangUp, sock, id, o)
@@ -128,6 +129,33 @@ func (s *Sessions) answer(ctx context.Context, hangUp func(), sock *session.Sock
 		return session.EndWith(err)
 	}
 	return session.Frame{Kind: session.End, Exit: int32(exit)}
+}
+
+// enter takes a place, and hands out what gives it back.
+func (s *Sessions) enter(kind string) (leave func(), err error) {
+	if kind == mqtt.AbilityLogs {
+		select {
+		case s.logRoom <- struct{}{}:
+			defer func() {
+				if err != nil {
+					<-s.logRoom
+				}
+			}()
+		default:
+			return nil, fmt.Errorf("the worker sends %d logs already; try again later: %w", mostLogs, errs.Unavailable)
+		}
+	}
+	select {
+	case s.room <- struct{}{}:
+	default:
+		return nil, fmt.Errorf("the worker serves %d log and exec sessions already; try again later: %w", most, errs.Unavailable)
+	}
+	return func() {
+		<-s.room
+		if kind == mqtt.AbilityLogs {
+			<-s.logRoom
+		}
+	}, nil
 }
 
 func (s *Sessions) logs(ctx context.Context, hangUp func(), sock *session.Socket, id string, o mqtt.Session) error {

@@ -187,14 +187,66 @@ func TestACommandEndsWithItsSession(t *testing.T) {
 	}
 }
 
+// So is one that does not read what is typed, where the close stands behind it.
+func TestACommandThatDoesNotReadEndsWithItsSession(t *testing.T) {
+	c := begin(t)
+	sock := c.rings(mqtt.Session{Kind: "exec", Command: []string{"sleep", "1000"}, Stdin: true})
+	c.expect(sock, session.Frame{Kind: session.Ready})
+	sent, done := make(chan int, 1<<16), make(chan error, 1)
+	go func() {
+		for {
+			if err := sock.Send(context.Background(), session.Frame{Kind: session.Stdin, Data: make([]byte, session.Chunk)}); err != nil {
+				done <- err
+				return
+			}
+			sent <- 1
+		}
+	}()
+	before := 0
+	testkit.Eventually(t, 20*time.Second, func() error {
+		n := len(sent)
+		if n == 0 || n != before {
+			before = n
+			return fmt.Errorf("%d frames are taken", n)
+		}
+		return nil
+	})
+	sock.Close()
+	if err := <-done; err == nil {
+		t.Error("all of it was sent")
+	}
+	testkit.Eventually(t, 12*time.Second, func() error {
+		if n := len(c.s.room); n != 0 {
+			return fmt.Errorf("%d commands run", n)
+		}
+		return nil
+	})
+}
+
 func TestSessionsOfAWorkerAreBounded(t *testing.T) {
 	c := begin(t)
-	for range most {
+	for range mostLogs {
 		c.expect(c.rings(mqtt.Session{Kind: "logs", Follow: true, Tail: 1}), session.Frame{Kind: session.Ready})
 	}
-	if _, _, end := c.hears(c.rings(mqtt.Session{Kind: "logs"})); end.Class != "exhausted" || !strings.Contains(end.Message, "32") {
+	if _, _, end := c.hears(c.rings(mqtt.Session{Kind: "logs"})); end.Class != "unavailable" || !strings.Contains(end.Message, "24 logs") {
 		t.Errorf("%+v", end)
 	}
+	var last *session.Socket
+	for range most - mostLogs { // what logs leave
+		last = c.rings(mqtt.Session{Kind: "exec", Command: []string{"sleep", "1000"}})
+		c.expect(last, session.Frame{Kind: session.Ready})
+	}
+	if _, _, end := c.hears(c.rings(mqtt.Session{Kind: "exec", Command: []string{"sleep", "1000"}})); end.Class != "unavailable" || !strings.Contains(end.Message, "32") {
+		t.Errorf("%+v", end)
+	}
+	last.Close()
+	testkit.Eventually(t, 20*time.Second, func() error {
+		if n := len(c.s.room); n != most-1 {
+			return fmt.Errorf("%d places are taken", n)
+		}
+		return nil
+	})
+	c.expect(c.rings(mqtt.Session{Kind: "exec", Command: []string{"sleep", "1000"}}), session.Frame{Kind: session.Ready})
 }
 
 // hasty is a console whose commands have written before they are known to run.

@@ -82,6 +82,9 @@ func (c *peekedConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
+// NetConn is the connection itself, as of tls.Conn.
+func (c *peekedConn) NetConn() net.Conn { return c.Conn }
+
 // sideListener is a listener that is fed connections.
 type sideListener struct {
 	addr  net.Addr

@@ -105,6 +105,9 @@ func TestTheDeadlineEndsWithThePeek(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if over, ok := c.(interface{ NetConn() net.Conn }); !ok || over.NetConn() != server {
+			t.Error("it hides the connection that the kernel knows")
+		}
 		if got, err := io.ReadAll(c); string(got) != "GET later" || err != nil {
 			t.Errorf("read %q, %v", got, err)
 		}

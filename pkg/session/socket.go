@@ -1,12 +1,16 @@
 package session
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -24,7 +28,11 @@ const (
 )
 
 // Socket is a Conn over a WebSocket.
-type Socket struct{ c *websocket.Conn }
+type Socket struct {
+	c       *websocket.Conn
+	line    net.Conn     // below it, nil when not known
+	sending atomic.Int32 // calls of Send
+}
 
 var _ Conn = (*Socket)(nil)
 
@@ -32,29 +40,60 @@ var _ Conn = (*Socket)(nil)
 // for all: who asks has shown a secret that no browser sends by itself. On an
 // error the request is answered.
 func Accept(w http.ResponseWriter, r *http.Request, origins []string) (*Socket, error) {
-	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{Subprotocol}, InsecureSkipVerify: len(origins) == 0, OriginPatterns: origins})
+	taken := &hijacked{ResponseWriter: w}
+	c, err := websocket.Accept(taken, r, &websocket.AcceptOptions{Subprotocols: []string{Subprotocol}, InsecureSkipVerify: len(origins) == 0,
+		OriginPatterns: origins, OnPingReceived: unanswered})
 	if err != nil {
 		return nil, fmt.Errorf("open a session: %w: %w", err, errs.Invalid)
 	}
-	return newSocket(c), nil
+	return newSocket(c, taken.line), nil
 }
 
 // Dial opens a session at a URL. An answer that is no session becomes an error
 // with the class of its status and its "message".
 func Dial(ctx context.Context, url string, header http.Header, client *http.Client) (*Socket, error) {
-	c, resp, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: client, HTTPHeader: header, Subprotocols: []string{Subprotocol}})
+	var line net.Conn
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { line = i.Conn }})
+	c, resp, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: client, HTTPHeader: header, Subprotocols: []string{Subprotocol}, OnPingReceived: unanswered})
 	if err != nil {
 		if resp != nil && resp.Body != nil {
 			defer resp.Body.Close()
 		}
 		return nil, refusal(resp, err)
 	}
-	return newSocket(c), nil
+	return newSocket(c, line), nil
 }
 
-func newSocket(c *websocket.Conn) *Socket {
+func newSocket(c *websocket.Conn, line net.Conn) *Socket {
 	c.SetReadLimit(maxMessage)
-	return &Socket{c}
+	s := &Socket{c: c, line: beneath(line)}
+	s.prepare()
+	return s
+}
+
+// unanswered leaves a ping without a pong. A pong waits until what is being sent
+// has gone, and the library breaks the connection when that takes 5 s; one who
+// is slow to read is not broken off for it. Nobody waits for our pongs.
+func unanswered(context.Context, []byte) bool { return false }
+
+// hijacked remembers the connection that is taken over.
+type hijacked struct {
+	http.ResponseWriter
+	line net.Conn
+}
+
+// Hijack is http.Hijacker.
+func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, b, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	h.line = c
+	return c, b, err
+}
+
+// WriteHeaderNow sends the header of writers that put that off.
+func (h *hijacked) WriteHeaderNow() {
+	if w, ok := h.ResponseWriter.(interface{ WriteHeaderNow() }); ok {
+		w.WriteHeaderNow()
+	}
 }
 
 // Refused is a handshake that was answered with a status.
@@ -89,6 +128,8 @@ func refusal(resp *http.Response, err error) error {
 
 // Send writes one message, and gives up a reader that stalls.
 func (s *Socket) Send(ctx context.Context, f Frame) error {
+	s.sending.Add(1)
+	defer s.sending.Add(-1)
 	ctx, cancel := context.WithTimeout(ctx, Stall)
 	defer cancel()
 	return s.c.Write(ctx, websocket.MessageBinary, f.Encode())
@@ -108,35 +149,12 @@ func (s *Socket) Recv(ctx context.Context) (Frame, error) {
 	return Decode(b)
 }
 
-// Finish says good-bye and waits for the answer for some seconds.
-func (s *Socket) Finish() { _ = s.c.Close(websocket.StatusNormalClosure, "") }
-
-// Close cuts the connection.
-func (s *Socket) Close() { _ = s.c.CloseNow() }
-
-// watchEvery is how often Watch sends.
-const watchEvery = 20 * time.Second
-
-// Watch calls gone when the other side is found to be away, until ctx ends: who
-// waits for room to pass on what it has received does not read, and would not
-// notice. One that is there but slow is left alone.
-func (s *Socket) Watch(ctx context.Context, gone func()) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		// A context that ends within a write closes the connection, and somebody
-		// may still have a last word.
-		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), Stall)
-		err := s.c.Ping(limit)
-		cancel()
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			gone()
-			return
-		}
-	}
+// Finish says good-bye and waits for the answer for some seconds. What a slow
+// reader has not taken by then still reaches it.
+func (s *Socket) Finish() {
+	s.linger(-1)
+	_ = s.c.Close(websocket.StatusNormalClosure, "")
 }
+
+// Close cuts the connection; what was not taken yet is lost.
+func (s *Socket) Close() { _ = s.c.CloseNow() }

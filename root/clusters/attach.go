@@ -22,6 +22,8 @@ import (
 const (
 	mostOfCluster = 64
 	mostOfRoot    = 256
+	// keptForExec of each are for commands: logs that are followed stay for days.
+	keptForExec = 16
 	// openWithin is how long a cluster may take to open the stream, readyWithin
 	// its worker to answer after that.
 	openWithin  = 10 * time.Second
@@ -35,29 +37,46 @@ const (
 type dialogs struct {
 	mu      sync.Mutex
 	waiting map[string]chan *frames
-	open    map[model.ClusterID]int
+	open    map[model.ClusterID]int // logs and commands
 	all     int
+	logs    map[model.ClusterID]int // of those
+	allLogs int
 }
 
 func newDialogs() *dialogs {
-	return &dialogs{waiting: map[string]chan *frames{}, open: map[model.ClusterID]int{}}
+	return &dialogs{waiting: map[string]chan *frames{}, open: map[model.ClusterID]int{}, logs: map[model.ClusterID]int{}}
 }
 
 // enter counts one more, and hands back its end.
-func (d *dialogs) enter(id model.ClusterID, name string) (leave func(), err error) {
+func (d *dialogs) enter(id model.ClusterID, name string, kind control.SessionKind) (leave func(), err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	log := kind == control.Logs
 	switch {
 	case d.open[id] >= mostOfCluster:
 		return nil, fmt.Errorf("cluster %s serves %d log and exec sessions already; try again later: %w", name, mostOfCluster, errs.Unavailable)
+	case log && d.logs[id] >= mostOfCluster-keptForExec:
+		return nil, fmt.Errorf("cluster %s sends %d logs already; try again later: %w", name, mostOfCluster-keptForExec, errs.Unavailable)
 	case d.all >= mostOfRoot:
 		return nil, fmt.Errorf("the root serves %d log and exec sessions already; try again later: %w", mostOfRoot, errs.Unavailable)
+	case log && d.allLogs >= mostOfRoot-keptForExec:
+		return nil, fmt.Errorf("the root sends %d logs already; try again later: %w", mostOfRoot-keptForExec, errs.Unavailable)
 	}
 	d.open[id]++
 	d.all++
+	if log {
+		d.logs[id]++
+		d.allLogs++
+	}
 	return func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
+		if log {
+			d.allLogs--
+			if d.logs[id]--; d.logs[id] == 0 {
+				delete(d.logs, id)
+			}
+		}
 		d.all--
 		if d.open[id]--; d.open[id] == 0 {
 			delete(d.open, id)
@@ -95,7 +114,7 @@ func (s *Server) Attach(ctx context.Context, cluster model.ClusterID, id model.I
 	case !slices.Contains(sess.abilities, string(a.Kind)):
 		return nil, fmt.Errorf("the manager of cluster %s is of a version that cannot serve %s: upgrade it: %w", name, a.Kind, errs.Conflict)
 	}
-	leave, err := s.dialogs.enter(cluster, name)
+	leave, err := s.dialogs.enter(cluster, name, a.Kind)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +122,7 @@ func (s *Server) Attach(ctx context.Context, cluster model.ClusterID, id model.I
 	token := exchange.NewID()
 	came := s.dialogs.await(token)
 	sess.queue(attachTo(token, id, a))
+	context.AfterFunc(ctx, func() { s.over(cluster, token) })
 	limit := time.NewTimer(openWithin)
 	defer limit.Stop()
 	select {
@@ -117,6 +137,14 @@ func (s *Server) Attach(ctx context.Context, cluster model.ClusterID, id model.I
 		(<-came).hangUp()
 	}
 	return nil, err
+}
+
+// over tells a cluster that a session has ended: that its stream has would not
+// be heard behind what the cluster does not read.
+func (s *Server) over(cluster model.ClusterID, token string) {
+	if sess := s.book.sessions()[cluster]; sess != nil && slices.Contains(sess.abilities, linkv1.KindOver) {
+		sess.queue(&linkv1.Down{Body: &linkv1.Down_Attach{Attach: &linkv1.Attach{SessionId: token, Kind: linkv1.KindOver}}})
+	}
 }
 
 // begin waits until the worker serves.

@@ -246,13 +246,40 @@ func TestAReaderThatStopsHoldsTheWriter(t *testing.T) {
 	})
 }
 
+// A cluster that knows it is told on the control stream that a session is over.
+func TestTheEndOfASessionIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T, r *rig) {
+		p := r.dial(false).can("kitchen", "exec", linkv1.KindOver)
+		u := r.asks(control.Ask{Kind: control.Exec, Command: []string{"sh"}})
+		id := p.attach().GetSessionId()
+		s, _ := r.opens(id)
+		if err := s.Send(&linkv1.SessionFrame{Ready: true}); err != nil {
+			t.Fatal(err)
+		}
+		if <-u.done; u.err != nil {
+			t.Fatal(u.err)
+		}
+		u.end()
+		if a := p.attach(); a.GetKind() != linkv1.KindOver || a.GetSessionId() != id {
+			t.Errorf("told %v", a)
+		}
+	})
+}
+
 func TestSessionsAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		p := r.dial(false).can("kitchen", "logs")
+		p := r.dial(false).can("kitchen", "logs", "exec")
 		var all []*asks
-		for range mostOfCluster {
+		for range mostOfCluster - keptForExec {
 			u, _, _ := r.session(p, control.Ask{Kind: control.Logs})
 			all = append(all, u)
+		}
+		full := r.asks(control.Ask{Kind: control.Logs})
+		if <-full.done; !errors.Is(full.err, errs.Unavailable) || !strings.Contains(full.err.Error(), "sends 48 logs") {
+			t.Error(full.err)
+		}
+		for range keptForExec { // which logs cannot take
+			_, _, _ = r.session(p, control.Ask{Kind: control.Exec, Command: []string{"x"}})
 		}
 		u := r.asks(control.Ask{Kind: control.Logs})
 		if <-u.done; !errors.Is(u.err, errs.Unavailable) || !strings.Contains(u.err.Error(), "64") {
@@ -264,11 +291,30 @@ func TestSessionsAreBounded(t *testing.T) {
 	})
 	d := newDialogs()
 	for i := range mostOfRoot {
-		if _, err := d.enter(model.ClusterID(fmt.Sprint(i%8)), "x"); err != nil {
+		kind := control.Logs
+		if i < keptForExec {
+			kind = control.Exec
+		}
+		if _, err := d.enter(model.ClusterID(fmt.Sprint(i%8)), "x", kind); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := d.enter("new", "x"); !errors.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), "the root serves 256") {
+	if _, err := d.enter("new", "x", control.Exec); !errors.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), "the root serves 256") {
+		t.Error(err)
+	}
+	d = newDialogs()
+	var leave func()
+	for i := range mostOfRoot - keptForExec {
+		var err error
+		if leave, err = d.enter(model.ClusterID(fmt.Sprint(i%8)), "x", control.Logs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.enter("new", "x", control.Logs); !errors.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), "the root sends 240 logs") {
+		t.Error(err)
+	}
+	leave()
+	if _, err := d.enter("new", "x", control.Logs); err != nil {
 		t.Error(err)
 	}
 }

@@ -28,14 +28,16 @@ type Deps struct {
 	Now       func() time.Time
 }
 
-// Control carries out what users ask for. It keeps no state of its own: every
-// answer comes from the store and from Below. Safe for concurrent use.
+// Control carries out what users ask for. It keeps no state of its own but how
+// many sessions each user has open: every answer comes from the store and from
+// Below. Safe for concurrent use.
 type Control struct {
 	store     store.Store
 	addresses Addresses
 	below     Below
 	places    Sites
 	dialogs   Dialogs
+	talks     *talks
 	events    events.Recorder
 	log       *slog.Logger
 	now       func() time.Time
@@ -62,7 +64,7 @@ func New(d Deps) *Control {
 		d.Events = events.Discard{}
 	}
 	return &Control{
-		store: d.Store, addresses: d.Addresses, below: d.Below, places: d.Places, dialogs: d.Dialogs, events: d.Events, log: d.Logger, now: d.Now,
+		store: d.Store, addresses: d.Addresses, below: d.Below, places: d.Places, dialogs: d.Dialogs, talks: newTalks(), events: d.Events, log: d.Logger, now: d.Now,
 		ids: newIDs(), turn: make(chan struct{}, 1), parsing: make(chan struct{}, parsedAtOnce),
 	}
 }

@@ -48,18 +48,19 @@ func idOf(c *gin.Context) string { return c.Writer.Header().Get(headerRequest) }
 
 // audit writes one line per request that may change something, with who, what
 // and how it ended. Bodies and queries are left out: they may hold secrets. A
-// session that begins has lines of its own, see attach.
+// log or exec session that is refused has one, too; one that begins has lines of
+// its own, see attach.
 func (a *api) audit(c *gin.Context) {
-	upgrade := false
+	reads := false
 	switch c.Request.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		if upgrade = c.GetHeader("Upgrade") != ""; !upgrade {
+		if reads = true; c.GetHeader("Upgrade") == "" && !ofSession(c.FullPath()) {
 			return
 		}
 	}
 	start := time.Now()
 	c.Next()
-	if upgrade && c.Writer.Status() < http.StatusBadRequest {
+	if reads && c.Writer.Status() < http.StatusBadRequest {
 		return
 	}
 	if !a.Logger.Enabled(c.Request.Context(), slog.LevelInfo) {
@@ -71,6 +72,13 @@ func (a *api) audit(c *gin.Context) {
 	}
 	a.Logger.Info("audit", "method", c.Request.Method, "path", c.Request.URL.Path, "status", c.Writer.Status(),
 		"user", who, "token", token, "from", peer(c.Request).String(), "request", idOf(c), "took", time.Since(start))
+}
+
+// ofSession is true for the routes of logs and exec.
+func ofSession(route string) bool {
+	inside, found := strings.CutPrefix(route, "/api/service/:id/instance/:number/")
+	inside = strings.TrimSuffix(inside, "/")
+	return found && (inside == "logs" || inside == "exec")
 }
 
 // recoverPanic turns a panic into a 500 and a line with the stack.

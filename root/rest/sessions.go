@@ -29,9 +29,10 @@ const (
 	idleExec = time.Hour
 	// farewell is how long a user may take to hear the end.
 	farewell = 5 * time.Second
-	// Bounds of one command.
+	// Bounds of one command. As a part of the URL it has to fit into the header,
+	// too, of which pkg/httpx takes 64 KiB.
 	mostArguments = 256
-	mostCommand   = 64 << 10
+	mostCommand   = 60 << 10
 )
 
 // logs sends the output of an instance.
@@ -104,7 +105,7 @@ func copyOutput(ctx context.Context, conn session.Conn, w http.ResponseWriter) s
 // exec runs a command in an instance.
 //
 //	@summary		Run a command in an instance
-//	@description	A WebSocket with the subprotocol session.oakestra.v1. Every message is binary: one byte that says what follows, then that. To the command: 0 input, 4 size of the terminal as JSON {"columns":80,"rows":24}, 255 end of the input. From it: 1 output, 2 error output, and at the end 3 with JSON {"exit_code":0,"error_class":"","message":""}. The command is killed when the connection ends. A page in a browser, which cannot set a header, sends its token as one more subprotocol, bearer.<token>. What is wrong before it runs is a plain answer.
+//	@description	A WebSocket with the subprotocol session.oakestra.v1. Every message is binary: one byte that says what follows, then that. To the command: 0 input, 4 size of the terminal as JSON {"columns":80,"rows":24}, 255 end of the input. From it: 1 output, 2 error output, and at the end 3 with JSON {"exit_code":0,"error_class":"","message":""}. The command is killed when the connection ends. A page in a browser, which cannot set a header, sends its token as one more subprotocol, bearer.<token>. What is wrong before it runs is a plain answer, and nothing has run then. The arguments are a part of the URL, which proxies may log, and which together with the header may have 64 KiB.
 //	@tags			instances
 //	@produce		json
 //	@security		Bearer
@@ -117,10 +118,10 @@ func copyOutput(ctx context.Context, conn session.Conn, w http.ResponseWriter) s
 //	@param			rows	query		int			false	"of the terminal"
 //	@success		101		{string}	string		"the session begins"
 //	@failure		401		{object}	wire.Error
-//	@failure		403		{object}	wire.Error	"needs the role Admin or Application_Provider"
+//	@failure		403		{object}	wire.Error	"needs the role Admin or Application_Provider, or the page that asks is of another origin"
 //	@failure		404		{object}	wire.Error	"no such instance, or no such program in it"
 //	@failure		409		{object}	wire.Error	"it does not run, or cluster or worker are too old"
-//	@failure		422		{object}	wire.Error
+//	@failure		422		{object}	wire.Error	"a parameter is wrong, or it is no handshake of a WebSocket of version 13"
 //	@failure		503		{object}	wire.Error	"cluster or worker do not answer, or serve too many sessions"
 //	@router			/api/service/{id}/instance/{number}/exec [get]
 func (a *api) exec(c *gin.Context) {
@@ -128,6 +129,9 @@ func (a *api) exec(c *gin.Context) {
 	err := a.mayAttach(c)
 	if err == nil {
 		ask, err = execFrom(c)
+	}
+	if err == nil {
+		err = session.MayOpen(c.Request, a.pages())
 	}
 	if err != nil {
 		a.fail(c, err)
@@ -238,7 +242,7 @@ var (
 )
 
 // attach opens a session and runs serve on it, with a line for the audit before
-// and after. It ends when the user goes, is not allowed any more, or the root
+// and after; see audit for one that is refused. It ends when the user goes, is not allowed any more, or the root
 // stops.
 func (a *api) attach(c *gin.Context, ask control.Ask, serve func(context.Context, session.Conn) session.Frame) {
 	id, err := model.ParseInstanceID(c.Param("id") + "/" + c.Param("number"))
@@ -251,10 +255,7 @@ func (a *api) attach(c *gin.Context, ask control.Ask, serve func(context.Context
 	line := a.auditLine(c, ask)
 	conn, err := a.Control.Attach(ctx, caller(c), id, ask)
 	if err != nil {
-		a.fail(c, err)
-		if ask.Kind != control.Exec { // audit has a line for every Upgrade that is refused
-			line.Info("audit", "status", c.Writer.Status())
-		}
+		a.fail(c, err) // for which audit has a line
 		return
 	}
 	line.Info("audit", "event", "begin")
@@ -361,8 +362,6 @@ func execFrom(c *gin.Context) (control.Ask, error) {
 			*to = uint32(n)
 		}
 	}
-	if c.GetHeader("Upgrade") == "" {
-		p = append(p, errs.Problem{Path: "Upgrade", Message: "a command is run over a WebSocket; see oak exec"})
-	}
+	p = append(p, session.Handshake(c.Request)...) // nothing may run for one that is refused afterwards
 	return ask, p.Err()
 }

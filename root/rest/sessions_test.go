@@ -3,11 +3,13 @@ package rest
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -15,10 +17,13 @@ import (
 	"time"
 
 	wire "oakestra/api/rest"
+	"oakestra/pkg/core/instance"
 	"oakestra/pkg/core/model"
 	"oakestra/pkg/errs"
 	"oakestra/pkg/session"
+	"oakestra/pkg/testkit"
 	"oakestra/root/auth"
+	"oakestra/root/control"
 	"oakestra/root/store"
 )
 
@@ -117,11 +122,76 @@ func TestAnInstanceWithoutAClusterHasNoSession(t *testing.T) {
 	r := newRig(t)
 	_, services := r.seed("ann")
 	r.call("ann", http.MethodPost, "/api/service/"+services["curl"]+"/instance", nil).want(200)
-	if p := r.call("ann", http.MethodGet, "/api/service/"+services["curl"]+"/instance/0/logs", nil).refused(409); !strings.Contains(p.Message, "no cluster yet") {
+	if p := r.call("ann", http.MethodGet, "/api/service/"+services["curl"]+"/instance/0/logs", nil).refused(409); !strings.Contains(p.Message, "no cluster yet: ") || strings.HasSuffix(p.Message, "yet: ") {
 		t.Errorf("%+v", p)
 	}
 	r.call("ann", http.MethodDelete, "/api/service/"+services["curl"]+"/instance/0", nil).want(200)
 	r.call("ann", http.MethodGet, "/api/service/"+services["curl"]+"/instance/0/logs", nil).refused(404)
+}
+
+// What is to be waited for is said where a session was asked for, too.
+func TestASessionWithoutAWorkerSaysWhy(t *testing.T) {
+	r := newRig(t)
+	path, _ := r.serves("ann")
+	r.places.err = fmt.Errorf("instance 0 is on no worker yet: %w", errs.Conflict)
+	detail := r.call("ann", http.MethodGet, strings.Split(path, "/instance/")[0], nil)
+	var v wire.Service
+	must(t, json.Unmarshal(detail.Body.Bytes(), &v))
+	why := v.Instances[0].StatusDetail
+	if p := r.call("ann", http.MethodGet, path+"/logs", nil).refused(409); why == "" || p.Message != "instance 0 is on no worker yet: "+why {
+		t.Errorf("%+v, and the service says %q", p, why)
+	}
+	id := model.InstanceID{Service: model.ServiceID(strings.Split(path, "/")[3])}
+	r.below.facts[id] = control.InstanceView{Placement: instance.Placement{Verdict: instance.Placed, Node: "w1"}}
+	r.places.err = fmt.Errorf("instance 0 has ended: dead, exit code 137: %w", errs.Conflict)
+	if p := r.call("ann", http.MethodGet, path+"/logs", nil).refused(409); p.Message != "instance 0 has ended: dead, exit code 137" {
+		t.Errorf("%+v", p)
+	}
+}
+
+// One user cannot take the places of all.
+func TestSessionsOfAUserAreBounded(t *testing.T) {
+	r := newRig(t)
+	path, _ := r.serves("ann")
+	id := model.InstanceID{Service: model.ServiceID(strings.Split(path, "/")[3])}
+	c := control.New(control.Deps{Store: r.store, Addresses: r.addresses, Below: r.below, Places: r.places, Dialogs: r.places})
+	ann, admin := control.Caller{Name: "ann"}, control.Caller{Name: "Admin", Admin: true}
+	open := func(who control.Caller, node string, want string) (end func()) {
+		t.Helper()
+		r.below.facts[id] = control.InstanceView{Placement: instance.Placement{Verdict: instance.Placed, Node: model.NodeID(node)}}
+		ctx, cancel := context.WithCancel(t.Context())
+		t.Cleanup(cancel)
+		_, err := c.Attach(ctx, who, id, control.Ask{Kind: control.Logs})
+		if (err == nil) != (want == "") || err != nil && (!errors.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), want)) {
+			t.Fatalf("%s at %s: %v, want %q", who.Name, node, err, want)
+		}
+		return cancel
+	}
+	var last func()
+	for _, node := range []string{"w1", "w2", "w3", "w4"} {
+		for range 16 {
+			last = open(ann, node, "")
+		}
+		if node != "w4" {
+			open(ann, node, "16 log and exec sessions with worker "+node)
+		}
+	}
+	open(ann, "w5", "you have 64")
+	open(admin, "w1", "")
+	open(admin, "w5", "")
+	last()
+	testkit.Eventually(t, 20*time.Second, func() error {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		_, err := c.Attach(ctx, ann, id, control.Ask{Kind: control.Logs})
+		return err
+	})
+	r.places.err = errs.Conflict // one that does not begin takes no place
+	for range 100 {
+		if _, err := c.Attach(t.Context(), admin, id, control.Ask{Kind: control.Exec}); !errors.Is(err, errs.Conflict) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // Who may only read sees logs, and runs nothing.
@@ -174,6 +244,55 @@ func TestARefusedExecIsInTheAudit(t *testing.T) {
 			}
 		}
 	})
+}
+
+// So are logs, also for who has not said who it is.
+func TestRefusedLogsAreInTheAudit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWeb(t)
+		path, end := w.serves("ann")
+		for _, c := range []struct {
+			user, query string
+			status      int
+		}{{"bob", "", 404}, {"ann", "?tail=0", 422}, {"ann", "", 503}, {"", "", 401}} {
+			if c.user != "" {
+				w.token(c.user)
+			}
+			w.log.Reset()
+			w.places.err = fmt.Errorf("worker w1 is lost: %w", errs.Unavailable)
+			w.call(c.user, http.MethodGet, path+"/logs"+c.query, nil).refused(c.status)
+			if text := w.log.String(); strings.Count(text, "msg=audit") != 1 || !strings.Contains(text, fmt.Sprintf("path=%s/logs status=%d user=%s", path, c.status, c.user)) || strings.Contains(text, "tail") {
+				t.Errorf("%+v: %s", c, text)
+			}
+		}
+		w.places.err = nil
+		w.log.Reset()
+		end.says <- session.Frame{Kind: session.End}
+		w.call("ann", http.MethodGet, path+"/logs", nil).want(200)
+		if text := w.log.String(); strings.Count(text, "msg=audit") != 2 {
+			t.Errorf("one that is answered: %s", text)
+		}
+	})
+}
+
+// A command does not run for a handshake that is refused.
+func TestAHandshakeIsCheckedBeforeTheCommandRuns(t *testing.T) {
+	r := newRig(t, func(d *Deps) { d.Origins = []string{"https://dash.example"} })
+	path, _ := r.serves("ann")
+	for name, status := range map[string]int{"Upgrade": 422, "Connection": 422, "Sec-WebSocket-Version": 422, "Sec-WebSocket-Key": 422, "Origin": 403} {
+		h := http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"MDEyMzQ1Njc4OTAxMjM0NQ=="}}
+		h.Set(name, "https://evil.example")
+		h.Set("Authorization", "Bearer "+r.token("ann"))
+		req := httptest.NewRequest(http.MethodGet, path+"/exec?command=ls", nil)
+		req.Header = h
+		p := r.do(req).refused(status)
+		if status == 422 && (len(p.Errors) != 1 || p.Errors[0].Path != name) || status == 403 && !strings.Contains(p.Message, "evil.example") {
+			t.Errorf("%s: %+v", name, p)
+		}
+	}
+	if len(r.places.asked) != 0 {
+		t.Errorf("it ran: %q", r.places.asked)
+	}
 }
 
 // dials opens a WebSocket as a user.

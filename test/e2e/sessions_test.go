@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -37,6 +39,7 @@ func TestSessions(t *testing.T) {
 	step("instances side by side, and the end of one", (*talk).sideBySide)
 	step("a reader that stops holds the command, and delays no heartbeat", (*talk).backPressure)
 	step("a command ends with its user", (*talk).hangUp)
+	step("a command that does not read holds its user, and ends with it", (*talk).jammed)
 	step("a NodeEngine that ends says so", (*talk).engineEnds)
 	step("a worker that is cut off ends its sessions", (*talk).cutOff)
 	step("every session is in the audit, and no output", (*talk).audited)
@@ -132,7 +135,14 @@ func (f *follower) text() string {
 
 func (w *talk) begin(args ...string) *follower {
 	w.T.Helper()
+	return w.typing(nil, args...)
+}
+
+// typing starts oak with an input.
+func (w *talk) typing(in io.Reader, args ...string) *follower {
+	w.T.Helper()
 	f := &follower{Cmd: w.oak(context.Background(), args...), done: make(chan struct{})}
+	f.Stdin = in
 	f.Stdout, f.Stderr = f, &f.err
 	if err := f.Start(); err != nil {
 		w.T.Fatal(err)
@@ -305,6 +315,44 @@ func (w *talk) hangUp() {
 	_ = f.Process.Kill()
 	<-f.done
 	w.gone("sleep 4711")
+}
+
+// jammed has two commands that do not read their input: one reads all of it
+// after longer than a ping and its limit take, the user of the other is killed
+// while the buffers on the way are full.
+func (w *talk) jammed() {
+	const size = 8 << 20
+	slow := w.typing(bytes.NewReader(make([]byte, size)), "exec", "curl/0", "-i", "--", "sh", "-c", "sleep 32; wc -c")
+	zero, err := os.Open("/dev/zero")
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	defer zero.Close()
+	f := w.typing(zero, "exec", "curl/0", "-i", "--", "sleep", "4712")
+	read, since := "", time.Now()
+	w.Eventually("what is typed finds no room", 30*time.Second, func() error {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", f.Process.Pid))
+		if err != nil {
+			return err
+		}
+		line, _, _ := strings.Cut(string(b), "\n")
+		if line != read {
+			read, since = line, time.Now()
+		}
+		if took, _ := strconv.Atoi(strings.TrimPrefix(line, "rchar: ")); took < 1<<20 || time.Since(since) < 3*time.Second {
+			return fmt.Errorf("oak has read %s", line)
+		}
+		return nil
+	})
+	_ = f.Process.Kill()
+	<-f.done
+	began := time.Now()
+	w.gone("sleep 4712")
+	w.T.Logf("the command was gone %s after its user, who had read %s", time.Since(began).Round(time.Millisecond), read)
+	w.ends(slow, 60*time.Second, 0, "")
+	if text := slow.text(); strings.TrimSpace(text) != strconv.Itoa(size) {
+		w.T.Errorf("of %d bytes the command has read %q", size, text)
+	}
 }
 
 func (w *talk) engineEnds() {

@@ -4009,7 +4009,7 @@ func (x *PeerSet) GetPeers() []*Peer {
 type Attach struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"` // "logs" or "exec"
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"` // "logs" or "exec"; "over": the session with this id has ended
 	ServiceId     string                 `protobuf:"bytes,3,opt,name=service_id,json=serviceId,proto3" json:"service_id,omitempty"`
 	Number        uint32                 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
 	Command       []string               `protobuf:"bytes,5,rep,name=command,proto3" json:"command,omitempty"`

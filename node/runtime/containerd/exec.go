@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"oakestra/node/runtime"
@@ -65,6 +66,9 @@ const stopWait = 10 * time.Second
 // running finds the task of a container that runs.
 func (e *Engine) running(ctx context.Context, id string) (client.Task, *specs.Process, error) {
 	c, err := e.client.LoadContainer(ctx, id)
+	if errdefs.IsNotFound(err) {
+		return nil, nil, fmt.Errorf("the container of %s is not here any more: %w", id, errs.NotFound)
+	}
 	if err != nil {
 		return nil, nil, classed("exec in "+id, err)
 	}
@@ -73,6 +77,9 @@ func (e *Engine) running(ctx context.Context, id string) (client.Task, *specs.Pr
 		return nil, nil, classed("exec in "+id, err)
 	}
 	task, err := c.Task(ctx, nil)
+	if errdefs.IsNotFound(err) {
+		return nil, nil, fmt.Errorf("the container of %s has ended, a command needs a running one: %w", id, errs.Conflict)
+	}
 	if err != nil {
 		return nil, nil, classed("exec in "+id, err)
 	}
