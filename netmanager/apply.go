@@ -5,6 +5,9 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+
+	"oakestra/netmanager/host"
+	"oakestra/netmanager/rules"
 )
 
 // applyState follows what is in the kernel. A change raises want; one apply at
@@ -20,6 +23,7 @@ type applyState struct {
 	version    uint64 // of the book in the kernel
 	epoch      string
 	known      map[netip.Addr]bool // service addresses in the kernel
+	ways       map[host.Way]bool   // in the kernel
 	waiters    []waiter
 }
 
@@ -67,6 +71,7 @@ func (l *loop) compileAndApply() {
 	desired := l.desired()
 	usable := l.subnet.IsValid() && l.hostIP.IsValid()
 	file := l.daemon.deps.File
+	ways, closed := l.apply.turns(desired)
 	// Ahead of other jobs: some of them need these rules.
 	l.jobs = append([]job{func(ctx context.Context) func() {
 		var saved, err error
@@ -77,18 +82,41 @@ func (l *loop) compileAndApply() {
 		if usable {
 			err = l.host.Apply(ctx, desired)
 		}
+		var stuck error
+		if err == nil && len(closed) > 0 {
+			stuck = l.host.Reroute(ctx, closed)
+		}
 		disk.Wait()
 		return func() {
 			if saved != nil {
 				l.log.Error("state is not on disk", "error", saved)
 			}
+			if stuck != nil {
+				l.log.Warn("connections that were being opened to a place that is gone have to wait for their end", "error", stuck)
+			}
 			known := map[netip.Addr]bool{}
 			for _, s := range desired.Services {
 				known[s.Address] = true
 			}
-			l.applied(outcome{want, version, epoch, known, usable, err, saved})
+			l.applied(outcome{want, version, epoch, known, ways, usable, err, saved})
 		}
 	}}, l.jobs...)
+}
+
+// turns lists the ways that d opens, and those in the kernel that it closes.
+func (a *applyState) turns(d rules.Desired) (ways map[host.Way]bool, closed []host.Way) {
+	ways = map[host.Way]bool{}
+	for _, s := range d.Services {
+		for _, b := range s.Backends {
+			ways[host.Way{Service: s.Address, Backend: b}] = true
+		}
+	}
+	for w := range a.ways {
+		if !ways[w] {
+			closed = append(closed, w)
+		}
+	}
+	return ways, closed
 }
 
 type outcome struct {
@@ -96,6 +124,7 @@ type outcome struct {
 	version uint64
 	epoch   string
 	known   map[netip.Addr]bool
+	ways    map[host.Way]bool
 	usable  bool
 	err     error
 	saved   error
@@ -113,7 +142,7 @@ func (l *loop) applied(o outcome) {
 		if a.last != nil {
 			l.log.Info("rules applied again")
 		}
-		a.done, a.version, a.epoch, a.known = o.want, o.version, o.epoch, o.known
+		a.done, a.version, a.epoch, a.known, a.ways = o.want, o.version, o.epoch, o.known, o.ways
 	}
 	if o.saved == nil {
 		a.saved = o.want

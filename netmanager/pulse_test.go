@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"oakestra/netmanager/host"
 	"oakestra/netmanager/rules"
 	"oakestra/netmanager/table"
 )
@@ -60,6 +61,11 @@ func TestBackendsBehindAPeerThatDoesNotAnswer(t *testing.T) {
 		want("two echoes are missing", "n2", "n3", "n4")
 		wait(3 * time.Second)
 		want("n2 is cut off", "n3", "n4")
+		k.with(func() {
+			if len(k.closed) != 1 || k.closed[0] != (host.Way{Service: addr("10.30.0.1"), Backend: to("n2")[0]}) {
+				t.Errorf("connections that were being opened were rerouted from %v", k.closed)
+			}
+		})
 		direct, _ := k.service("10.30.0.2")
 		equal(t, "its instance address leads there all the same", direct, to("n2"))
 

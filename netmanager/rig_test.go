@@ -25,6 +25,7 @@ type kernel struct {
 	applied   []rules.Desired
 	attached  map[string]host.Attachment
 	forgotten []netip.Addr
+	closed    []host.Way
 	released  map[netip.Addr][]bool
 	unknown   chan netip.Addr
 	echoes    chan netip.Addr
@@ -85,6 +86,12 @@ func (k *kernel) Forget(_ context.Context, a netip.Addr) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.forgotten = append(k.forgotten, a)
+	return nil
+}
+func (k *kernel) Reroute(_ context.Context, closed []host.Way) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.closed = append(k.closed, closed...)
 	return nil
 }
 func (k *kernel) Idle(_ context.Context, a []netip.Addr) ([]netip.Addr, error) { return a, nil }

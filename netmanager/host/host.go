@@ -33,6 +33,9 @@ type Host interface {
 	// Forget deletes conntrack entries of flows to a backend or, from the
 	// clients' side, to a container address that is gone.
 	Forget(ctx context.Context, container netip.Addr) error
+	// Reroute has connections that are still being opened along a way which is
+	// closed now take another: their next packet meets the rules as they are.
+	Reroute(ctx context.Context, closed []Way) error
 	// Idle lists which of the addresses (10.30) have no conntrack entry.
 	Idle(ctx context.Context, services []netip.Addr) ([]netip.Addr, error)
 	// Echo asks other workers' bridges for an answer through the overlay, and
@@ -49,6 +52,9 @@ type Host interface {
 	// Remove takes away everything Apply and Attach ever made on this machine.
 	Remove(ctx context.Context) error
 }
+
+// Way is how flows to a service go.
+type Way struct{ Service, Backend netip.Addr }
 
 // Attachment names one container's interface.
 type Attachment struct {

@@ -30,6 +30,7 @@ type Host struct {
 	dead     map[int]bool
 	mute     map[int]bool
 	forgot   []netip.Addr
+	closed   []host.Way
 	busy     map[netip.Addr]bool
 	released []Released
 	fail     map[string]error
@@ -236,6 +237,21 @@ func (h *Host) Forget(ctx context.Context, container netip.Addr) error {
 	defer h.mu.Unlock()
 	h.forgot = append(h.forgot, container)
 	return h.fail["Forget"]
+}
+
+// Reroute records the ways.
+func (h *Host) Reroute(ctx context.Context, closed []host.Way) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = append(h.closed, closed...)
+	return h.fail["Reroute"]
+}
+
+// Closed lists the ways of all calls of Reroute.
+func (h *Host) Closed() []host.Way {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.closed)
 }
 
 // Idle lists the addresses that Use did not mark.

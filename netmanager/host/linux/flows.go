@@ -7,8 +7,10 @@ import (
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"oakestra/netmanager/host"
 	"oakestra/pkg/errs"
 )
 
@@ -30,6 +32,34 @@ func (t touching) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
 func (h *Host) Forget(ctx context.Context, container netip.Addr) error {
 	if _, err := h.nl.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, touching(container)); err != nil {
 		return fmt.Errorf("forget flows of %s: %w: %w", container, errs.Unavailable, err)
+	}
+	return nil
+}
+
+// opening matches TCP connections that nobody has answered, by their ways. They
+// would keep their backend for two minutes, and not only for themselves: another
+// connection from the same port within that time would get it, too.
+type opening map[host.Way]bool
+
+// MatchConntrackFlow is called by the netlink library for each flow.
+func (o opening) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
+	tcp, ok := f.ProtoInfo.(*netlink.ProtoInfoTCP)
+	if !ok || tcp.State != nl.TCP_CONNTRACK_SYN_SENT {
+		return false
+	}
+	service, _ := netip.AddrFromSlice(f.Forward.DstIP.To4())
+	backend, _ := netip.AddrFromSlice(f.Reverse.SrcIP.To4())
+	return o[host.Way{Service: service, Backend: backend}]
+}
+
+// Reroute forgets unanswered connections along ways that are closed.
+func (h *Host) Reroute(ctx context.Context, closed []host.Way) error {
+	o := make(opening, len(closed))
+	for _, w := range closed {
+		o[w] = true
+	}
+	if _, err := h.nl.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, o); err != nil {
+		return fmt.Errorf("reroute connections that are being opened: %w: %w", errs.Unavailable, err)
 	}
 	return nil
 }

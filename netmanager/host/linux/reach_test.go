@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"oakestra/netmanager/host"
 	"oakestra/netmanager/rules"
 	"oakestra/pkg/testkit"
 	"oakestra/pkg/testkit/nshost"
@@ -240,5 +241,46 @@ func TestEchoes(t *testing.T) {
 	other.Exec(t, "ip", "link", "set", "up0", "down")
 	if asks() {
 		t.Error("a worker without its cable answered")
+	}
+}
+
+// TestReroute: a connection that is being opened to a worker whose cable is out
+// reaches another backend with its next packet once the service has no other;
+// one that is open stays.
+func TestReroute(t *testing.T) {
+	s := newSite(t, 2)
+	w := s.workers[0]
+	client, near, far := s.run(1, 2, addr("10.30.1.1")), s.run(1, 3, addr("10.30.1.2")), s.run(2, 2, addr("10.30.1.3"))
+	serve(t, near.Host, "near")
+	serve(t, far.Host, "far")
+	w.service(service, far.addr)
+	open, reader, name, _, err := open(client.Host, service+":80")
+	if err != nil || name != "far" {
+		t.Fatalf("%s, %v", name, err)
+	}
+	defer open.Close()
+	s.workers[1].Exec(t, "ip", "link", "set", "up0", "down")
+	got := make(chan string, 1)
+	go func() {
+		name, _, err := ask(client.Host, service+":80")
+		got <- fmt.Sprint(name, err)
+	}()
+	testkit.Eventually(t, patience, func() error {
+		if !strings.Contains(w.Exec(t, "conntrack", "-L", "-p", "tcp", "--state", "SYN_SENT"), far.addr.String()) {
+			return fmt.Errorf("nothing is being opened")
+		}
+		return nil
+	})
+	w.service(service, near.addr)
+	way := []host.Way{{Service: addr(service), Backend: far.addr}}
+	if err := w.h.Reroute(context.Background(), way); err != nil {
+		t.Fatal(err)
+	}
+	if answer := <-got; answer != "near<nil>" {
+		t.Errorf("the connection that was being opened: %s", answer)
+	}
+	s.workers[1].Exec(t, "ip", "link", "set", "up0", "up")
+	if err := echo(open, reader); err != nil {
+		t.Errorf("the open connection: %v", err)
 	}
 }
