@@ -87,6 +87,9 @@ func (s *Sessions) serve(ctx context.Context, o mqtt.Session) {
 	to := url.URL{Scheme: "ws", Host: s.at, Path: mqtt.SessionPath + o.ID}
 	sock, err := session.Dial(ctx, to.String(), nil, s.http)
 	if err != nil || !limit.Stop() {
+		if sock != nil { // it came as its time was over
+			sock.Close()
+		}
 		s.log.Warn("session not opened", "kind", o.Kind, "error", err)
 		return
 	}
