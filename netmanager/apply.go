@@ -82,25 +82,37 @@ func (l *loop) compileAndApply() {
 		if usable {
 			err = l.host.Apply(ctx, desired)
 		}
-		var stuck error
-		if err == nil && len(closed) > 0 {
-			stuck = l.host.Reroute(ctx, closed)
-		}
 		disk.Wait()
 		return func() {
 			if saved != nil {
 				l.log.Error("state is not on disk", "error", saved)
-			}
-			if stuck != nil {
-				l.log.Warn("connections that were being opened to a place that is gone have to wait for their end", "error", stuck)
 			}
 			known := map[netip.Addr]bool{}
 			for _, s := range desired.Services {
 				known[s.Address] = true
 			}
 			l.applied(outcome{want, version, epoch, known, ways, usable, err, saved})
+			if err == nil && usable {
+				l.reroute(closed)
+			}
 		}
 	}}, l.jobs...)
+}
+
+// reroute has connections that are being opened leave ways that are closed.
+// Nobody waits for it: it reads all flows of the machine.
+func (l *loop) reroute(closed []host.Way) {
+	if len(closed) == 0 {
+		return
+	}
+	l.do(func(ctx context.Context) func() {
+		err := l.host.Reroute(ctx, closed)
+		return func() {
+			if err != nil {
+				l.log.Warn("connections that were being opened to a place that is gone have to wait for their end", "error", err)
+			}
+		}
+	})
 }
 
 // turns lists the ways that d opens, and those in the kernel that it closes.
