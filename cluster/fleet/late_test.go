@@ -42,9 +42,7 @@ func TestTombstoneWaitsForALateWorker(t *testing.T) {
 func TestLateReportProvesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, "w1")
-		if _, err := r.f.Register(r.ctx, Registration{Host: "w1", Key: "w1", Boot: "b", Runtimes: []string{"container"}, Capacity: room1()}); err != nil {
-			t.Fatal(err)
-		}
+		r.registers("w1")
 		r.desire(false)
 		time.Sleep(10 * time.Second)
 		for range 3 {
@@ -61,10 +59,7 @@ func TestLateReportProvesNothing(t *testing.T) {
 func TestReportsBeforeAStateChange(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		if _, err := r.f.Register(r.ctx, Registration{Host: "w1", Key: "w1", Boot: "b", Runtimes: []string{"container"}, Capacity: room1()}); err != nil {
-			t.Fatal(err)
-		}
-		w := r.hub.Node("w1")
+		w := r.registers("w1")
 		report := func(seq uint64, list ...nodelink.Container) {
 			w.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Boot: "b", Seq: seq, Complete: true, Containers: list}})
 			time.Sleep(100 * time.Millisecond)
@@ -268,10 +263,7 @@ func TestTombstoneOfAStray(t *testing.T) {
 func TestWhatAChangeShowedIsThere(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		if _, err := r.f.Register(r.ctx, Registration{Host: "w1", Key: "w1", Boot: "b", Runtimes: []string{"container"}, Capacity: room1()}); err != nil {
-			t.Fatal(err)
-		}
-		w := r.hub.Node("w1")
+		w := r.registers("w1")
 		w.Send(nodelink.Inbound{Report: &nodelink.NodeReport{Boot: "b", Seq: 1, Complete: true}})
 		time.Sleep(time.Second)
 		r.desire(false)
@@ -387,10 +379,7 @@ func TestALateChangeBringsNothingBack(t *testing.T) {
 func TestALateChangeOfAnEndedAttempt(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t)
-		if _, err := r.f.Register(r.ctx, Registration{Host: "w1", Key: "w1", Boot: "b", Runtimes: []string{"container"}, Capacity: room1()}); err != nil {
-			t.Fatal(err)
-		}
-		w := r.hub.Node("w1")
+		w := r.registers("w1")
 		say := func(e instance.Epoch, s instance.State) {
 			w.Send(nodelink.Inbound{Change: &nodelink.StateChange{Service: slotID.Service, Observed: instance.Observed{Epoch: e, State: s, Seq: 1}}})
 		}

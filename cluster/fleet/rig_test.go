@@ -406,3 +406,13 @@ func elapse(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
+
+// registers has a worker come by hand, as start "b" of its agent; the test says
+// what it reports.
+func (r *rig) registers(host string) *memlink.Node {
+	r.t.Helper()
+	if _, err := r.f.Register(r.ctx, Registration{Host: host, Key: host, Boot: "b", Runtimes: []string{"container"}, Capacity: room1()}); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.hub.Node(model.NodeID(host))
+}
